@@ -1,0 +1,1 @@
+"""Tensors only: the factorization, its solvers, and the ratings that they train on."""

@@ -1,0 +1,55 @@
+"""The model: a rating as global mean, biases and the product of a user's and an item's factors.
+
+    r̂_ui = μ + b_u + c_i + p_u · q_i, clipped to [lowest, highest]
+
+Koren, Bell & Volinsky 2009 (Matrix Factorization Techniques for Recommender Systems), eq. 4.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from model.dataset import Ratings
+
+PAIRS_AT_ONCE = 1 << 18
+
+
+class Factorization(nn.Module):
+    """Predicts the rating of any (user, item) pair, in rating units.
+
+    The last row of each table stands for whoever has no ratings, and index -1 reaches it.
+    """
+
+    global_mean: Tensor
+    lowest: Tensor
+    highest: Tensor
+
+    def __init__(self, n_users: int, n_items: int, rank: int) -> None:
+        super().__init__()
+        self.user_factors = nn.Parameter(torch.zeros(n_users + 1, rank))
+        self.item_factors = nn.Parameter(torch.zeros(n_items + 1, rank))
+        self.user_bias = nn.Parameter(torch.zeros(n_users + 1))
+        self.item_bias = nn.Parameter(torch.zeros(n_items + 1))
+        self.register_buffer("global_mean", torch.tensor(0.0, dtype=torch.float64))
+        self.register_buffer("lowest", torch.tensor(-torch.inf, dtype=torch.float64))
+        self.register_buffer("highest", torch.tensor(torch.inf, dtype=torch.float64))
+
+    def forward(self, user_index: Tensor, item_index: Tensor) -> Tensor:
+        """The (n,) float64 predicted ratings of (n,) int64 pairs of indices."""
+        users = user_index % len(self.user_bias)
+        items = item_index % len(self.item_bias)
+        dot = torch.linalg.vecdot(
+            self.user_factors.index_select(0, users), self.item_factors.index_select(0, items)
+        )
+        deviation = self.user_bias[users] + self.item_bias[items] + dot
+        return (self.global_mean + deviation.double()).clamp(self.lowest, self.highest)
+
+    @torch.no_grad()
+    def predict(self, user_index: Tensor, item_index: Tensor) -> Tensor:
+        """`forward` without gradients, in blocks: the (n,) ratings of any number of pairs."""
+        blocks = zip(user_index.split(PAIRS_AT_ONCE), item_index.split(PAIRS_AT_ONCE), strict=True)
+        return torch.cat([self(users, items) for users, items in blocks])
+
+    def mse(self, ratings: Ratings) -> float:
+        """The mean squared error on ratings."""
+        predicted = self.predict(ratings.user_index, ratings.item_index)
+        return (predicted - ratings.values).square().mean().item()

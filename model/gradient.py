@@ -1,0 +1,177 @@
+"""Stochastic gradient descent on the squared error, in batches of ratings.
+
+For a rating y_ui, standardized to mean 0 and variance 1, with e = b_u + c_i + p_u · q_i - y_ui:
+
+    loss = e² + λ (|p_u|² + |q_i|²) + λ_b (b_u² + c_i²)
+
+Every rating pays for its own user and item, so that λ weighs the same for a user of ten ratings
+and of a thousand (Funk 2006; Koren, Bell & Volinsky 2009). `sgd` steps along the sum of a batch,
+touching the rows in it alone; `adam` (Kingma & Ba 2015) along its mean, with every row.
+
+The plain form is the model that this project began with: raw ratings, no biases, no clipping, and
+the optimizer's own weight decay, which shrinks every row at every step.
+"""
+
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from model.dataset import Ratings
+from model.factorization import Factorization
+from model.solver import Epoch
+from model.svd import truncated_svd
+
+SVD_SHRINKAGE = 10.0  # the singular values are divided by it: undivided, the first steps explode
+
+
+@dataclass(frozen=True, kw_only=True)
+class GradientConfig:
+    """The settings of `Gradient`; those without a default are searched by the study."""
+
+    rank: int
+    learning_rate: float
+    learning_rate_decay: float = 1.0  # the factor from an epoch to the next
+    weight_decay: float
+    bias_decay: float = 0.0  # λ_b; of no effect in the plain form
+    batch_size: int
+    initial_scale: float  # standard deviation of the normal start of the factors
+    optimizer: Literal["sgd", "adam"] = "sgd"
+    form: Literal["biased", "plain"] = "biased"
+    start: Literal["normal", "svd"] = "normal"
+
+
+ORIGINAL = GradientConfig(
+    rank=25,
+    learning_rate=1e-3,
+    weight_decay=1e-5,
+    batch_size=1000,
+    initial_scale=1.0,
+    optimizer="adam",
+    form="plain",
+)
+
+
+class Gradient:
+    """The solver.
+
+    Users and items share one table, a row each, users first. In the biased form the rows are
+    [p_u, b_u, 1] and [q_i, 1, c_i], whose product is the whole prediction; the ones stay ones.
+    """
+
+    def __init__(
+        self, config: GradientConfig, training: Ratings, *, device: torch.device, seed: int
+    ) -> None:
+        self.config = config
+        self.model = Factorization(training.n_users, training.n_items, config.rank).to(device)
+        self._generator = torch.Generator(device).manual_seed(seed)
+        self._n_users = training.n_users
+        self._biased = config.form == "biased"
+        values = training.values.to(device)
+        self._scale = 1.0
+        if self._biased:
+            self.model.global_mean.copy_(values.mean())
+            self.model.lowest.copy_(values.min())
+            self.model.highest.copy_(values.max())
+            self._scale = values.std(correction=0).item() or 1.0
+        self._target = ((values - self.model.global_mean) / self._scale).float()
+        pairs = torch.stack([training.user_index, training.item_index + self._n_users], dim=1)
+        self._pairs = pairs.to(device)  # (n_ratings, 2) int64 rows of the table
+        self._unseen = torch.bincount(self._pairs.flatten(), minlength=training.n_users + training.n_items) == 0
+        self._table = self._start(training)
+        self._decay = torch.full((self._table.shape[1],), config.weight_decay, device=device)
+        if self._biased:
+            self._decay[-2:] = config.bias_decay
+        self._learning_rate = config.learning_rate
+        self._adam: torch.optim.Adam | None = None
+        if config.optimizer == "adam":
+            self._table.grad = torch.zeros_like(self._table)
+            self._adam = torch.optim.Adam(
+                [self._table],
+                lr=config.learning_rate,
+                weight_decay=0.0 if self._biased else config.weight_decay,
+                fused=True,
+            )
+        self._write_model()
+
+    def epochs(self, validation: Ratings | None) -> Iterator[Epoch]:
+        """Trains one pass over the shuffled ratings a step, and measures `validation`."""
+        for number in itertools.count(1):
+            train_mse = self._train_once()
+            self._write_model()
+            yield Epoch(
+                number=number,
+                train_mse=train_mse,
+                validation_mse=self.model.mse(validation) if validation else torch.nan,
+            )
+
+    @torch.no_grad()
+    def _train_once(self) -> float:
+        device = self._target.device
+        shuffled = torch.randperm(len(self._target), generator=self._generator, device=device)
+        squared_error = torch.zeros((), device=device)
+        for batch in shuffled.split(self.config.batch_size):
+            rows = self._pairs.index_select(0, batch).flatten()  # user, item, user, item, …
+            pair = self._table.index_select(0, rows).view(len(batch), 2, -1)
+            error = torch.linalg.vecdot(pair[:, 0], pair[:, 1]) - self._target[batch]
+            squared_error += error.dot(error)
+            gradient = pair.flip(1).mul_(error[:, None, None])
+            if self._biased:
+                gradient.addcmul_(pair, self._decay)
+                gradient[:, 0, -1] = 0.0
+                gradient[:, 1, -2] = 0.0
+            self._step(rows, gradient.flatten(0, 1))
+        self._learning_rate *= self.config.learning_rate_decay
+        return squared_error.item() / len(self._target) * self._scale**2
+
+    def _step(self, rows: Tensor, gradient: Tensor) -> None:
+        """Descends along half the gradient of the loss, (2 * batch, columns), at table rows."""
+        if self._adam is None:
+            self._table.index_add_(0, rows, gradient, alpha=-2.0 * self._learning_rate)
+            return
+        assert self._table.grad is not None
+        self._table.grad.zero_().index_add_(0, rows, gradient, alpha=4.0 / len(rows))
+        self._adam.param_groups[0]["lr"] = self._learning_rate
+        self._adam.step()
+
+    def _start(self, training: Ratings) -> Tensor:
+        """The (n_users + n_items, columns) float32 table to begin with."""
+        config, generator = self.config, self._generator
+        n_rows = training.n_users + training.n_items
+        factors = torch.randn(n_rows, config.rank, generator=generator, device=generator.device)
+        factors *= config.initial_scale
+        if config.start == "svd":
+            matrix = torch.sparse_coo_tensor(
+                torch.stack([training.user_index, training.item_index]).to(generator.device),
+                self._target,
+                (training.n_users, training.n_items),
+            )
+            u, s, v = truncated_svd(matrix, config.rank, generator=generator)
+            half = (s / SVD_SHRINKAGE).sqrt()
+            factors[:, : len(s)] = torch.cat([u * half, v * half])
+        if not self._biased:
+            return factors
+        biases = torch.zeros(n_rows, 2, device=generator.device)
+        biases[: self._n_users, 1] = 1.0
+        biases[self._n_users :, 0] = 1.0
+        return torch.cat([factors, biases], dim=1)
+
+    @torch.no_grad()
+    def _write_model(self) -> None:
+        """Copies the table to the model in rating units; who was never seen gets the average row."""
+        rank, n = self.config.rank, self._n_users
+        for factors, bias, rows, column in (
+            (self.model.user_factors, self.model.user_bias, slice(None, n), rank),
+            (self.model.item_factors, self.model.item_bias, slice(n, None), rank + 1),
+        ):
+            unseen = self._unseen[rows]
+            table = self._table[rows].clone()
+            average = table[~unseen].mean(0)
+            table[unseen] = average
+            table = torch.cat([table, average[None]])
+            factors.copy_(table[:, :rank] * self._scale**0.5)
+            if self._biased:
+                bias.copy_(table[:, column] * self._scale)

@@ -1,0 +1,133 @@
+"""From a storage URL to an Optuna storage: checked before anything is made, quick and safe on SQLite."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import sqlalchemy
+from sqlalchemy.engine import URL, Engine, make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, SQLAlchemyError
+
+from storage.errors import InputError
+
+if TYPE_CHECKING:
+    from optuna.storages import BaseStorage
+
+SQLITE_BUSY_SECONDS = 60
+OPTUNA_TABLES = {"studies", "trials", "version_info"}
+
+
+def parse_storage_url(text: str) -> URL:
+    """The URL, if it is one of a database that lasts.
+
+    Raises:
+        InputError: it is no SQLAlchemy URL, its driver is missing, or its database is in memory.
+    """
+    try:
+        url = make_url(text)
+        url.get_dialect().import_dbapi()
+    except ArgumentError:
+        hint = f"; did you mean sqlite:///{text}?" if "://" not in text and text else ""
+        raise InputError(f"--storage: expected a database URL, got '{text}'{hint}") from None
+    except NoSuchModuleError:
+        kind = text.partition(":")[0]
+        raise InputError(f"--storage: SQLAlchemy knows no database '{kind}'") from None
+    except ImportError as error:
+        raise InputError(f"--storage: {shown(url)} needs the Python package {error.name}") from None
+    if url.get_backend_name() == "sqlite" and url.database in (None, "", ":memory:"):
+        raise InputError(f"--storage: expected a database that lasts, got {shown(url)}, in memory")
+    return url
+
+
+def shown(url: URL) -> str:
+    """The URL to print: without its password."""
+    return url.render_as_string(hide_password=True)
+
+
+def runs_folder(url: URL) -> Path:
+    """Where files beside the database go: the folder of an SQLite file, else `runs`."""
+    return _sqlite_file(url).parent if _is_sqlite(url) else Path("runs")
+
+
+def check_database(url: URL, *, must_exist: bool = False) -> None:
+    """Looks at the database without changing it.
+
+    Raises:
+        InputError: it cannot be reached, holds something else than Optuna's tables, or is missing
+            although it must exist.
+    """
+    if _is_sqlite(url) and not _sqlite_file(url).exists():
+        if must_exist:
+            raise InputError(f"{shown(url)}: no such database; python -m study.run makes it")
+        return
+    engine = sqlalchemy.create_engine(url)
+    try:
+        tables = set(sqlalchemy.inspect(engine).get_table_names())
+    except SQLAlchemyError as error:
+        raise _unusable(url, error) from None
+    finally:
+        engine.dispose()
+    if tables and not tables >= OPTUNA_TABLES:
+        found = ", ".join(sorted(tables)[:3])
+        raise InputError(f"{shown(url)}: expected an Optuna database, got one with tables {found}")
+    if must_exist and not tables:
+        raise InputError(f"{shown(url)}: expected an Optuna database, got an empty one")
+
+
+def open_storage(url: URL) -> "BaseStorage":
+    """The Optuna storage, its tables and the folder of an SQLite file made if need be.
+
+    Raises:
+        InputError: the database cannot be made, reached or used.
+    """
+    from optuna.storages import RDBStorage, get_storage
+
+    check_database(url)
+    engine_kwargs = {}
+    try:
+        if _is_sqlite(url):
+            engine_kwargs = {"connect_args": {"timeout": SQLITE_BUSY_SECONDS}}
+            _sqlite_file(url).parent.mkdir(parents=True, exist_ok=True)
+        storage = RDBStorage(url.render_as_string(hide_password=False), engine_kwargs)
+        if _is_sqlite(url):
+            _tune_sqlite(storage.engine)
+    except SQLAlchemyError as error:
+        raise _unusable(url, error) from None
+    except OSError as error:
+        raise InputError(f"{shown(url)}: cannot be made ({error.strerror})") from None
+    except RuntimeError as error:  # the schema of another version of Optuna
+        raise InputError(f"{shown(url)}: {' '.join(str(error).split())}") from None
+    return get_storage(storage)
+
+
+def _is_sqlite(url: URL) -> bool:
+    return url.get_backend_name() == "sqlite"
+
+
+def _sqlite_file(url: URL) -> Path:
+    return Path(url.database or "")
+
+
+def _tune_sqlite(engine: Engine) -> None:
+    """Write-ahead log, no sync at every commit, and transactions that lock at once.
+
+    With the log, a kill loses nothing and a power cut at most the last commits, never the file.
+    SQLite knows no SELECT … FOR UPDATE, on which Optuna relies when several processes claim
+    trials: BEGIN IMMEDIATE takes its place.
+    """
+
+    @sqlalchemy.event.listens_for(engine, "connect")
+    def _on_connect(connection, _record) -> None:  # type: ignore[no-untyped-def]
+        connection.isolation_level = None  # leaves BEGIN to the listener below
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("PRAGMA synchronous=NORMAL")
+
+    @sqlalchemy.event.listens_for(engine, "begin")
+    def _on_begin(connection) -> None:  # type: ignore[no-untyped-def]
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+    engine.dispose()  # connections made before have neither
+
+
+def _unusable(url: URL, error: SQLAlchemyError) -> InputError:
+    reason = error.orig if isinstance(error, DBAPIError) else error
+    return InputError(f"{shown(url)}: cannot be used ({' '.join(str(reason).split())})")

@@ -1,0 +1,86 @@
+"""Files that appear whole or not at all, and arrays kept in them under a digest."""
+
+import contextlib
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+from numpy.typing import NDArray
+
+Arrays = dict[str, NDArray[np.generic]]
+
+
+class DamagedFileError(Exception):
+    """A file does not hold what was once written to it."""
+
+
+@contextlib.contextmanager
+def replacing(path: Path, mode: str = "w") -> Iterator[IO]:
+    """A file to write that takes the place of `path` when all of it is written and synced.
+
+    If the block raises, or the process dies in it, what was at `path` stays as it was.
+
+    Raises:
+        OSError: the folder cannot be written to, or the disk is full.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    text = {} if "b" in mode else {"encoding": "utf-8", "newline": ""}
+    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:100]}-")
+    try:
+        with open(descriptor, mode, **text) as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        umask = os.umask(0)
+        os.umask(umask)
+        os.chmod(temporary, 0o666 & ~umask)
+        os.replace(temporary, path)
+    except BaseException:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(temporary)
+        raise
+
+
+def write_arrays(path: Path, arrays: Arrays, metadata: Mapping[str, object]) -> None:
+    """Writes arrays and what is to be said of them (as JSON) to a safetensors file."""
+    from safetensors.numpy import save
+
+    text = {"metadata": json.dumps(metadata, sort_keys=True)}
+    text["digest"] = _digest(arrays, text["metadata"])
+    with replacing(path, "wb") as file:
+        file.write(save({name: np.ascontiguousarray(array) for name, array in arrays.items()}, text))
+
+
+def read_arrays(path: Path) -> tuple[Arrays, dict[str, object]]:
+    """The arrays and metadata that `write_arrays` wrote.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        DamagedFileError: the file was cut, changed, or is of another kind.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="numpy") as file:
+            text = file.metadata() or {}
+            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except FileNotFoundError:
+        raise
+    except (SafetensorError, OSError, ValueError, TypeError) as error:
+        raise DamagedFileError(f"{path}: {error}") from error
+    if text.get("digest") != _digest(arrays, text.get("metadata", "")):
+        raise DamagedFileError(f"{path}: the content does not match its digest")
+    return arrays, json.loads(text["metadata"])
+
+
+def _digest(arrays: Arrays, metadata: str) -> str:
+    digest = hashlib.sha256(metadata.encode())
+    for name, array in sorted(arrays.items()):
+        digest.update(f"{name} {array.dtype.str} {array.shape}".encode())
+        digest.update(np.ascontiguousarray(array))
+    return digest.hexdigest()

@@ -1,0 +1,36 @@
+"""Trained models on disk: loaded without running code, and only if nothing was changed."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from urllib.parse import quote
+
+from storage.files import Arrays, DamagedFileError, read_arrays, write_arrays
+
+FORMAT = 1  # of the arrays of a model: raise it when a solver gives another answer
+
+
+def model_path(folder: Path, study_name: str, recipe: Mapping[str, object]) -> Path:
+    """The file of the model that a recipe (setting, epochs, seed, ratings) leads to."""
+    text = json.dumps([FORMAT, dict(recipe)], sort_keys=True)
+    key = hashlib.sha256(text.encode()).hexdigest()[:16]
+    return folder / "models" / f"{file_name(study_name)}-{key}.safetensors"
+
+
+def load_model(path: Path) -> Arrays | None:
+    """The arrays saved at `path`; None if there are none or they were damaged."""
+    try:
+        return read_arrays(path)[0]
+    except (FileNotFoundError, DamagedFileError):
+        return None
+
+
+def save_model(path: Path, arrays: Arrays, recipe: Mapping[str, object]) -> None:
+    """Saves the arrays of a model with the recipe that led to it."""
+    write_arrays(path, arrays, recipe)
+
+
+def file_name(study_name: str) -> str:
+    """A study's name as a file name: no separators, whatever the name holds."""
+    return quote(study_name, safe=" ")[:100].replace("..", "%2E%2E")

@@ -1,0 +1,112 @@
+"""`python -m study.best_predict`: trains the best setting on every rating and answers the queries."""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from study.cli import at_least, make_parser, run_command
+
+PROG = "study.best_predict"
+EPILOG = """\
+examples:
+  python -m study.best_predict                      the best setting of ./mat_comp's study
+  python -m study.best_predict --average 5          the mean of the five best settings
+  python -m study.best_predict --truth answers      and how far it is from the truth
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """The command; exits with 0 or 2 (bad input)."""
+    parser = make_parser(
+        PROG,
+        "Trains the best setting of a study on every rating and writes one predicted rating a "
+        "line, in the order of the queries.",
+        EPILOG,
+    )
+    parser.add_argument(
+        "--out",
+        type=Path,
+        default=Path("mat_comp_ans"),
+        metavar="FILE",
+        help="where the predictions go (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--average",
+        type=at_least(1, int),
+        default=1,
+        metavar="K",
+        help="average the models of the K best settings (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--truth",
+        type=Path,
+        metavar="FILE",
+        help="the true ratings of the queries, one a line: prints RMSE, MAE and MSE",
+    )
+    options = parser.parse_args(arguments)
+    run_command(lambda: best_predict(options), PROG)
+
+
+def best_predict(options: argparse.Namespace) -> int:
+    """Writes the predictions that the options ask for: the exit code."""
+    import numpy as np
+    import optuna
+    from optuna.trial import TrialState
+
+    from storage.database import check_database, open_storage, parse_storage_url, runs_folder
+    from storage.errors import InputError
+    from storage.predictions import check_writable, write_predictions
+    from storage.ratings import read_numbers
+    from study.best import best_retrainings, load_or_train
+    from study.inputs import choose_device, load_data
+    from study.score import score
+    from study.studies import default_name, find_study
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    url = parse_storage_url(options.storage)
+    check_database(url, must_exist=True)
+    device = choose_device(options.device)
+    data = load_data(options.data, runs=runs_folder(url))
+    table = data.table
+    truth = data.truth
+    if options.truth is not None:
+        truth = read_numbers(options.truth, expected=table.n_queries)
+    study = find_study(open_storage(url), options.study_name or default_name(table), table)
+    chosen = best_retrainings(study, options.average)
+    if not chosen:
+        raise InputError(f"study '{study.study_name}': no trial has finished yet")
+    check_writable(options.out)
+
+    print(data.described())
+    running = len(study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)))
+    note = ", still running: the best so far" if running else ""
+    print(f"Study: {study.study_name}{note}")
+    users, items = data.users.index(table.query_user_ids), data.items.index(table.query_item_ids)
+    sum_of_models = np.zeros(table.n_queries)
+    for retraining in chosen:
+        model, saved = load_or_train(
+            retraining,
+            data.ratings,
+            data.users,
+            data.items,
+            folder=runs_folder(url),
+            study=study,
+            device=device,
+        )
+        rmse = retraining.trial.user_attrs["validation_rmse"]
+        done = "loaded, trained before" if saved else f"trained for {retraining.epochs} epochs"
+        print(f"Trial {retraining.trial.number}: validation RMSE {rmse:.4f}, {done}")
+        sum_of_models += model.predict(users, items).numpy()
+    predictions = sum_of_models / len(chosen)
+    write_predictions(options.out, predictions)
+    print(f"Wrote: {options.out}, {table.n_queries:,} predictions")
+    if truth is not None and table.n_queries:
+        for name, figure in score(predictions, truth, table.query_user_ids).items():
+            print(f"{name}: {figure}")
+        if data.noise_std is not None:
+            print(f"Noise floor: RMSE {data.noise_std:.4f}, of the planted model itself")
+    return 0
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,98 @@
+"""What the commands share: options, one-line errors, exit codes. Imports nothing heavy."""
+
+import argparse
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import NoReturn
+
+from storage.errors import InputError
+
+DEFAULT_STORAGE = "sqlite:///runs/study.db"
+
+FAILED = 1
+BAD_INPUT = 2
+INTERRUPTED = 130
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser that says what is wrong in one line."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(BAD_INPUT, f"{self.prog}: {message}; --help lists the options\n")
+
+
+def make_parser(prog: str, description: str, epilog: str) -> Parser:
+    """A parser with the options that every command has."""
+    parser = Parser(
+        prog=prog,
+        description=description,
+        epilog=epilog,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument(
+        "--data",
+        type=Path,
+        metavar="FILE",
+        help="ratings and queries, a mat_comp file, plain or gzip "
+        "(default: ./mat_comp if there is one, else built-in demonstration data)",
+    )
+    parser.add_argument(
+        "--storage",
+        default=DEFAULT_STORAGE,
+        metavar="URL",
+        help="the database of the study, a SQLAlchemy URL (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--study-name",
+        metavar="NAME",
+        help="the study in that database (default: a name that follows from the ratings)",
+    )
+    parser.add_argument(
+        "--device",
+        choices=("auto", "cpu", "cuda"),
+        default="auto",
+        help="where to train; auto takes a GPU if there is one (default: auto)",
+    )
+    return parser
+
+
+def at_least(low: float, kind: Callable[[str], float]) -> Callable[[str], float]:
+    """An argument type: a number of `kind` that is `low` or more."""
+    what = "a whole number" if kind is int else "a number"
+
+    def parse(text: str) -> float:
+        try:
+            number = kind(text)
+        except ValueError:
+            number = float("nan")
+        if not low <= number < float("inf"):
+            raise argparse.ArgumentTypeError(f"expected {what}, {low} or more, got '{text}'")
+        return number
+
+    return parse
+
+
+def run_command(command: Callable[[], int], prog: str) -> NoReturn:
+    """Runs a command and exits with its code; bad input is one line on standard error."""
+    _put_own_packages_first()
+    try:
+        code = command()
+    except InputError as error:
+        print(f"{prog}: {error}", file=sys.stderr)
+        code = BAD_INPUT
+    except KeyboardInterrupt:
+        print(f"\n{prog}: stopped at once", file=sys.stderr)
+        code = INTERRUPTED
+    sys.exit(code)
+
+
+def _put_own_packages_first() -> None:
+    """Lets `model` and `storage` mean this project's, whatever lies in the user's folder.
+
+    `python -m` looks there first, where a `model.py` of the user's would take their place.
+    """
+    root = str(Path(__file__).resolve().parent.parent)
+    if sys.path[0] != root:
+        sys.path.insert(0, root)

@@ -1,0 +1,108 @@
+"""The objective: one setting, trained epoch by epoch, reported, and stopped when it is time."""
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+
+import optuna
+import torch
+
+from model.dataset import Ratings
+from model.gradient import Gradient, GradientConfig
+from model.solver import Epoch, best_epoch
+from study.space import stable_seed, to_config
+
+MAX_EPOCHS = 500
+PATIENCE = 5  # epochs that may pass without progress
+PROGRESS = 1e-4  # the share by which the validation MSE has to fall to count as such
+
+
+class Stop(StrEnum):
+    """Why a trial's training ended; stored with the trial."""
+
+    PATIENCE = "no progress"
+    EPOCHS = f"{MAX_EPOCHS} epochs"
+    TIMEOUT = "timeout"
+    PRUNED = "pruned"
+    DIVERGED = "diverged"
+
+
+class Interrupted(Exception):  # noqa: N818
+    """The trial was stopped from outside and is to be done again."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Objective:
+    """The validation MSE of a trial's best epoch."""
+
+    training: Ratings
+    validation: Ratings
+    device: torch.device
+    study_seed: int
+    deadline: float = math.inf  # of time.monotonic()
+    interrupted: Callable[[], bool] = lambda: False
+    on_epoch: Callable[[Epoch], None] = lambda epoch: None
+
+    def __call__(self, trial: optuna.Trial) -> float:
+        """Trains, and stores with the trial what came of it.
+
+        Raises:
+            optuna.TrialPruned: the pruner stopped it, or it diverged.
+            Interrupted: it was stopped from outside.
+        """
+        began = time.monotonic()
+        config = to_config(trial.params)
+        epochs: list[Epoch] = []
+        stop = Stop.EPOCHS
+        last_progress = (0, math.inf)  # epoch, validation MSE
+        solver = Gradient(
+            config, self.training, device=self.device, seed=setting_seed(self.study_seed, config)
+        )
+        for epoch in solver.epochs(self.validation):
+            if not (math.isfinite(epoch.validation_mse) and math.isfinite(epoch.train_mse)):
+                stop = Stop.DIVERGED
+                break
+            epochs.append(epoch)
+            trial.report(epoch.validation_mse, epoch.number)
+            self.on_epoch(epoch)
+            if epoch.validation_mse < (1 - PROGRESS) * last_progress[1]:
+                last_progress = (epoch.number, epoch.validation_mse)
+            if self.interrupted():
+                raise Interrupted
+            if trial.should_prune():
+                stop = Stop.PRUNED
+                break
+            if epoch.number - last_progress[0] >= PATIENCE:
+                stop = Stop.PATIENCE
+                break
+            if time.monotonic() >= self.deadline:
+                stop = Stop.TIMEOUT
+                break
+            if epoch.number >= MAX_EPOCHS:
+                break
+        self._store(trial, epochs, stop, time.monotonic() - began)
+        best = best_epoch(epochs)
+        if best is None or stop in (Stop.PRUNED, Stop.DIVERGED):
+            raise optuna.TrialPruned(stop)
+        return best.validation_mse
+
+    def _store(
+        self, trial: optuna.Trial, epochs: list[Epoch], stop: Stop, seconds: float
+    ) -> None:
+        stopped = stop.value
+        if stop is Stop.DIVERGED:
+            stopped += f" in epoch {len(epochs) + 1}: the error is not finite"
+        trial.set_user_attr("stopped", stopped)
+        trial.set_user_attr("seconds", round(seconds, 3))
+        trial.set_user_attr("train_mse", [round(epoch.train_mse, 6) for epoch in epochs])
+        if best := best_epoch(epochs):
+            trial.set_user_attr("best_epoch", best.number)
+            trial.set_user_attr("validation_mse", best.validation_mse)
+            trial.set_user_attr("validation_rmse", round(math.sqrt(best.validation_mse), 6))
+
+
+def setting_seed(study_seed: int, config: GradientConfig) -> int:
+    """The seed of a setting's training, in the study and when it is trained again."""
+    return stable_seed("setting", study_seed, asdict(config))

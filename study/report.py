@@ -1,0 +1,57 @@
+"""What a study came to: a summary for people and a CSV of all trials."""
+
+import csv
+import math
+from pathlib import Path
+
+import optuna
+from optuna.trial import TrialState
+
+from storage.files import replacing
+from study.best import ranked_trials
+from study.space import SPACE
+from study.studies import FINISHED
+
+
+def summary(study: optuna.Study, *, biases_rmse: float) -> str:
+    """The best setting, and what it gained over the original's setting and over biases alone."""
+    ranked = ranked_trials(study)
+    if not ranked:
+        return "No trial has come to a result."
+    best = ranked[0]
+    rmse = math.sqrt(best.user_attrs["validation_mse"])
+    finished = study.get_trials(deepcopy=False, states=FINISHED)
+    pruned = sum(trial.state is TrialState.PRUNED for trial in finished)
+    lines = [
+        f"Finished: {len(finished)} trials, {pruned} of them pruned",
+        f"Best: trial {best.number}, validation RMSE {rmse:.4f} "
+        f"after {best.user_attrs['best_epoch']} epochs",
+    ]
+    for name, value in best.params.items():
+        shown = f"{value:.4g}" if isinstance(value, float) else str(value)
+        lines.append(f"    {name.removeprefix('gradient_'):<20} {shown}")
+    for trial in finished:
+        if trial.params["gradient_form"] == "plain" and "validation_mse" in trial.user_attrs:
+            theirs = math.sqrt(trial.user_attrs["validation_mse"])
+            lines.append(_gain("the original's setting", theirs, rmse))
+    lines.append(_gain("biases alone", biases_rmse, rmse))
+    return "\n".join(lines)
+
+
+def write_csv(study: optuna.Study, path: Path) -> None:
+    """Writes a row a trial: number, state, best epoch's errors, seconds, parameters."""
+    attributes = ("validation_rmse", "validation_mse", "best_epoch", "seconds", "stopped")
+    with replacing(path) as file:
+        writer = csv.writer(file)
+        writer.writerow(["trial", "state", *attributes, *SPACE])
+        for trial in study.get_trials(deepcopy=False):
+            writer.writerow(
+                [trial.number, trial.state.name.lower()]
+                + [trial.user_attrs.get(name, "") for name in attributes]
+                + [trial.params.get(name, "") for name in SPACE]
+            )
+
+
+def _gain(name: str, theirs: float, ours: float) -> str:
+    share = f", {100 * (1 - ours / theirs):.1f} % lower" if theirs else ""
+    return f"Gain over {name}: RMSE {theirs:.4f} -> {ours:.4f}{share}"

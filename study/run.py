@@ -1,0 +1,164 @@
+"""`python -m study.run`: runs a study, or goes on with one, until it has its trials."""
+
+import argparse
+import math
+import shlex
+import signal
+import sys
+import time
+from collections.abc import Callable, Sequence
+from types import FrameType
+
+from study.cli import DEFAULT_STORAGE, FAILED, INTERRUPTED, at_least, make_parser, run_command
+
+PROG = "study.run"
+EPILOG = """\
+examples:
+  python -m study.run --trials 100                  tune on ./mat_comp
+  python -m study.run --data ratings.gz --trials 30 --timeout 600
+  python -m study.run --trials 200                  go on to 200 trials
+
+The same command goes on where it stopped, whatever stopped it. Then:
+  python -m study.best_predict                      write the predictions
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """The command; exits with 0, 1 (trials keep failing), 2 (bad input) or 130 (interrupted)."""
+    parser = make_parser(
+        PROG,
+        "Tunes a matrix factorization for ratings: an Optuna study that searches with TPE and "
+        "prunes on the validation error.",
+        EPILOG,
+    )
+    parser.add_argument(
+        "--trials",
+        type=at_least(1, int),
+        default=100,
+        metavar="N",
+        help="finished trials that the study is to have in all (default: 100)",
+    )
+    parser.add_argument(
+        "--timeout",
+        type=at_least(0, float),
+        metavar="SECONDS",
+        help="stop after so long; a trial that is cut keeps its best epoch",
+    )
+    parser.add_argument(
+        "--seed",
+        type=at_least(0, int),
+        metavar="I",
+        help="of the split, the search and the training (default: 0, or the study's own)",
+    )
+    options = parser.parse_args(arguments)
+    run_command(lambda: run(options), PROG)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Runs the study that the options ask for and prints what came of it: the exit code."""
+    began = time.monotonic()
+    import optuna
+
+    from model.biases import fit_biases
+    from model.dataset import split
+    from storage.database import check_database, open_storage, parse_storage_url, runs_folder
+    from storage.models import file_name
+    from study.inputs import choose_device, load_data
+    from study.objective import Objective
+    from study.progress import StudyProgress
+    from study.report import summary, write_csv
+    from study.studies import (
+        default_name,
+        identity,
+        let_go,
+        n_finished,
+        open_study,
+        stored_seed,
+        take_over,
+    )
+    from study.trials import StudyFailedError, run_trials
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    url = parse_storage_url(options.storage)
+    check_database(url)
+    device = choose_device(options.device)
+    data = load_data(options.data, runs=runs_folder(url))
+    print(data.described())
+
+    storage = open_storage(url)
+    name = options.study_name or default_name(data.table)
+    seed = options.seed if options.seed is not None else stored_seed(storage, name) or 0
+    training, validation = split(data.ratings, seed=seed)
+    study = open_study(storage, name, identity(data.table, validation, seed=seed))
+    take_over(study)
+    before = n_finished(study)
+    print(f"Study: {name}, {before} of {options.trials} trials finished, {options.storage}")
+
+    deadline = began + options.timeout if options.timeout is not None else math.inf
+    interrupts = _count_interrupts()
+    code = 0
+    try:
+        if before < options.trials:
+            with StudyProgress(study, total=options.trials, deadline=deadline) as progress:
+                objective = Objective(
+                    training=training.to(device),
+                    validation=validation.to(device),
+                    device=device,
+                    study_seed=seed,
+                    deadline=deadline,
+                    interrupted=lambda: interrupts() > 0,
+                    on_epoch=progress.on_epoch,
+                )
+                run_trials(
+                    study,
+                    objective,
+                    total=options.trials,
+                    on_start=progress.on_start,
+                    on_finish=progress.on_finish,
+                )
+    except StudyFailedError as error:
+        print(f"{PROG}: {error}", file=sys.stderr)
+        code = FAILED
+    finally:
+        let_go(study)
+
+    table = runs_folder(url) / f"{file_name(name)}.csv"
+    write_csv(study, table)
+    print(summary(study, biases_rmse=math.sqrt(fit_biases(training).mse(validation))))
+    print(f"All trials: {table}")
+    finished = n_finished(study)
+    if finished < options.trials:
+        why = "stopped by hand" if interrupts() else "time is up" if not code else "stopped"
+        print(f"{why.capitalize()}: the same command goes on from {finished} trials")
+    print(f"Look: optuna-dashboard {shlex.quote(options.storage)}")
+    print(f"Next: {_next_command(options)}")
+    return INTERRUPTED if interrupts() else code
+
+
+def _next_command(options: argparse.Namespace) -> str:
+    words = ["python", "-m", "study.best_predict"]
+    if options.data is not None:
+        words += ["--data", str(options.data)]
+    if options.storage != DEFAULT_STORAGE:
+        words += ["--storage", options.storage]
+    if options.study_name is not None:
+        words += ["--study-name", options.study_name]
+    return shlex.join(words)
+
+
+def _count_interrupts() -> Callable[[], int]:
+    """Takes Ctrl-C and SIGTERM as a wish to end after this epoch; the second ends at once."""
+    received = []
+
+    def take(number: int, _frame: FrameType | None) -> None:
+        received.append(number)
+        if len(received) > 1:
+            raise KeyboardInterrupt
+
+    signal.signal(signal.SIGINT, take)
+    signal.signal(signal.SIGTERM, take)
+    return lambda: len(received)
+
+
+if __name__ == "__main__":
+    main()

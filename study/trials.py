@@ -1,0 +1,59 @@
+"""Runs the trials of a study, up to a total, whatever happens to single ones."""
+
+import time
+from collections.abc import Callable
+
+import optuna
+from optuna.trial import FrozenTrial, TrialState
+
+from study.objective import Interrupted, Objective
+from study.space import SPACE
+from study.studies import give_up, n_finished
+
+FAILURES_IN_A_ROW = 3
+
+
+class StudyFailedError(Exception):
+    """Trials fail one after another for the same reason."""
+
+
+def run_trials(
+    study: optuna.Study,
+    objective: Objective,
+    *,
+    total: int,
+    on_start: Callable[[optuna.Trial], None] = lambda trial: None,
+    on_finish: Callable[[FrozenTrial], None] = lambda trial: None,
+) -> None:
+    """Runs trials until `total` are finished, the deadline passes or an interrupt arrives.
+
+    Raises:
+        StudyFailedError: several trials in a row failed for the same reason.
+    """
+    failures: list[str] = []
+    while n_finished(study) < total and not objective.interrupted():
+        trial = study.ask(SPACE)
+        on_start(trial)
+        try:
+            value = objective(trial)
+        except optuna.TrialPruned:
+            finished = study.tell(trial, state=TrialState.PRUNED)
+        except (Interrupted, KeyboardInterrupt):
+            give_up(study, trial._trial_id, "stopped by hand")
+            study.tell(trial, state=TrialState.FAIL)
+            return
+        except (MemoryError, RuntimeError) as error:
+            reason = " ".join(str(error).split()) or type(error).__name__
+            trial.set_user_attr("failed", reason)
+            finished = study.tell(trial, state=TrialState.FAIL)
+            failures.append(reason)
+            if failures[-FAILURES_IN_A_ROW:] == [reason] * FAILURES_IN_A_ROW:
+                raise StudyFailedError(
+                    f"{FAILURES_IN_A_ROW} trials in a row failed: {reason}"
+                ) from error
+        else:
+            finished = study.tell(trial, value)
+            failures.clear()
+        on_finish(finished)
+        if time.monotonic() >= objective.deadline:
+            return
