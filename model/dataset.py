@@ -59,7 +59,9 @@ class Ids:
         return torch.from_numpy(np.where(self.values[rows] == ids, rows, UNKNOWN))
 
 
-def index_ratings(user_ids: ArrayLike, item_ids: ArrayLike, values: ArrayLike) -> tuple[Ratings, Ids, Ids]:
+def index_ratings(
+    user_ids: ArrayLike, item_ids: ArrayLike, values: ArrayLike
+) -> tuple[Ratings, Ids, Ids]:
     """Ratings of (n_ratings,) raw columns, and the ids behind user and item indices."""
     users, user_index = np.unique(np.asarray(user_ids), return_inverse=True)
     items, item_index = np.unique(np.asarray(item_ids), return_inverse=True)

@@ -40,13 +40,17 @@ class Factorization(nn.Module):
         dot = torch.linalg.vecdot(
             self.user_factors.index_select(0, users), self.item_factors.index_select(0, items)
         )
-        deviation = self.user_bias[users] + self.item_bias[items] + dot
-        return (self.global_mean + deviation.double()).clamp(self.lowest, self.highest)
+        deviation: Tensor = self.user_bias[users] + self.item_bias[items] + dot
+        return torch.clamp(self.global_mean + deviation.double(), self.lowest, self.highest)
 
     @torch.no_grad()
     def predict(self, user_index: Tensor, item_index: Tensor) -> Tensor:
         """`forward` without gradients, in blocks: the (n,) ratings of any number of pairs."""
-        blocks = zip(user_index.split(PAIRS_AT_ONCE), item_index.split(PAIRS_AT_ONCE), strict=True)
+        blocks = zip(
+            torch.split(user_index, PAIRS_AT_ONCE),
+            torch.split(item_index, PAIRS_AT_ONCE),
+            strict=True,
+        )
         return torch.cat([self(users, items) for users, items in blocks])
 
     def mse(self, ratings: Ratings) -> float:

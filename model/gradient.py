@@ -80,7 +80,8 @@ class Gradient:
         self._target = ((values - self.model.global_mean) / self._scale).float()
         pairs = torch.stack([training.user_index, training.item_index + self._n_users], dim=1)
         self._pairs = pairs.to(device)  # (n_ratings, 2) int64 rows of the table
-        self._unseen = torch.bincount(self._pairs.flatten(), minlength=training.n_users + training.n_items) == 0
+        n_rows = training.n_users + training.n_items
+        self._unseen = torch.bincount(self._pairs.flatten(), minlength=n_rows) == 0
         self._table = self._start(training)
         self._decay = torch.full((self._table.shape[1],), config.weight_decay, device=device)
         if self._biased:
@@ -113,7 +114,7 @@ class Gradient:
         device = self._target.device
         shuffled = torch.randperm(len(self._target), generator=self._generator, device=device)
         squared_error = torch.zeros((), device=device)
-        for batch in shuffled.split(self.config.batch_size):
+        for batch in torch.split(shuffled, self.config.batch_size):
             rows = self._pairs.index_select(0, batch).flatten()  # user, item, user, item, …
             pair = self._table.index_select(0, rows).view(len(batch), 2, -1)
             error = torch.linalg.vecdot(pair[:, 0], pair[:, 1]) - self._target[batch]
@@ -161,7 +162,7 @@ class Gradient:
 
     @torch.no_grad()
     def _write_model(self) -> None:
-        """Copies the table to the model in rating units; who was never seen gets the average row."""
+        """Copies the table to the model, in rating units; unseen rows become the average row."""
         rank, n = self.config.rank, self._n_users
         for factors, bias, rows, column in (
             (self.model.user_factors, self.model.user_bias, slice(None, n), rank),

@@ -1,4 +1,4 @@
-"""From a storage URL to an Optuna storage: checked before anything is made, quick and safe on SQLite."""
+"""From a storage URL to an Optuna storage: checked before it is made, quick and safe on SQLite."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,12 +25,12 @@ def parse_storage_url(text: str) -> URL:
     try:
         url = make_url(text)
         url.get_dialect().import_dbapi()
+    except NoSuchModuleError:  # an ArgumentError too
+        kind = text.partition(":")[0]
+        raise InputError(f"--storage: SQLAlchemy knows no database '{kind}'") from None
     except ArgumentError:
         hint = f"; did you mean sqlite:///{text}?" if "://" not in text and text else ""
         raise InputError(f"--storage: expected a database URL, got '{text}'{hint}") from None
-    except NoSuchModuleError:
-        kind = text.partition(":")[0]
-        raise InputError(f"--storage: SQLAlchemy knows no database '{kind}'") from None
     except ImportError as error:
         raise InputError(f"--storage: {shown(url)} needs the Python package {error.name}") from None
     if url.get_backend_name() == "sqlite" and url.database in (None, "", ":memory:"):

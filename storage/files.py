@@ -7,7 +7,7 @@ import os
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +20,7 @@ class DamagedFileError(Exception):
 
 
 @contextlib.contextmanager
-def replacing(path: Path, mode: str = "w") -> Iterator[IO]:
+def replacing(path: Path, mode: str = "w") -> Iterator[IO[Any]]:
     """A file to write that takes the place of `path` when all of it is written and synced.
 
     If the block raises, or the process dies in it, what was at `path` stays as it was.
@@ -29,10 +29,10 @@ def replacing(path: Path, mode: str = "w") -> Iterator[IO]:
         OSError: the folder cannot be written to, or the disk is full.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    text = {} if "b" in mode else {"encoding": "utf-8", "newline": ""}
+    text: dict[str, str] = {} if "b" in mode else {"encoding": "utf-8", "newline": ""}
     descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:100]}-")
     try:
-        with open(descriptor, mode, **text) as file:
+        with open(descriptor, mode, **text) as file:  # type: ignore[call-overload]
             yield file
             file.flush()
             os.fsync(file.fileno())
@@ -52,8 +52,9 @@ def write_arrays(path: Path, arrays: Arrays, metadata: Mapping[str, object]) -> 
 
     text = {"metadata": json.dumps(metadata, sort_keys=True)}
     text["digest"] = _digest(arrays, text["metadata"])
+    arrays = {name: np.asarray(array, order="C") for name, array in arrays.items()}
     with replacing(path, "wb") as file:
-        file.write(save({name: np.ascontiguousarray(array) for name, array in arrays.items()}, text))
+        file.write(save(arrays, text))
 
 
 def read_arrays(path: Path) -> tuple[Arrays, dict[str, object]]:
@@ -82,5 +83,5 @@ def _digest(arrays: Arrays, metadata: str) -> str:
     digest = hashlib.sha256(metadata.encode())
     for name, array in sorted(arrays.items()):
         digest.update(f"{name} {array.dtype.str} {array.shape}".encode())
-        digest.update(np.ascontiguousarray(array))
+        digest.update(np.ascontiguousarray(array).data)
     return digest.hexdigest()

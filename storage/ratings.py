@@ -71,7 +71,7 @@ class RatingsTable:
         pair, ratings = pair[order], ratings[order]
         first = np.flatnonzero(np.diff(pair, prepend=-1))
         if len(first) < len(pair):
-            # Within a pair the values are sorted too, so that the sum does not depend on line order.
+            # Values sorted within a pair too: their sum does not depend on the order of the lines.
             ratings = ratings[np.lexsort((ratings, pair))]
             counts = np.diff(np.append(first, len(pair)))
             ratings = np.add.reduceat(ratings, first) / counts
@@ -96,10 +96,10 @@ class RatingsTable:
 
     @property
     def digest(self) -> str:
-        """A digest of the ratings alone: the same whatever the order of the lines and the queries."""
+        """A digest of the ratings alone, whatever the order of the lines and the queries."""
         digest = hashlib.sha256(b"ratings")
         for column, kind in ((self.user_ids, "<i4"), (self.item_ids, "<i4"), (self.ratings, "<f8")):
-            digest.update(np.ascontiguousarray(column, dtype=kind))
+            digest.update(np.ascontiguousarray(column, dtype=kind).data)
         return digest.hexdigest()
 
 
@@ -141,10 +141,11 @@ def read_numbers(path: Path, *, expected: int) -> NDArray[np.float64]:
     numbers: list[float] = []
     for number, words in _numbered_lines(path):
         if len(words) != 1:
-            raise InputError(f"{path}:{number}: expected one rating a line, got {len(words)} fields")
+            raise InputError(f"{path}:{number}: expected 1 rating, got {len(words)} fields")
         numbers.append(_finite(words[0], f"{path}:{number}: expected a rating"))
     if len(numbers) != expected:
-        raise InputError(f"{path}: expected {expected:,} ratings, one a query, got {len(numbers):,}")
+        got = f"got {len(numbers):,}"
+        raise InputError(f"{path}: expected {expected:,} ratings, one a query, {got}")
     return np.array(numbers)
 
 
@@ -155,9 +156,9 @@ def opened(path: Path) -> Iterator[io.TextIOBase]:
         with path.open("rb") as file:
             magic = file.read(2)
             file.seek(0)
-            raw = gzip.open(file) if magic == GZIP_MAGIC else file
+            raw = gzip.GzipFile(fileobj=file) if magic == GZIP_MAGIC else file
             # Bytes that are no UTF-8 become characters that no number holds.
-            yield io.TextIOWrapper(raw, encoding="utf-8-sig", errors="replace")  # type: ignore[type-var]
+            yield io.TextIOWrapper(raw, encoding="utf-8-sig", errors="replace")
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
     except IsADirectoryError:

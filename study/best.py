@@ -29,7 +29,7 @@ class Retraining:
 
 
 def ranked_trials(study: optuna.Study) -> list[FrozenTrial]:
-    """The completed trials, best first; only if there are none, the pruned ones that got anywhere."""
+    """The completed trials, best first; if there are none, the pruned ones that got anywhere."""
     for state in (TrialState.COMPLETE, TrialState.PRUNED):
         trials = [
             trial
@@ -37,7 +37,7 @@ def ranked_trials(study: optuna.Study) -> list[FrozenTrial]:
             if "validation_mse" in trial.user_attrs
         ]
         if trials:
-            return sorted(trials, key=lambda trial: (trial.user_attrs["validation_mse"], trial.number))
+            return sorted(trials, key=lambda trial: trial.user_attrs["validation_mse"])
     return []
 
 

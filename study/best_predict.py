@@ -1,4 +1,4 @@
-"""`python -m study.best_predict`: trains the best setting on every rating and answers the queries."""
+"""`python -m study.best_predict`: trains the best setting on every rating, answers the queries."""
 
 import argparse
 from collections.abc import Sequence

@@ -88,9 +88,7 @@ class Objective:
             raise optuna.TrialPruned(stop)
         return best.validation_mse
 
-    def _store(
-        self, trial: optuna.Trial, epochs: list[Epoch], stop: Stop, seconds: float
-    ) -> None:
+    def _store(self, trial: optuna.Trial, epochs: list[Epoch], stop: Stop, seconds: float) -> None:
         stopped = stop.value
         if stop is Stop.DIVERGED:
             stopped += f" in epoch {len(epochs) + 1}: the error is not finite"

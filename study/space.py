@@ -18,30 +18,35 @@ from optuna.trial import FrozenTrial, TrialState
 
 from model.gradient import ORIGINAL, GradientConfig
 
-SPACE_VERSION = 1  # raise it with every change of SPACE: a study keeps the space it began with
+SPACE_VERSION = 1  # raise it with every change below: a study keeps the space it began with
 
-# Of ratings standardized to variance 1, whatever their scale; every range holds ORIGINAL's value.
-SPACE: dict[str, BaseDistribution] = {
-    "gradient_form": CategoricalDistribution(("biased", "plain")),
+# Where the sampler looks: ratings are standardized, so that the ranges hold on any scale.
+SEARCHED: dict[str, BaseDistribution] = {
     "gradient_rank": IntDistribution(2, 128, log=True),
-    "gradient_learning_rate": FloatDistribution(1e-3, 5e-2, log=True),
-    "gradient_learning_rate_decay": FloatDistribution(0.9, 1.0),
-    "gradient_weight_decay": FloatDistribution(1e-5, 0.5, log=True),
-    "gradient_bias_decay": FloatDistribution(1e-5, 0.5, log=True),
+    "gradient_learning_rate": FloatDistribution(3e-3, 3e-2, log=True),
+    "gradient_learning_rate_decay": FloatDistribution(0.92, 1.0),
+    "gradient_weight_decay": FloatDistribution(1e-2, 0.3, log=True),
+    "gradient_bias_decay": FloatDistribution(1e-3, 0.1, log=True),
     "gradient_batch_size": IntDistribution(250, 8000, log=True),
-    "gradient_initial_scale": FloatDistribution(3e-3, 1.0, log=True),
+    "gradient_initial_scale": FloatDistribution(1e-3, 0.3, log=True),
 }
-# The plain form is there for the first trial alone: no other is drawn from it.
 FIXED = {"gradient_form": "biased"}
+# What a trial may be: the same, wide enough for ORIGINAL.
+SPACE: dict[str, BaseDistribution] = SEARCHED | {
+    "gradient_form": CategoricalDistribution(("biased", "plain")),
+    "gradient_learning_rate": FloatDistribution(1e-3, 3e-2, log=True),
+    "gradient_weight_decay": FloatDistribution(1e-5, 0.3, log=True),
+    "gradient_initial_scale": FloatDistribution(1e-3, 1.0, log=True),
+}
 
 DEFAULT = GradientConfig(
-    rank=32,
-    learning_rate=1e-2,
-    learning_rate_decay=0.97,
-    weight_decay=0.08,
+    rank=64,
+    learning_rate=0.015,
+    learning_rate_decay=0.95,
+    weight_decay=0.055,
     bias_decay=0.02,
     batch_size=2000,
-    initial_scale=0.05,
+    initial_scale=0.005,
 )
 # What the first trials try, in this order; the sampler goes on from there.
 FIRST_SETTINGS = {"original": ORIGINAL, "default": DEFAULT}
@@ -51,7 +56,8 @@ def to_params(config: GradientConfig) -> dict[str, Any]:
     """The parameters of SPACE that stand for a setting."""
     fields = {f"gradient_{name}": value for name, value in asdict(config).items()}
     params = {name: fields[name] for name in SPACE}
-    params["gradient_bias_decay"] = max(params["gradient_bias_decay"], 1e-5)
+    if config.form == "plain":  # which has no biases to decay
+        params["gradient_bias_decay"] = SPACE["gradient_bias_decay"].low
     return params
 
 
@@ -109,8 +115,7 @@ class SlotSampler(BaseSampler):
     ) -> dict[str, Any]:
         if self._slot < len(FIRST_SETTINGS):
             return to_params(list(FIRST_SETTINGS.values())[self._slot])
-        searched = {name: dist for name, dist in search_space.items() if name not in FIXED}
-        return self._tpe.sample_relative(study, trial, searched) | FIXED
+        return self._tpe.sample_relative(study, trial, SEARCHED) | FIXED
 
     def sample_independent(
         self,
@@ -119,4 +124,4 @@ class SlotSampler(BaseSampler):
         param_name: str,
         param_distribution: BaseDistribution,
     ) -> Any:
-        return self._tpe.sample_independent(study, trial, param_name, param_distribution)
+        return self._tpe.sample_independent(study, trial, param_name, SEARCHED[param_name])

@@ -30,7 +30,7 @@ def identity(table: RatingsTable, validation: Ratings, *, seed: int) -> dict[str
     """What every trial of a study has in common, kept in the study's attributes."""
     digest = hashlib.sha256()
     for column in (validation.user_index, validation.item_index):
-        digest.update(np.ascontiguousarray(column.numpy(), dtype="<i8"))
+        digest.update(np.ascontiguousarray(column.numpy(), dtype="<i8").data)
     return {
         "seed": seed,
         "ratings_digest": table.digest,
@@ -133,7 +133,7 @@ def _check(study: optuna.Study, wanted: Mapping[str, object]) -> None:
                 raise InputError(f"{name}: belongs to other ratings; choose another --study-name")
             case "space_version" if found is not None:
                 raise InputError(
-                    f"{name}: has search space {found}, this is {value}; choose another --study-name"
+                    f"{name}: has search space {found}, not {value}; choose another --study-name"
                 )
         raise InputError(f"{name}: was not made by study.run; choose another --study-name")
 
@@ -150,7 +150,7 @@ def _is_alive(study: optuna.Study, runner: Mapping[str, object]) -> bool:
             started = psutil.Process(int(str(runner["pid"]))).create_time()
         except psutil.NoSuchProcess:
             return False
-        return abs(started - float(str(runner["started"]))) < 2.0
+        return bool(abs(started - float(str(runner["started"]))) < 2.0)
     before = _reports(study)
     until = time.monotonic() + WATCH_SECONDS
     while time.monotonic() < until:

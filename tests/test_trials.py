@@ -1,0 +1,201 @@
+"""The loop over trials: exact totals, the same trials again, and what may happen to a trial."""
+
+import math
+import time
+from dataclasses import replace
+
+import numpy as np
+import optuna
+import pytest
+import torch
+from optuna.trial import TrialState
+
+from model.dataset import index_ratings, split
+from study.best import best_retrainings, ranked_trials
+from study.objective import Objective
+from study.pruning import make_pruner
+from study.space import DEFAULT, FIRST_SETTINGS, SPACE, SlotSampler, to_config, to_params
+from study.studies import give_up, n_finished
+from study.trials import StudyFailedError, run_trials
+
+
+@pytest.fixture(autouse=True)
+def few_epochs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("study.objective.MAX_EPOCHS", 30)
+
+
+@pytest.fixture(scope="module")
+def objective() -> Objective:
+    draw = np.random.default_rng(3)
+    users, items = draw.integers(0, 60, 1500), draw.integers(0, 40, 1500)
+    signal = draw.normal(size=(60, 2)) @ draw.normal(size=(2, 40))
+    ratings, _, _ = index_ratings(users, items, signal[users, items] + draw.normal(0, 0.3, 1500))
+    training, validation = split(ratings, seed=0)
+    return Objective(
+        training=training, validation=validation, device=torch.device("cpu"), study_seed=0
+    )
+
+
+def new_study(seed: int = 0) -> optuna.Study:
+    study = optuna.create_study(sampler=SlotSampler(seed), pruner=make_pruner())
+    study.set_user_attr("seed", seed)
+    return study
+
+
+def told(study: optuna.Study) -> list[tuple[object, ...]]:
+    """What a study came to, without times, in the order in which trials finished."""
+    return [
+        (trial.params, trial.value, trial.intermediate_values, trial.user_attrs["stopped"])
+        for trial in study.get_trials()
+        if trial.state is not TrialState.FAIL
+    ]
+
+
+def test_the_first_settings_come_first(objective: Objective) -> None:
+    study = new_study()
+    run_trials(study, objective, total=2)
+    tried = [to_config(trial.params) for trial in study.get_trials()]
+    original, default = FIRST_SETTINGS.values()
+    assert tried == [replace(original, bias_decay=SPACE["gradient_bias_decay"].low), default]
+
+
+def test_parameters_stand_for_settings_and_back() -> None:
+    assert to_config(to_params(DEFAULT)) == DEFAULT
+    for config in FIRST_SETTINGS.values():
+        for name, value in to_params(config).items():
+            assert SPACE[name]._contains(SPACE[name].to_internal_repr(value))
+
+
+def test_only_the_first_trial_has_the_plain_form(objective: Objective) -> None:
+    study = new_study()
+    for _ in range(30):
+        study.tell(study.ask(SPACE), 1.0)
+    forms = [trial.params["gradient_form"] for trial in study.get_trials()]
+    assert forms == ["plain"] + ["biased"] * 29
+
+
+def test_the_same_seed_gives_the_same_trials(objective: Objective) -> None:
+    studies = [new_study(0), new_study(0), new_study(1)]
+    for study in studies:
+        run_trials(study, objective, total=14)
+    assert told(studies[0]) == told(studies[1])
+    assert told(studies[0]) != told(studies[2])
+
+
+def test_an_interruption_changes_nothing_that_comes_after(objective: Objective) -> None:
+    whole, broken = new_study(), new_study()
+    run_trials(whole, objective, total=14)
+
+    epochs = []
+    stops = replace(objective, on_epoch=epochs.append, interrupted=lambda: len(epochs) == 100)
+    run_trials(broken, stops, total=14)
+    assert 0 < n_finished(broken) < 14
+    left_by_a_dead_process = broken.ask(SPACE)
+    give_up(broken, left_by_a_dead_process._trial_id, "gone")
+    broken.tell(left_by_a_dead_process, state=TrialState.FAIL)
+    broken.sampler = SlotSampler(0)  # as after a restart
+    run_trials(broken, objective, total=14)
+
+    assert len(broken.get_trials(states=(TrialState.FAIL,))) == 2
+    assert told(broken) == told(whole)
+
+
+def test_a_failed_setting_is_not_tried_again(objective: Objective) -> None:
+    class FailsOnce(Objective):
+        failed: list[int] = []  # noqa: RUF012
+
+        def __call__(self, trial: optuna.Trial) -> float:
+            if trial.number == 3:
+                raise MemoryError("out of memory")
+            return super().__call__(trial)
+
+    study = new_study()
+    run_trials(study, FailsOnce(**vars(objective)), total=6)
+    failed = study.get_trials()[3]
+    assert failed.state is TrialState.FAIL
+    assert failed.user_attrs["failed"] == "out of memory"
+    assert n_finished(study) == 6
+    assert all(trial.params != failed.params for trial in study.get_trials()[4:])
+
+
+def test_trials_that_keep_failing_end_the_study(objective: Objective) -> None:
+    class Fails(Objective):
+        def __call__(self, trial: optuna.Trial) -> float:
+            raise RuntimeError("no memory left\n for a tensor")
+
+    study = new_study()
+    with pytest.raises(StudyFailedError, match="3 trials in a row failed: no memory left for a"):
+        run_trials(study, Fails(**vars(objective)), total=6)
+    assert len(study.get_trials()) == 3
+
+
+def test_a_trials_value_is_its_best_epoch(objective: Objective) -> None:
+    study = new_study()
+    run_trials(study, objective, total=8)
+    for trial in study.get_trials(states=(TrialState.COMPLETE,)):
+        best = min(trial.intermediate_values, key=trial.intermediate_values.__getitem__)
+        assert trial.value == trial.intermediate_values[best] == trial.user_attrs["validation_mse"]
+        assert trial.user_attrs["best_epoch"] == best
+        assert len(trial.user_attrs["train_mse"]) == len(trial.intermediate_values)
+    assert any(
+        trial.value != list(trial.intermediate_values.values())[-1] for trial in study.trials
+    )
+
+
+def test_a_trial_that_diverges_is_pruned_with_the_reason(objective: Objective) -> None:
+    study = new_study()
+    study.enqueue_trial(
+        to_params(
+            replace(DEFAULT, learning_rate=0.05, batch_size=8000, initial_scale=1.0, rank=128)
+        )
+    )
+    run_trials(study, objective, total=1)
+    (trial,) = study.get_trials()
+    assert trial.state is TrialState.PRUNED
+    assert trial.user_attrs["stopped"].startswith("diverged in epoch ")
+    assert all(math.isfinite(value) for value in trial.intermediate_values.values())
+
+
+def test_time_is_looked_at_every_epoch_and_the_best_epoch_kept(objective: Objective) -> None:
+    study = new_study()
+    run_trials(study, replace(objective, deadline=time.monotonic()), total=5)
+    (trial,) = study.get_trials()
+    assert trial.state is TrialState.COMPLETE
+    assert list(trial.intermediate_values) == [1]
+    assert trial.user_attrs["stopped"] == "timeout"
+    assert best_retrainings(study, 1)[0].epochs == 1
+
+
+def test_hopeless_trials_are_pruned(objective: Objective) -> None:
+    study = new_study()
+    for _ in range(8):
+        run_trials(study, objective, total=n_finished(study) + 1)
+    hopeless = replace(DEFAULT, learning_rate=1e-3, learning_rate_decay=0.9, batch_size=250)
+    study.enqueue_trial(to_params(hopeless))
+    run_trials(study, objective, total=9)
+    assert study.get_trials()[-1].state is TrialState.PRUNED
+
+
+def test_ranking_goes_by_the_best_epoch_and_ignores_repeated_settings() -> None:
+    study = new_study()
+    for rank, value in ((4, 0.9), (8, 0.7), (8, 0.6), (16, 0.8)):
+        study.enqueue_trial(to_params(replace(DEFAULT, rank=rank)))
+        trial = study.ask(SPACE)
+        trial.set_user_attr("validation_mse", value)
+        trial.set_user_attr("best_epoch", 3)
+        study.tell(trial, value)
+    pruned = study.ask(SPACE)
+    pruned.set_user_attr("validation_mse", 0.1)
+    study.tell(pruned, state=TrialState.PRUNED)
+    assert [trial.value for trial in ranked_trials(study)] == [0.6, 0.7, 0.8, 0.9]
+    assert [again.config.rank for again in best_retrainings(study, 5)] == [8, 16, 4]
+    assert [again.config.rank for again in best_retrainings(study, 1)] == [8]
+
+
+def test_pruned_trials_answer_only_where_nothing_else_does() -> None:
+    study = new_study()
+    assert ranked_trials(study) == []
+    trial = study.ask(SPACE)
+    trial.set_user_attr("validation_mse", 0.5)
+    study.tell(trial, state=TrialState.PRUNED)
+    assert [trial.number for trial in ranked_trials(study)] == [0]
