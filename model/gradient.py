@@ -36,7 +36,7 @@ class GradientConfig:
     learning_rate: float
     learning_rate_decay: float = 1.0  # the factor from an epoch to the next
     weight_decay: float
-    bias_decay: float = 0.0  # λ_b; of no effect in the plain form
+    bias_decay: float = 1e-3  # λ_b; of no effect in the plain form
     batch_size: int
     initial_scale: float  # standard deviation of the normal start of the factors
     optimizer: Literal["sgd", "adam"] = "sgd"

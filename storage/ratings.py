@@ -100,7 +100,7 @@ class RatingsTable:
         digest = hashlib.sha256(b"ratings")
         for column, kind in ((self.user_ids, "<i4"), (self.item_ids, "<i4"), (self.ratings, "<f8")):
             digest.update(np.ascontiguousarray(column, dtype=kind).data)
-        return digest.hexdigest()
+        return digest.hexdigest()[:32]
 
 
 def read_mat_comp(path: Path) -> RatingsTable:

@@ -77,7 +77,7 @@ def best_predict(options: argparse.Namespace) -> int:
         raise InputError(f"study '{study.study_name}': no trial has finished yet")
     check_writable(options.out)
 
-    print(data.described())
+    print(f"Data: {data.described()}")
     running = len(study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)))
     note = ", still running: the best so far" if running else ""
     print(f"Study: {study.study_name}{note}")

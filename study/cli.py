@@ -1,7 +1,9 @@
 """What the commands share: options, one-line errors, exit codes. Imports nothing heavy."""
 
 import argparse
+import os
 import sys
+import textwrap
 from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
@@ -26,7 +28,7 @@ def make_parser(prog: str, description: str, epilog: str) -> Parser:
     """A parser with the options that every command has."""
     parser = Parser(
         prog=prog,
-        description=description,
+        description=textwrap.fill(description, 79),
         epilog=epilog,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
@@ -76,7 +78,9 @@ def at_least(low: float, kind: Callable[[str], float]) -> Callable[[str], float]
 
 def run_command(command: Callable[[], int], prog: str) -> NoReturn:
     """Runs a command and exits with its code; bad input is one line on standard error."""
-    _put_own_packages_first()
+    # PyTorch's threads are to sleep while they wait: spinning, they slow each other down fivefold
+    # where other programs want the cores too, and gain little where none do.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         code = command()
     except InputError as error:
@@ -86,13 +90,3 @@ def run_command(command: Callable[[], int], prog: str) -> NoReturn:
         print(f"\n{prog}: stopped at once", file=sys.stderr)
         code = INTERRUPTED
     sys.exit(code)
-
-
-def _put_own_packages_first() -> None:
-    """Lets `model` and `storage` mean this project's, whatever lies in the user's folder.
-
-    `python -m` looks there first, where a `model.py` of the user's would take their place.
-    """
-    root = str(Path(__file__).resolve().parent.parent)
-    if sys.path[0] != root:
-        sys.path.insert(0, root)

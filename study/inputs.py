@@ -30,11 +30,11 @@ class Data:
     noise_std: float | None = None  # of the demonstration
 
     def described(self) -> str:
-        """One line, or two if pairs were rated more than once."""
+        """A line for people; a second one if pairs were rated more than once."""
         table = self.table
         text = (
-            f"Data: {self.source}, {table.n_ratings:,} ratings by {len(self.users):,} users "
-            f"of {len(self.items):,} items, {table.n_queries:,} queries"
+            f"{self.source}, {table.n_ratings:,} ratings ({len(self.users):,} users, "
+            f"{len(self.items):,} items), {table.n_queries:,} queries"
         )
         if table.n_repeated:
             text += (
@@ -54,7 +54,7 @@ def load_data(file: Path | None, *, runs: Path) -> Data:
         file = DEFAULT_FILE
     if file is None:
         demo = demonstration()
-        table, source = demo.table, "built-in demonstration (no ./mat_comp here, no --data)"
+        table, source = demo.table, "built-in demonstration"
         truth, noise_std = demo.truth, demo.noise_std
     else:
         table, source = read_cached(file, runs / "cache"), str(file)

@@ -12,6 +12,7 @@ import torch
 from model.dataset import Ratings
 from model.gradient import Gradient, GradientConfig
 from model.solver import Epoch, best_epoch
+from study.pruning import INTERVAL
 from study.space import stable_seed, to_config
 
 MAX_EPOCHS = 500
@@ -71,7 +72,7 @@ class Objective:
                 last_progress = (epoch.number, epoch.validation_mse)
             if self.interrupted():
                 raise Interrupted
-            if trial.should_prune():
+            if epoch.number % INTERVAL == 0 and trial.should_prune():
                 stop = Stop.PRUNED
                 break
             if epoch.number - last_progress[0] >= PATIENCE:

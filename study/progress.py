@@ -6,8 +6,10 @@ from types import TracebackType
 
 import optuna
 from optuna.trial import FrozenTrial, TrialState
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+from rich.text import Text
 
 from model.solver import Epoch
 from study.best import ranked_trials
@@ -23,23 +25,22 @@ class StudyProgress:
         self._deadline = deadline
         self._began = time.monotonic()
         self._finished_before = n_finished(study)
-        self._failed = 0
-        console = Console()
-        self._bar: Progress | None = None
+        self._running = 0  # number of the trial that runs
+        self._live: Live | None = None
+        self._bar = Progress(
+            TextColumn("Trials"),
+            BarColumn(bar_width=20),
+            MofNCompleteColumn(),
+            TextColumn("{task.description}"),
+        )
+        self._task = self._bar.add_task("", total=total, completed=self._finished_before)
+        console = Console(highlight=False)
         if console.is_terminal:
-            self._bar = Progress(
-                TextColumn("Trials"),
-                BarColumn(bar_width=None),
-                TextColumn("{task.completed:.0f}/{task.total:.0f}"),
-                TextColumn("{task.description}"),
-                console=console,
-            )
-            self._task = self._bar.add_task("", total=total, completed=self._finished_before)
-        self._trial = 0
+            self._live = Live(self._bar, console=console, refresh_per_second=8, transient=True)
 
     def __enter__(self) -> "StudyProgress":
-        if self._bar:
-            self._bar.start()
+        if self._live:
+            self._live.start()
         return self
 
     def __exit__(
@@ -48,29 +49,27 @@ class StudyProgress:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if self._bar:
-            self._bar.stop()
+        if self._live:
+            self._live.stop()
 
     def on_start(self, trial: optuna.Trial) -> None:
         """Takes note of the trial that begins."""
-        self._trial = trial.number
+        self._running = trial.number
 
     def on_epoch(self, epoch: Epoch) -> None:
-        """Shows how the running trial is doing."""
-        if self._bar:
+        """Shows how the running trial is doing, on a terminal."""
+        if self._live:
             rmse = math.sqrt(epoch.validation_mse)
-            running = f"trial {self._trial} epoch {epoch.number} {rmse:.4f}"
-            self._bar.update(self._task, description=f"{self._summary()} | {running}")
+            now = f"trial {self._running}, epoch {epoch.number}: validation RMSE {rmse:.4f}"
+            self._live.update(Group(self._bar, Text(f"       {now}", style="dim")))
 
     def on_finish(self, trial: FrozenTrial) -> None:
         """Shows what the trial came to."""
         finished = n_finished(self._study)
+        self._bar.update(self._task, completed=finished, description=self._summary())
         if trial.state is TrialState.FAIL:
-            self._failed += 1
             self._print(f"trial {trial.number} failed: {trial.user_attrs.get('failed')}")
-        if self._bar:
-            self._bar.update(self._task, completed=finished, description=self._summary())
-        elif trial.state is not TrialState.FAIL:
+        elif not self._live:
             rmse = trial.user_attrs.get("validation_rmse", math.nan)
             outcome = f"RMSE {rmse:.4f} at epoch {trial.user_attrs.get('best_epoch', 0)}"
             if trial.state is TrialState.PRUNED:
@@ -96,8 +95,8 @@ class StudyProgress:
         return max(0.0, min(left, self._deadline - now))
 
     def _print(self, line: str) -> None:
-        if self._bar:
-            self._bar.console.print(line, highlight=False, markup=False)
+        if self._live:
+            self._live.console.print(line, markup=False)
         else:
             print(line, flush=True)
 

@@ -25,9 +25,10 @@ def summary(study: optuna.Study, *, biases_rmse: float) -> str:
     lines = [
         f"Finished: {len(finished)} trials, {pruned} of them pruned",
         f"Best: trial {best.number}, validation RMSE {rmse:.4f} "
-        f"after {best.user_attrs['best_epoch']} epochs",
+        f"after {best.user_attrs['best_epoch']} epochs, of the setting",
     ]
-    for name, value in best.params.items():
+    for name in SPACE:
+        value = best.params[name]
         shown = f"{value:.4g}" if isinstance(value, float) else str(value)
         lines.append(f"    {name.removeprefix('gradient_'):<20} {shown}")
     for trial in finished:

@@ -83,13 +83,14 @@ def run(options: argparse.Namespace) -> int:
     check_database(url)
     device = choose_device(options.device)
     data = load_data(options.data, runs=runs_folder(url))
-    print(data.described())
+    print(f"Data: {data.described()}")
 
     storage = open_storage(url)
     name = options.study_name or default_name(data.table)
     seed = options.seed if options.seed is not None else stored_seed(storage, name) or 0
     training, validation = split(data.ratings, seed=seed)
-    study = open_study(storage, name, identity(data.table, validation, seed=seed))
+    wanted = identity(data.table, validation, seed=seed)
+    study = open_study(storage, name, wanted, about=data.described())
     take_over(study)
     before = n_finished(study)
     print(f"Study: {name}, {before} of {options.trials} trials finished, {options.storage}")
@@ -124,8 +125,10 @@ def run(options: argparse.Namespace) -> int:
 
     table = runs_folder(url) / f"{file_name(name)}.csv"
     write_csv(study, table)
+    print()
     print(summary(study, biases_rmse=math.sqrt(fit_biases(training).mse(validation))))
-    print(f"All trials: {table}")
+    print()
+    print(f"Table: {table}")
     finished = n_finished(study)
     if finished < options.trials:
         why = "stopped by hand" if interrupts() else "time is up" if not code else "stopped"

@@ -55,10 +55,7 @@ FIRST_SETTINGS = {"original": ORIGINAL, "default": DEFAULT}
 def to_params(config: GradientConfig) -> dict[str, Any]:
     """The parameters of SPACE that stand for a setting."""
     fields = {f"gradient_{name}": value for name, value in asdict(config).items()}
-    params = {name: fields[name] for name in SPACE}
-    if config.form == "plain":  # which has no biases to decay
-        params["gradient_bias_decay"] = SPACE["gradient_bias_decay"].low
-    return params
+    return {name: fields[name] for name in SPACE}
 
 
 def to_config(params: Mapping[str, Any]) -> GradientConfig:

@@ -3,11 +3,13 @@
 import hashlib
 import socket
 import time
+import warnings
 from collections.abc import Mapping
 
 import numpy as np
 import optuna
 import psutil
+from optuna.exceptions import ExperimentalWarning
 from optuna.storages import BaseStorage
 from optuna.trial import TrialState
 
@@ -34,7 +36,7 @@ def identity(table: RatingsTable, validation: Ratings, *, seed: int) -> dict[str
     return {
         "seed": seed,
         "ratings_digest": table.digest,
-        "split_digest": digest.hexdigest(),
+        "split_digest": digest.hexdigest()[:32],
         "space_version": SPACE_VERSION,
     }
 
@@ -57,8 +59,10 @@ def find_study(storage: BaseStorage, name: str, table: RatingsTable) -> optuna.S
     return study
 
 
-def open_study(storage: BaseStorage, name: str, wanted: Mapping[str, object]) -> optuna.Study:
-    """The study of that name and identity, made if there is none.
+def open_study(
+    storage: BaseStorage, name: str, wanted: Mapping[str, object], *, about: str
+) -> optuna.Study:
+    """The study of that name and identity, made if there is none; `about` describes its data.
 
     Raises:
         InputError: a study of that name is of another identity.
@@ -74,7 +78,9 @@ def open_study(storage: BaseStorage, name: str, wanted: Mapping[str, object]) ->
         load_if_exists=True,
     )
     if not study.get_trials(deepcopy=False):
-        for key, value in wanted.items():
+        with warnings.catch_warnings(action="ignore", category=ExperimentalWarning):
+            study.set_metric_names(["validation MSE"])
+        for key, value in {"data": about, **wanted}.items():
             study.set_user_attr(key, value)
     _check(study, wanted)
     return study

@@ -11,6 +11,7 @@ import torch
 from optuna.trial import TrialState
 
 from model.dataset import index_ratings, split
+from model.gradient import ORIGINAL
 from study.best import best_retrainings, ranked_trials
 from study.objective import Objective
 from study.pruning import make_pruner
@@ -55,13 +56,12 @@ def test_the_first_settings_come_first(objective: Objective) -> None:
     study = new_study()
     run_trials(study, objective, total=2)
     tried = [to_config(trial.params) for trial in study.get_trials()]
-    original, default = FIRST_SETTINGS.values()
-    assert tried == [replace(original, bias_decay=SPACE["gradient_bias_decay"].low), default]
+    assert tried == list(FIRST_SETTINGS.values()) == [ORIGINAL, DEFAULT]
 
 
 def test_parameters_stand_for_settings_and_back() -> None:
-    assert to_config(to_params(DEFAULT)) == DEFAULT
     for config in FIRST_SETTINGS.values():
+        assert to_config(to_params(config)) == config
         for name, value in to_params(config).items():
             assert SPACE[name]._contains(SPACE[name].to_internal_repr(value))
 
@@ -146,7 +146,7 @@ def test_a_trial_that_diverges_is_pruned_with_the_reason(objective: Objective) -
     study = new_study()
     study.enqueue_trial(
         to_params(
-            replace(DEFAULT, learning_rate=0.05, batch_size=8000, initial_scale=1.0, rank=128)
+            replace(DEFAULT, learning_rate=0.03, batch_size=8000, initial_scale=1.0, rank=128)
         )
     )
     run_trials(study, objective, total=1)
@@ -166,14 +166,23 @@ def test_time_is_looked_at_every_epoch_and_the_best_epoch_kept(objective: Object
     assert best_retrainings(study, 1)[0].epochs == 1
 
 
-def test_hopeless_trials_are_pruned(objective: Objective) -> None:
+def test_hopeless_trials_are_pruned_and_good_ones_are_not(objective: Objective) -> None:
     study = new_study()
-    for _ in range(8):
-        run_trials(study, objective, total=n_finished(study) + 1)
-    hopeless = replace(DEFAULT, learning_rate=1e-3, learning_rate_decay=0.9, batch_size=250)
-    study.enqueue_trial(to_params(hopeless))
-    run_trials(study, objective, total=9)
-    assert study.get_trials()[-1].state is TrialState.PRUNED
+    for _ in range(6):
+        trial = study.ask(SPACE)
+        for epoch in range(1, 31):
+            trial.report(1.0, epoch)
+        study.tell(trial, 1.0)
+    slow = replace(DEFAULT, learning_rate=1e-3, learning_rate_decay=0.92)
+    for config in (slow, DEFAULT):
+        study.enqueue_trial(to_params(config))
+    run_trials(study, objective, total=8)
+    hopeless, good = study.get_trials()[6:]
+    assert hopeless.state is TrialState.PRUNED
+    assert hopeless.user_attrs["stopped"] == "pruned"
+    assert len(hopeless.intermediate_values) == 20
+    assert good.state is TrialState.COMPLETE
+    assert good.value < 1.0
 
 
 def test_ranking_goes_by_the_best_epoch_and_ignores_repeated_settings() -> None:

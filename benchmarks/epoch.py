@@ -1,0 +1,78 @@
+"""How long an epoch takes at the original's setting, beside the loop that one writes first.
+
+    python -m benchmarks.epoch --data FILE [--repeats 5]
+
+The first loop: `nn.Embedding` tables, `MSELoss`, `Adam`, a `DataLoader` over single ratings. Both
+do the same arithmetic on the same ratings, by turns in one run; medians are compared.
+"""
+
+import argparse
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
+
+from model.dataset import Ratings, split
+from model.gradient import ORIGINAL, Gradient
+from study.inputs import load_data
+
+
+def first_loop(training: Ratings) -> Callable[[], float]:
+    """A function that trains an epoch the straightforward way and gives its training MSE."""
+    users = nn.Embedding(training.n_users, ORIGINAL.rank)
+    items = nn.Embedding(training.n_items, ORIGINAL.rank)
+    parameters = [*users.parameters(), *items.parameters()]
+    optimizer = torch.optim.Adam(
+        parameters, lr=ORIGINAL.learning_rate, weight_decay=ORIGINAL.weight_decay
+    )
+    loss_function = nn.MSELoss()
+    dataset = TensorDataset(training.user_index, training.item_index, training.values.float())
+    loader = DataLoader(dataset, batch_size=ORIGINAL.batch_size, shuffle=True)
+
+    def epoch() -> float:
+        total = 0.0
+        for user, item, rating in loader:
+            optimizer.zero_grad()
+            loss = loss_function((users(user) * items(item)).sum(1), rating)
+            loss.backward()
+            optimizer.step()
+            total += loss.item() * len(rating)
+        return total / len(training)
+
+    return epoch
+
+
+def solver(training: Ratings) -> Callable[[], float]:
+    """The same of our solver."""
+    epochs = Gradient(ORIGINAL, training, device=torch.device("cpu"), seed=0).epochs(None)
+    return lambda: next(epochs).train_mse
+
+
+def main() -> None:
+    """Prints seconds an epoch, their ratio, and the training MSE that both arrive at."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--repeats", type=int, default=5)
+    options = parser.parse_args()
+    training, _ = split(load_data(options.data, runs=Path("runs")).ratings, seed=0)
+    contestants = {"DataLoader loop": first_loop(training), "gradient solver": solver(training)}
+    seconds: dict[str, list[float]] = {name: [] for name in contestants}
+    mse = dict.fromkeys(contestants, 0.0)
+    for _ in range(options.repeats):
+        for name, epoch in contestants.items():
+            began = time.perf_counter()
+            mse[name] = epoch()
+            seconds[name].append(time.perf_counter() - began)
+    print(f"{len(training):,} ratings, {torch.get_num_threads()} threads")
+    medians = {name: statistics.median(times) for name, times in seconds.items()}
+    for name, median in medians.items():
+        print(f"{name}: {median:.3f} s an epoch, training MSE {mse[name]:.3f} after the last")
+    print(f"ratio: {medians['DataLoader loop'] / medians['gradient solver']:.1f}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,71 @@
+"""Fixtures that several test files share."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from model.dataset import Ratings
+
+WriteFile = Callable[[str | bytes], Path]
+
+
+@pytest.fixture
+def write_file(tmp_path: Path) -> WriteFile:
+    """Writes a ratings file, newlines as they are, and returns its path."""
+
+    def write(content: str | bytes) -> Path:
+        path = tmp_path / "mat_comp"
+        path.write_bytes(content.encode() if isinstance(content, str) else content)
+        return path
+
+    return write
+
+
+@pytest.fixture
+def few_ratings() -> Ratings:
+    """120 ratings of 12 users for 15 items; user 4 and item 7 have none."""
+    draw = np.random.default_rng(1)
+    pairs = draw.choice(11 * 14, 120, replace=False)
+    users, items = np.divmod(pairs, 14)
+    return Ratings(
+        n_users=12,
+        n_items=15,
+        user_index=torch.from_numpy(users + (users >= 4)),
+        item_index=torch.from_numpy(items + (items >= 7)),
+        values=torch.from_numpy(draw.integers(1, 11, 120) / 2.0),
+    )
+
+
+@dataclass(frozen=True)
+class Planted:
+    """Ratings drawn from a factorization of rank 2 with biases, plus noise."""
+
+    training: Ratings
+    test: Ratings
+    noise_std: float
+
+
+@pytest.fixture(scope="session")
+def planted() -> Planted:
+    n_users, n_items, noise_std = 150, 100, 0.5
+    draw = np.random.default_rng(2)
+    signal = (
+        3.0
+        + draw.normal(0, 0.5, (n_users, 1))
+        + draw.normal(0, 0.5, n_items)
+        + draw.normal(size=(n_users, 2)) @ draw.normal(size=(2, n_items))
+    )
+    users, items = np.divmod(draw.permutation(n_users * n_items)[:9000], n_items)
+    ratings = Ratings(
+        n_users=n_users,
+        n_items=n_items,
+        user_index=torch.from_numpy(users),
+        item_index=torch.from_numpy(items),
+        values=torch.from_numpy(signal[users, items] + draw.normal(0, noise_std, len(users))),
+    )
+    rows = torch.arange(len(ratings))
+    return Planted(ratings[rows[:8000]], ratings[rows[8000:]], noise_std)

@@ -1,0 +1,267 @@
+"""Files that are whole or not there, arrays in them, and parsed ratings kept as such arrays."""
+
+import os
+from collections.abc import Callable
+from dataclasses import fields
+from pathlib import Path
+from typing import NoReturn
+
+import numpy as np
+import pytest
+
+from storage.cache import read_cached
+from storage.errors import InputError
+from storage.files import DamagedFileError, read_arrays, replacing, write_arrays
+from storage.ratings import RatingsTable, read_mat_comp
+
+WriteFile = Callable[[str | bytes], Path]
+
+CONTENT = "3 4 5\n3 1 2.5\n1 1 5\n2 2 3\n3 1 3.5\n2 4 -1\n2\n1 3\n3 4\n"
+ARRAYS = {
+    "matrix": np.arange(6, dtype=np.int32).reshape(2, 3),
+    "column": np.array([1.5, np.nan, -np.inf]),
+    "single": np.array([0.1, 7], dtype=np.float32),
+    "empty": np.empty(0, np.int64),
+    "scalar": np.array(2.0),
+}
+METADATA = {"rank": 3, "names": ["é", None], "rate": 0.1}
+
+
+def assert_same_table(table: RatingsTable, expected: RatingsTable) -> None:
+    for field in fields(RatingsTable):
+        ours, theirs = getattr(table, field.name), getattr(expected, field.name)
+        assert type(ours) is type(theirs)
+        np.testing.assert_array_equal(ours, theirs, strict=True)
+
+
+def files_below(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.rglob("*") if path.is_file())
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> Path:
+    """A folder that is not there yet."""
+    return tmp_path / "below" / "cache"
+
+
+@pytest.fixture
+def no_parsing(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    """From its call on, a file that is parsed fails the test."""
+
+    def parsed(path: Path) -> NoReturn:
+        raise AssertionError(f"{path} was parsed")
+
+    return lambda: monkeypatch.setattr("storage.cache.read_mat_comp", parsed)
+
+
+@pytest.mark.parametrize("content", [CONTENT, "1 1 1\n1 1 4\n0\n"], ids=["queries", "no queries"])
+def test_a_file_is_parsed_once(
+    content: str, write_file: WriteFile, cache: Path, no_parsing: Callable[[], None]
+) -> None:
+    path = write_file(content)
+    expected = read_mat_comp(path)
+    assert_same_table(read_cached(path, cache), expected)
+    (kept,) = files_below(cache)
+    changed = kept.stat().st_mtime_ns
+    no_parsing()
+    assert_same_table(read_cached(path, cache), expected)
+    assert files_below(cache) == [kept]
+    assert kept.stat().st_mtime_ns == changed
+
+
+def test_the_content_counts_not_the_name_or_the_time(
+    write_file: WriteFile, cache: Path, no_parsing: Callable[[], None]
+) -> None:
+    path = write_file(CONTENT)
+    table = read_cached(path, cache)
+    path = path.rename(path.with_name("renamed"))
+    os.utime(path, (1, 1))
+    no_parsing()
+    assert_same_table(read_cached(path, cache), table)
+
+
+def test_changed_content_is_parsed_anew(write_file: WriteFile, cache: Path) -> None:
+    path = write_file(CONTENT)
+    read_cached(path, cache)
+    before = path.stat()
+    path = write_file(CONTENT.replace("1 1 5", "1 1 4"))
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert path.stat().st_size == before.st_size
+    assert 4.0 in read_cached(path, cache).ratings
+    assert len(files_below(cache)) == 2
+    assert 5.0 in read_cached(write_file(CONTENT), cache).ratings
+
+
+def test_another_format_is_parsed_anew(
+    write_file: WriteFile, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write_file(CONTENT)
+    read_cached(path, cache)
+    monkeypatch.setattr("storage.cache.FORMAT", 1_000)
+    read_cached(path, cache)
+    assert len(files_below(cache)) == 2
+
+
+def flipped(content: bytes) -> bytes:
+    return content[:-9] + bytes([content[-9] ^ 1]) + content[-8:]
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        pytest.param(flipped, id="flipped"),
+        pytest.param(lambda content: content[:-1], id="cut"),
+        pytest.param(lambda content: content[:20], id="cut in the header"),
+        pytest.param(lambda content: b"", id="empty"),
+        pytest.param(lambda content: b"another kind of file", id="other"),
+    ],
+)
+def test_a_damaged_cached_file_is_made_again(
+    damage: Callable[[bytes], bytes],
+    write_file: WriteFile,
+    cache: Path,
+    no_parsing: Callable[[], None],
+) -> None:
+    path = write_file(CONTENT)
+    expected = read_cached(path, cache)
+    (kept,) = files_below(cache)
+    kept.write_bytes(damage(kept.read_bytes()))
+    assert_same_table(read_cached(path, cache), expected)
+    assert files_below(cache) == [kept]
+    no_parsing()
+    assert_same_table(read_cached(path, cache), expected)
+
+
+def test_a_folder_that_cannot_be_written_to_is_done_without(
+    write_file: WriteFile, tmp_path: Path
+) -> None:
+    path = write_file(CONTENT)
+    in_the_way = tmp_path / "in the way"
+    in_the_way.write_text("mine")
+    for folder in (in_the_way, in_the_way / "below"):
+        assert_same_table(read_cached(path, folder), read_mat_comp(path))
+    assert in_the_way.read_text() == "mine"
+
+
+def test_a_bad_file_is_refused_every_time_and_not_kept(write_file: WriteFile, cache: Path) -> None:
+    path = write_file(CONTENT.replace("1 1 5", "1 1 five"))
+    for _ in range(2):
+        with pytest.raises(InputError, match=":3: expected a rating"):
+            read_cached(path, cache)
+    assert files_below(cache) == []
+
+
+def test_what_is_no_file_is_refused_as_without_a_cache(tmp_path: Path, cache: Path) -> None:
+    with pytest.raises(InputError, match="no such file"):
+        read_cached(tmp_path / "nowhere", cache)
+    with pytest.raises(InputError, match="got a directory"):
+        read_cached(tmp_path, cache)
+
+
+def test_arrays_round_trip(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "arrays"
+    write_arrays(path, ARRAYS, METADATA)
+    arrays, metadata = read_arrays(path)
+    assert metadata == METADATA
+    assert arrays.keys() == ARRAYS.keys()
+    for name, array in ARRAYS.items():
+        np.testing.assert_array_equal(arrays[name], array, strict=True)
+
+
+@pytest.mark.parametrize("view", [np.s_[:, ::2], np.s_[::-1], np.s_[1:, 1]])
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_views_are_written_as_what_they_show(view: object, order: str, tmp_path: Path) -> None:
+    array = np.asarray(np.arange(12.0).reshape(3, 4), order=order)[view]  # type: ignore[call-overload]
+    write_arrays(tmp_path / "arrays", {"view": array}, {})
+    np.testing.assert_array_equal(read_arrays(tmp_path / "arrays")[0]["view"], array, strict=True)
+
+
+def test_any_flipped_byte_is_noticed(tmp_path: Path) -> None:
+    path = tmp_path / "arrays"
+    write_arrays(path, {"a": np.arange(3, dtype=np.int16), "b": np.ones(1)}, {"rank": 3})
+    content = path.read_bytes()
+    for place in range(len(content)):
+        damaged = bytearray(content)
+        damaged[place] ^= 1 << place % 8
+        path.write_bytes(damaged)
+        with pytest.raises(DamagedFileError):
+            read_arrays(path)
+
+
+def test_any_missing_end_is_noticed(tmp_path: Path) -> None:
+    path = tmp_path / "arrays"
+    write_arrays(path, {"a": np.arange(3)}, {})
+    content = path.read_bytes()
+    for length in range(0, len(content), 7):
+        path.write_bytes(content[:length])
+        with pytest.raises(DamagedFileError):
+            read_arrays(path)
+
+
+def test_arrays_that_another_program_wrote_are_refused(tmp_path: Path) -> None:
+    from safetensors.numpy import save_file
+
+    save_file({"a": np.arange(3)}, tmp_path / "arrays")
+    with pytest.raises(DamagedFileError):
+        read_arrays(tmp_path / "arrays")
+
+
+def test_missing_arrays(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        read_arrays(tmp_path / "nowhere")
+
+
+def test_a_file_takes_its_place_when_it_is_written(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "folder" / "file"
+    with replacing(path) as file:
+        file.write("é\r\nü\n")
+        file.flush()
+        assert not path.exists()
+    assert path.read_bytes() == "é\r\nü\n".encode()
+    with replacing(path, "wb") as file:
+        file.write(b"\x00\xff")
+        file.flush()
+        assert path.read_bytes() == "é\r\nü\n".encode()
+    assert path.read_bytes() == b"\x00\xff"
+    assert files_below(tmp_path) == [path]
+
+
+@pytest.mark.parametrize("error", [OSError, KeyboardInterrupt, SystemExit])
+@pytest.mark.parametrize("old", [None, b"old"])
+def test_a_block_that_raises_leaves_all_as_it_was(
+    old: bytes | None, error: type[BaseException], tmp_path: Path
+) -> None:
+    path = tmp_path / "file"
+    if old is not None:
+        path.write_bytes(old)
+    with pytest.raises(error), replacing(path) as file:
+        file.write("new")
+        raise error
+    assert [kept.read_bytes() for kept in files_below(tmp_path)] == ([old] if old else [])
+
+
+def test_a_path_that_cannot_be_replaced_leaves_nothing_behind(tmp_path: Path) -> None:
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    with pytest.raises(IsADirectoryError), replacing(folder) as file:
+        file.write("new")
+    assert list(tmp_path.iterdir()) == [folder]
+
+
+@pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o077, 0o600), (0o002, 0o664)])
+def test_a_file_is_as_open_to_others_as_any(umask: int, mode: int, tmp_path: Path) -> None:
+    before = os.umask(umask)
+    try:
+        with replacing(tmp_path / "file") as file:
+            file.write("new")
+        assert os.umask(umask) == umask
+    finally:
+        os.umask(before)
+    assert (tmp_path / "file").stat().st_mode & 0o777 == mode
+
+
+@pytest.mark.parametrize("name", ["x" * 255, "é" * 127, "語" * 85], ids=["1", "2", "3 bytes"])
+def test_a_name_may_be_as_long_as_names_may_be(name: str, tmp_path: Path) -> None:
+    with replacing(tmp_path / name) as file:
+        file.write("new")
+    assert (tmp_path / name).read_text() == "new"

@@ -1,0 +1,310 @@
+"""From a storage URL to an Optuna storage: what is refused, and what SQLite is made to do."""
+
+import multiprocessing
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from threading import BrokenBarrierError
+from typing import Any
+
+import optuna
+import pytest
+import sqlalchemy
+from optuna.trial import TrialState
+from sqlalchemy.engine import Connection, Engine
+
+from storage.database import (
+    check_database,
+    open_storage,
+    parse_storage_url,
+    runs_folder,
+    shown,
+)
+from storage.errors import InputError
+
+N_WAITING = 40
+N_PROCESSES = 4
+
+
+@pytest.fixture(autouse=True)
+def quiet() -> Iterator[None]:
+    before = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    yield
+    optuna.logging.set_verbosity(before)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """Where a database may be made, in a folder that is not there yet."""
+    return tmp_path / "runs" / "study.db"
+
+
+def url_of(path: Path) -> sqlalchemy.URL:
+    return parse_storage_url(f"sqlite:///{path}")
+
+
+def complaint(call: Callable[..., object], *arguments: Any, **options: Any) -> str:
+    with pytest.raises(InputError) as error:
+        call(*arguments, **options)
+    assert str(error.value).isprintable()  # so it is one line
+    return str(error.value)
+
+
+def execute(path: Path, *statements: str) -> list[Any]:
+    """The rows of the last statement, run past SQLAlchemy."""
+    with closing(sqlite3.connect(path)) as connection, connection:
+        return [connection.execute(statement).fetchall() for statement in statements][-1]
+
+
+@pytest.mark.parametrize("text", ["study.db", "runs/study.db", "/tmp/study.db", "C:\\study.db"])
+def test_a_bare_path_gets_a_suggestion(text: str) -> None:
+    said = complaint(parse_storage_url, text)
+    assert "expected a database URL" in said
+    assert said.endswith(f"did you mean sqlite:///{text}?")
+
+
+@pytest.mark.parametrize("text", ["", "://", "://study.db", "not a url://x"])
+def test_nonsense_gets_none(text: str) -> None:
+    said = complaint(parse_storage_url, text)
+    assert f"expected a database URL, got '{text}'" in said
+    assert "did you mean" not in said
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "postgresql://user@host:port/study",
+        "mysql://user@[::1/study",
+        "postgresql://host:99999999x/",
+    ],
+)
+def test_a_url_that_cannot_be_taken_apart(text: str) -> None:
+    complaint(parse_storage_url, text)
+
+
+@pytest.mark.parametrize("kind", ["nosql", "sqlite+nodriver"])
+def test_an_unknown_database(kind: str) -> None:
+    assert f"no database '{kind}'" in complaint(parse_storage_url, f"{kind}://user:secret@host/x")
+
+
+@pytest.mark.parametrize(
+    ("kind", "package"), [("mysql+mysqldb", "MySQLdb"), ("postgresql+psycopg2", "psycopg2")]
+)
+def test_a_missing_driver_is_named(kind: str, package: str) -> None:
+    try:
+        __import__(package)
+    except ImportError:
+        said = complaint(parse_storage_url, f"{kind}://user:secret@host/x")
+        assert said.endswith(f"needs the Python package {package}")
+        assert f"{kind}://user:***@host/x" in said
+    else:
+        pytest.skip(f"{package} is installed")
+
+
+@pytest.mark.parametrize("text", ["sqlite://", "sqlite:///", "sqlite:///:memory:"])
+def test_a_database_in_memory_is_refused(text: str) -> None:
+    assert "expected a database that lasts" in complaint(parse_storage_url, text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "nosql://user:secret@host/x",
+        "mysql+mysqldb://user:secret@host/x",
+        "postgresql://user:secret@host:port/x",
+        "postgresql//user:secret@host/x",
+        "postgresql:/user:secret@host/x",
+        "user:secret@host/x",
+    ],
+)
+def test_no_message_holds_the_password(text: str) -> None:
+    try:
+        parse_storage_url(text)
+    except InputError as error:
+        assert "secret" not in str(error)
+        assert error.__suppress_context__ or error.__context__ is None
+
+
+def test_a_url_is_shown_without_its_password() -> None:
+    url = sqlalchemy.make_url("postgresql://user:secret@host/study")
+    assert shown(url) == "postgresql://user:***@host/study"
+
+
+def test_files_go_beside_an_sqlite_file() -> None:
+    assert runs_folder(parse_storage_url("sqlite:///some/folder/study.db")) == Path("some/folder")
+    assert runs_folder(parse_storage_url("sqlite:////abs/study.db")) == Path("/abs")
+    assert runs_folder(sqlalchemy.make_url("postgresql://host/study")) == Path("runs")
+
+
+def test_a_study_is_there_when_opened_again(path: Path) -> None:
+    study = optuna.create_study(study_name="mine", storage=open_storage(url_of(path)))
+    study.optimize(lambda trial: trial.suggest_float("x", 0, 1), n_trials=3)
+    study.set_user_attr("name", "é")
+    check_database(url_of(path), must_exist=True)
+
+    again = optuna.load_study(study_name="mine", storage=open_storage(url_of(path)))
+    assert [trial.params for trial in again.trials] == [trial.params for trial in study.trials]
+    assert [trial.state for trial in again.trials] == [TrialState.COMPLETE] * 3
+    assert again.user_attrs == {"name": "é"}
+
+
+def test_looking_makes_nothing(path: Path) -> None:
+    check_database(url_of(path))
+    assert not path.parent.exists()
+
+
+def test_a_database_that_must_exist(path: Path) -> None:
+    assert "no such database" in complaint(check_database, url_of(path), must_exist=True)
+    assert not path.parent.exists()
+
+
+def test_an_empty_file_becomes_a_database(path: Path) -> None:
+    path.parent.mkdir()
+    path.touch()
+    check_database(url_of(path))
+    assert "got an empty one" in complaint(check_database, url_of(path), must_exist=True)
+    assert path.stat().st_size == 0
+    optuna.create_study(study_name="mine", storage=open_storage(url_of(path)))
+    assert optuna.get_all_study_names(open_storage(url_of(path))) == ["mine"]
+
+
+@pytest.mark.parametrize(
+    "statements",
+    [
+        pytest.param(["CREATE TABLE customers (name TEXT)"], id="foreign"),
+        pytest.param(
+            ["CREATE TABLE studies (name TEXT)", "CREATE TABLE trials (x REAL)"], id="alike"
+        ),
+    ],
+)
+def test_a_foreign_database_is_refused_and_left_as_it_is(
+    statements: list[str], tmp_path: Path
+) -> None:
+    path = tmp_path / "foreign.db"
+    execute(path, *statements, f"INSERT INTO {statements[0].split()[2]} VALUES ('Ann')")
+    content = path.read_bytes()
+    for call in (check_database, open_storage):
+        said = complaint(call, url_of(path))
+        assert "expected an Optuna database" in said
+        assert statements[0].split()[2] in said
+    assert path.read_bytes() == content
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_another_table_beside_optunas_does_not_matter(path: Path) -> None:
+    open_storage(url_of(path))
+    execute(path, "CREATE TABLE notes (text TEXT)")
+    check_database(url_of(path), must_exist=True)
+    open_storage(url_of(path))
+
+
+def test_a_text_file_is_no_database(tmp_path: Path) -> None:
+    path = tmp_path / "study.db"
+    path.write_text("To whom it may concern\n" * 100)
+    for call in (check_database, open_storage):
+        assert "not a database" in complaint(call, url_of(path))
+    assert path.read_text() == "To whom it may concern\n" * 100
+
+
+def test_a_path_that_cannot_be_a_database(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("mine")
+    for path in (tmp_path, tmp_path / "file" / "study.db", tmp_path / "file" / "below" / "s.db"):
+        said = complaint(open_storage, url_of(path))
+        assert said.startswith(f"sqlite:///{path}: ")
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+def test_the_tables_of_another_optuna_are_refused(path: Path) -> None:
+    open_storage(url_of(path))
+    execute(path, "UPDATE version_info SET schema_version = schema_version + 1")
+    assert complaint(open_storage, url_of(path)).startswith(f"sqlite:///{path}: ")
+
+
+@contextmanager
+def at_every_commit(do: Callable[[Connection], None]) -> Iterator[None]:
+    sqlalchemy.event.listen(Engine, "commit", do)
+    try:
+        yield
+    finally:
+        sqlalchemy.event.remove(Engine, "commit", do)
+
+
+def test_a_transaction_that_only_reads_keeps_other_writers_out(path: Path) -> None:
+    storage = open_storage(url_of(path))
+    kept_out = []
+    with closing(sqlite3.connect(path, timeout=0, isolation_level=None)) as other:
+
+        def try_to_write(_connection: Connection) -> None:
+            try:
+                other.execute("BEGIN IMMEDIATE")
+            except sqlite3.OperationalError:
+                kept_out.append(True)
+            else:
+                other.execute("ROLLBACK")
+                kept_out.append(False)
+
+        with at_every_commit(try_to_write):
+            assert storage.get_all_studies() == []
+    assert kept_out
+    assert all(kept_out)
+
+
+def test_a_log_is_written_ahead_and_synced_seldom(path: Path) -> None:
+    storage = open_storage(url_of(path))
+    assert execute(path, "PRAGMA journal_mode") == [("wal",)]
+    synchronous = []
+    with at_every_commit(
+        lambda it: synchronous.append(it.exec_driver_sql("PRAGMA synchronous").scalar())
+    ):
+        storage.get_all_studies()
+    assert synchronous
+    assert set(synchronous) == {1}  # NORMAL
+
+
+def test_a_reader_is_not_kept_waiting_by_a_writer(path: Path) -> None:
+    optuna.create_study(study_name="mine", storage=open_storage(url_of(path)))
+    with closing(sqlite3.connect(path, isolation_level=None)) as writer:
+        writer.execute("BEGIN IMMEDIATE")
+        writer.execute("DELETE FROM studies")
+        check_database(url_of(path), must_exist=True)
+        writer.execute("ROLLBACK")
+
+
+def claim(path: Path, barrier: Any, claimed: Any) -> None:
+    """Takes waiting trials until there are none, and says which it got."""
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    storage = open_storage(url_of(path))
+    sampler = optuna.samplers.RandomSampler()
+    study = optuna.load_study(study_name="mine", storage=storage, sampler=sampler)
+    numbers: list[int] = []
+    try:
+        barrier.wait(timeout=30)
+        while (trial := study.ask()).number < N_WAITING:
+            numbers.append(trial.number)
+    except BrokenBarrierError:
+        pass
+    finally:
+        claimed.put(numbers)
+
+
+def test_processes_claim_every_waiting_trial_once(path: Path) -> None:
+    study = optuna.create_study(study_name="mine", storage=open_storage(url_of(path)))
+    for x in range(N_WAITING):
+        study.enqueue_trial({"x": x})
+
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["alembic", "optuna", "sqlalchemy", "storage.database"])
+    barrier, claimed = context.Barrier(N_PROCESSES), context.Queue()
+    processes = [
+        context.Process(target=claim, args=(path, barrier, claimed)) for _ in range(N_PROCESSES)
+    ]
+    for process in processes:
+        process.start()
+    numbers = [claimed.get(timeout=60) for _ in processes]
+    for process in processes:
+        process.join()
+        assert process.exitcode == 0
+    assert sorted(sum(numbers, [])) == list(range(N_WAITING))
+    assert all(trial.state == TrialState.RUNNING for trial in study.trials)

@@ -1,0 +1,112 @@
+"""What a process of its own shows: kill -9, Ctrl-C, folders with modules of our names, start-up."""
+
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import optuna
+import pytest
+from optuna.trial import FrozenTrial, TrialState
+
+from storage.database import open_storage, parse_storage_url
+
+URL = "sqlite:///runs/study.db"
+TOTAL = 10
+RUN = [sys.executable, "-m", "study.run"]
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working folder with a mat_comp file whose trials take some tenths of a second."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    draw = np.random.default_rng(0)
+    users, items = np.divmod(draw.choice(200 * 100, 4000, replace=False), 100)
+    ratings = 3 + draw.normal(size=200)[users] + draw.normal(size=100)[items]
+    lines = [f"{u + 1} {i + 1} {r:.2f}" for u, i, r in zip(users, items, ratings, strict=True)]
+    (tmp_path / "mat_comp").write_text("\n".join(["200 100 4000", *lines, "1", "1 1"]))
+    return tmp_path
+
+
+def trials() -> list[FrozenTrial]:
+    storage = open_storage(parse_storage_url(URL))
+    (name,) = optuna.get_all_study_names(storage)
+    return optuna.load_study(study_name=name, storage=storage).get_trials()
+
+
+def finished() -> list[FrozenTrial]:
+    return [t for t in trials() if t.state in (TrialState.COMPLETE, TrialState.PRUNED)]
+
+
+def start_and_wait_for(n_finished: int) -> "subprocess.Popen[str]":
+    """A run of TOTAL trials that has finished at least so many."""
+    process = subprocess.Popen([*RUN, "--trials", str(TOTAL)], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    for line in process.stdout:
+        if line.startswith(f"{n_finished}/{TOTAL}"):
+            break
+    return process
+
+
+def test_a_killed_study_goes_on_as_if_nothing_had_happened(folder: Path) -> None:
+    process = start_and_wait_for(3)
+    process.kill()
+    process.wait()
+    before = finished()
+    assert 3 <= len(before) < TOTAL
+
+    again = subprocess.run(
+        [*RUN, "--trials", str(TOTAL)], capture_output=True, text=True, check=True
+    )
+    assert f"{len(before)} of {TOTAL} trials finished" in again.stdout
+    after = finished()
+    assert len(after) == TOTAL
+    assert not [trial for trial in trials() if trial.state is TrialState.RUNNING]
+    assert after[: len(before)] == before
+
+    Path("runs/study.db").rename("broken.db")
+    for journal in Path("runs").glob("study.db-*"):
+        journal.unlink()
+    subprocess.run([*RUN, "--trials", str(TOTAL)], capture_output=True, check=True)
+    assert [(t.params, t.intermediate_values) for t in finished()] == [
+        (t.params, t.intermediate_values) for t in after
+    ]
+
+
+def test_ctrl_c_ends_after_the_epoch_and_says_how_to_go_on(folder: Path) -> None:
+    process = start_and_wait_for(2)
+    process.send_signal(signal.SIGINT)
+    out, _ = process.communicate(timeout=20)
+    assert process.returncode == 130
+    assert "Stopped by hand: the same command goes on from" in out
+    assert all(trial.state is not TrialState.RUNNING for trial in trials())
+
+
+@pytest.mark.parametrize("module", ["study.run", "study.best_predict"])
+def test_modules_of_the_users_do_not_take_our_place(folder: Path, module: str) -> None:
+    for name in ("model", "storage"):
+        (folder / name).mkdir()
+        (folder / name / "__init__.py").write_text("raise SystemExit('the wrong package')")
+    (folder / "model.py").write_text("raise SystemExit('the wrong module')")
+    called = subprocess.run(
+        [sys.executable, "-m", module, "--storage", "nonsense"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert called.returncode == 2
+    assert "expected a database URL" in called.stderr
+
+
+def test_help_imports_nothing_heavy(folder: Path) -> None:
+    code = (
+        "import sys; from study import run\n"
+        "try: run.main(['--help'])\n"
+        "except SystemExit: print({'torch', 'optuna', 'numpy', 'sqlalchemy'} & set(sys.modules))"
+    )
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert shown.stdout.startswith("usage: study.run")
+    assert shown.stdout.endswith("set()\n")
+    assert max(map(len, shown.stdout.splitlines())) <= 80
