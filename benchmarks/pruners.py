@@ -37,7 +37,6 @@ def pruners() -> dict[str, BasePruner]:
         "none": NopPruner(),
         "median, from epoch 5": MedianPruner(n_warmup_steps=5),
         "median, from epoch 20": MedianPruner(n_warmup_steps=20),
-        "worst quarter, from epoch 5": PercentilePruner(75.0, n_warmup_steps=5),
         "worst quarter, from epoch 20": PercentilePruner(75.0, n_warmup_steps=20),
         "median, patience 10": PatientPruner(MedianPruner(n_warmup_steps=5), patience=10),
         "successive halving": SuccessiveHalvingPruner(min_resource=5, reduction_factor=3),

@@ -1,5 +1,6 @@
 """Ratings as tensors with dense indices, and the split of them."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -32,7 +33,7 @@ class Ratings:
         """The ratings at `rows`, an index or a mask, of the same users and items."""
         return self._with(lambda column: column[rows])
 
-    def _with(self, change) -> "Ratings":  # type: ignore[no-untyped-def]
+    def _with(self, change: Callable[[Tensor], Tensor]) -> "Ratings":
         return Ratings(
             n_users=self.n_users,
             n_items=self.n_items,

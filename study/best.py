@@ -1,5 +1,6 @@
 """The answer of a study: its best settings, trained again on every rating."""
 
+import contextlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -89,7 +90,9 @@ def load_or_train(
         return model, True
     model = train(retraining, ratings, device=device)
     arrays = {name: tensor.numpy() for name, tensor in model.state_dict().items()}
-    save_model(path, {**arrays, "user_ids": users.values, "item_ids": items.values}, recipe)
+    ids = {"user_ids": users.values, "item_ids": items.values}
+    with contextlib.suppress(OSError):  # the answer matters more than to have it again
+        save_model(path, arrays | ids, recipe)
     return model, False
 
 

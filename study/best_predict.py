@@ -51,7 +51,6 @@ def best_predict(options: argparse.Namespace) -> int:
     """Writes the predictions that the options ask for: the exit code."""
     import numpy as np
     import optuna
-    from optuna.trial import TrialState
 
     from storage.database import check_database, open_storage, parse_storage_url, runs_folder
     from storage.errors import InputError
@@ -60,7 +59,7 @@ def best_predict(options: argparse.Namespace) -> int:
     from study.best import best_retrainings, load_or_train
     from study.inputs import choose_device, load_data
     from study.score import score
-    from study.studies import default_name, find_study
+    from study.studies import default_name, find_study, is_running
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     url = parse_storage_url(options.storage)
@@ -78,8 +77,7 @@ def best_predict(options: argparse.Namespace) -> int:
     check_writable(options.out)
 
     print(f"Data: {data.described()}")
-    running = len(study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)))
-    note = ", still running: the best so far" if running else ""
+    note = ", still running: the best so far" if is_running(study) else ""
     print(f"Study: {study.study_name}{note}")
     users, items = data.users.index(table.query_user_ids), data.items.index(table.query_item_ids)
     sum_of_models = np.zeros(table.n_queries)

@@ -86,6 +86,10 @@ def run_command(command: Callable[[], int], prog: str) -> NoReturn:
     except InputError as error:
         print(f"{prog}: {error}", file=sys.stderr)
         code = BAD_INPUT
+    except OSError as error:
+        reason = " ".join(str(error).split())
+        print(f"{prog}: {reason}; what was finished before is kept", file=sys.stderr)
+        code = FAILED
     except KeyboardInterrupt:
         print(f"\n{prog}: stopped at once", file=sys.stderr)
         code = INTERRUPTED

@@ -16,7 +16,7 @@ from study.pruning import INTERVAL
 from study.space import stable_seed, to_config
 
 MAX_EPOCHS = 500
-PATIENCE = 5  # epochs that may pass without progress
+PATIENCE = 20  # epochs that may pass without progress: factors can take that long to emerge
 PROGRESS = 1e-4  # the share by which the validation MSE has to fall to count as such
 
 

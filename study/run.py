@@ -58,10 +58,18 @@ def run(options: argparse.Namespace) -> int:
     """Runs the study that the options ask for and prints what came of it: the exit code."""
     began = time.monotonic()
     import optuna
+    from optuna.exceptions import StorageInternalError
+    from sqlalchemy.exc import SQLAlchemyError
 
     from model.biases import fit_biases
     from model.dataset import split
-    from storage.database import check_database, open_storage, parse_storage_url, runs_folder
+    from storage.database import (
+        check_database,
+        open_storage,
+        parse_storage_url,
+        runs_folder,
+        shown,
+    )
     from storage.models import file_name
     from study.inputs import choose_device, load_data
     from study.objective import Objective
@@ -91,7 +99,7 @@ def run(options: argparse.Namespace) -> int:
     training, validation = split(data.ratings, seed=seed)
     wanted = identity(data.table, validation, seed=seed)
     study = open_study(storage, name, wanted, about=data.described())
-    take_over(study)
+    take_over(study, say=print)
     before = n_finished(study)
     print(f"Study: {name}, {before} of {options.trials} trials finished, {options.storage}")
 
@@ -120,8 +128,9 @@ def run(options: argparse.Namespace) -> int:
     except StudyFailedError as error:
         print(f"{PROG}: {error}", file=sys.stderr)
         code = FAILED
-    finally:
-        let_go(study)
+    except (StorageInternalError, SQLAlchemyError) as error:
+        raise OSError(f"{shown(url)}: {error.__cause__ or error}") from error
+    let_go(study)
 
     table = runs_folder(url) / f"{file_name(name)}.csv"
     write_csv(study, table)

@@ -18,12 +18,13 @@ from optuna.trial import FrozenTrial, TrialState
 
 from model.gradient import ORIGINAL, GradientConfig
 
+INTERRUPTED = "interrupted"  # the attribute of a trial that ended with its process
 SPACE_VERSION = 1  # raise it with every change below: a study keeps the space it began with
 
 # Where the sampler looks: ratings are standardized, so that the ranges hold on any scale.
 SEARCHED: dict[str, BaseDistribution] = {
     "gradient_rank": IntDistribution(2, 128, log=True),
-    "gradient_learning_rate": FloatDistribution(3e-3, 3e-2, log=True),
+    "gradient_learning_rate": FloatDistribution(3e-3, 5e-2, log=True),
     "gradient_learning_rate_decay": FloatDistribution(0.92, 1.0),
     "gradient_weight_decay": FloatDistribution(1e-2, 0.3, log=True),
     "gradient_bias_decay": FloatDistribution(1e-3, 0.1, log=True),
@@ -34,7 +35,7 @@ FIXED = {"gradient_form": "biased"}
 # What a trial may be: the same, wide enough for ORIGINAL.
 SPACE: dict[str, BaseDistribution] = SEARCHED | {
     "gradient_form": CategoricalDistribution(("biased", "plain")),
-    "gradient_learning_rate": FloatDistribution(1e-3, 3e-2, log=True),
+    "gradient_learning_rate": FloatDistribution(1e-3, 5e-2, log=True),
     "gradient_weight_decay": FloatDistribution(1e-5, 0.3, log=True),
     "gradient_initial_scale": FloatDistribution(1e-3, 1.0, log=True),
 }
@@ -42,11 +43,11 @@ SPACE: dict[str, BaseDistribution] = SEARCHED | {
 DEFAULT = GradientConfig(
     rank=64,
     learning_rate=0.015,
-    learning_rate_decay=0.95,
+    learning_rate_decay=0.97,
     weight_decay=0.055,
     bias_decay=0.02,
     batch_size=2000,
-    initial_scale=0.005,
+    initial_scale=0.02,
 )
 # What the first trials try, in this order; the sampler goes on from there.
 FIRST_SETTINGS = {"original": ORIGINAL, "default": DEFAULT}
@@ -84,7 +85,7 @@ def slot(study: optuna.Study, trial: FrozenTrial | optuna.Trial) -> int:
 
 def was_interrupted(trial: FrozenTrial) -> bool:
     """Whether the trial ended with its process, not by what it tried."""
-    return trial.state is TrialState.FAIL and bool(trial.user_attrs.get("interrupted"))
+    return trial.state is TrialState.FAIL and INTERRUPTED in trial.user_attrs
 
 
 class SlotSampler(BaseSampler):

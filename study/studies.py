@@ -4,7 +4,7 @@ import hashlib
 import socket
 import time
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import optuna
@@ -17,10 +17,11 @@ from model.dataset import Ratings
 from storage.errors import InputError
 from storage.ratings import RatingsTable
 from study.pruning import make_pruner
-from study.space import SPACE_VERSION, SlotSampler
+from study.space import INTERRUPTED, SPACE_VERSION, SlotSampler
 
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
 WATCH_SECONDS = 30.0
+CLOCK_SECONDS = 2.0  # by which the start of a process may seem to move
 
 
 def default_name(table: RatingsTable) -> str:
@@ -94,26 +95,41 @@ def stored_seed(storage: BaseStorage, name: str) -> int | None:
         return None
 
 
-def take_over(study: optuna.Study) -> None:
+def take_over(study: optuna.Study, *, say: Callable[[str], None]) -> None:
     """Makes this process the one that runs the study, and fails trials left by a dead one.
 
     Raises:
         InputError: another process that is alive runs the study.
     """
-    runner = study.user_attrs.get("runner") or {}
-    if runner and _is_alive(study, runner):
-        raise InputError(
-            f"study '{study.study_name}': process {runner['pid']} on {runner['host']} is running it"
-        )
+    if is_running(study):
+        runner = study.user_attrs["runner"]
+        who = f"study '{study.study_name}': process {runner['pid']} on {runner['host']}"
+        if runner["host"] != socket.gethostname():
+            say(f"{who} was running it: watching for {WATCH_SECONDS:.0f} seconds if it still does")
+        if runner["host"] == socket.gethostname() or _moves_on(study):
+            raise InputError(f"{who} is running it")
     study.set_user_attr("runner", _this_process())
     for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-        give_up(study, trial._trial_id, "the process that ran it is gone")
-        study.tell(trial.number, state=TrialState.FAIL, skip_if_finished=True)
+        fail_interrupted(study, trial.number, "the process that ran it is gone")
 
 
-def give_up(study: optuna.Study, trial_id: int, reason: str) -> None:
-    """Marks a running trial as one to be done again."""
-    study._storage.set_trial_user_attr(trial_id, "interrupted", reason)
+def is_running(study: optuna.Study) -> bool:
+    """Whether a process runs the study, as far as can be told: of another machine it cannot."""
+    runner = study.user_attrs.get("runner")
+    if not runner or runner["host"] != socket.gethostname():
+        return bool(runner)
+    try:
+        started = psutil.Process(runner["pid"]).create_time()
+    except psutil.NoSuchProcess:
+        return False
+    return bool(abs(started - runner["started"]) < CLOCK_SECONDS)
+
+
+def fail_interrupted(study: optuna.Study, number: int, reason: str) -> None:
+    """Tells a running trial failed through no fault of its setting: it is to be done again."""
+    trial_id = study._storage.get_trial_id_from_study_id_trial_number(study._study_id, number)
+    study._storage.set_trial_user_attr(trial_id, INTERRUPTED, reason)
+    study.tell(number, state=TrialState.FAIL)
 
 
 def let_go(study: optuna.Study) -> None:
@@ -149,14 +165,8 @@ def _this_process() -> dict[str, object]:
     return {"host": socket.gethostname(), "pid": process.pid, "started": process.create_time()}
 
 
-def _is_alive(study: optuna.Study, runner: Mapping[str, object]) -> bool:
-    """On this machine the process tells; a runner elsewhere is alive if its trials move on."""
-    if runner["host"] == socket.gethostname():
-        try:
-            started = psutil.Process(int(str(runner["pid"]))).create_time()
-        except psutil.NoSuchProcess:
-            return False
-        return bool(abs(started - float(str(runner["started"]))) < 2.0)
+def _moves_on(study: optuna.Study) -> bool:
+    """Whether the trials of the study change while they are watched."""
     before = _reports(study)
     until = time.monotonic() + WATCH_SECONDS
     while time.monotonic() < until:

@@ -8,7 +8,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from study.objective import Interrupted, Objective
 from study.space import SPACE
-from study.studies import give_up, n_finished
+from study.studies import fail_interrupted, n_finished
 
 FAILURES_IN_A_ROW = 3
 
@@ -38,9 +38,9 @@ def run_trials(
             value = objective(trial)
         except optuna.TrialPruned:
             finished = study.tell(trial, state=TrialState.PRUNED)
-        except (Interrupted, KeyboardInterrupt):
-            give_up(study, trial._trial_id, "stopped by hand")
-            study.tell(trial, state=TrialState.FAIL)
+            failures.clear()
+        except Interrupted:
+            fail_interrupted(study, trial.number, "stopped by hand")
             return
         except (MemoryError, RuntimeError) as error:
             reason = " ".join(str(error).split()) or type(error).__name__

@@ -1,7 +1,6 @@
 """Fixtures that several test files share."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +10,12 @@ import torch
 from model.dataset import Ratings
 
 WriteFile = Callable[[str | bytes], Path]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread() -> None:
+    """Tensors are tiny here, and threads that wait for a busy core take several times as long."""
+    torch.set_num_threads(1)
 
 
 @pytest.fixture
@@ -40,17 +45,9 @@ def few_ratings() -> Ratings:
     )
 
 
-@dataclass(frozen=True)
-class Planted:
-    """Ratings drawn from a factorization of rank 2 with biases, plus noise."""
-
-    training: Ratings
-    test: Ratings
-    noise_std: float
-
-
 @pytest.fixture(scope="session")
-def planted() -> Planted:
+def planted() -> tuple[Ratings, Ratings, float]:
+    """Ratings drawn from factors of rank 2 and biases: (training, test, noise's deviation)."""
     n_users, n_items, noise_std = 150, 100, 0.5
     draw = np.random.default_rng(2)
     signal = (
@@ -68,4 +65,4 @@ def planted() -> Planted:
         values=torch.from_numpy(signal[users, items] + draw.normal(0, noise_std, len(users))),
     )
     rows = torch.arange(len(ratings))
-    return Planted(ratings[rows[:8000]], ratings[rows[8000:]], noise_std)
+    return ratings[rows[:8000]], ratings[rows[8000:]], noise_std

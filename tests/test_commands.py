@@ -4,11 +4,13 @@ import csv
 import gzip
 import os
 import sqlite3
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import optuna
+import psutil
 import pytest
 from optuna.trial import TrialState
 
@@ -113,8 +115,6 @@ def test_trials_left_running_are_failed_and_done_again(call: Call, data: Path) -
 
 
 def test_a_study_that_another_process_runs_is_left_alone(call: Call, data: Path) -> None:
-    import psutil
-
     assert call(run.main, "--data", data, "--trials", 2)[0] == 0
     parent = psutil.Process(os.getppid())
     runner = {"host": os.uname().nodename, "pid": parent.pid, "started": parent.create_time()}
@@ -123,6 +123,24 @@ def test_a_study_that_another_process_runs_is_left_alone(call: Call, data: Path)
     assert code == 2
     assert f"process {parent.pid} on {runner['host']} is running it" in err
     assert len(the_study().trials) == 2
+
+
+@pytest.mark.parametrize("alive", [True, False])
+def test_a_runner_on_another_machine_is_watched(
+    call: Call, data: Path, monkeypatch: pytest.MonkeyPatch, alive: bool
+) -> None:
+    monkeypatch.setattr("study.studies.WATCH_SECONDS", 1.5)
+    assert call(run.main, "--data", data, "--trials", 2)[0] == 0
+    study = the_study()
+    trial = study.ask()
+    study.set_user_attr("runner", {"host": "elsewhere", "pid": 1, "started": 1.0})
+    if alive:
+        threading.Timer(1.0, trial.report, (1.0, 1)).start()
+    code, out, err = call(run.main, "--data", data, "--trials", 3)
+    assert "process 1 on elsewhere was running it: watching" in out
+    assert code == (2 if alive else 0)
+    assert ("process 1 on elsewhere is running it" in err) == alive
+    assert the_study().trials[2].state is (TrialState.RUNNING if alive else TrialState.FAIL)
 
 
 def test_the_same_ratings_find_their_study_in_any_file(call: Call, data: Path) -> None:
@@ -241,7 +259,9 @@ def test_an_average_is_the_mean_of_its_models(call: Call, data: Path) -> None:
 
 def test_a_running_study_answers_with_the_best_so_far(call: Call, data: Path) -> None:
     assert call(run.main, "--data", data, "--trials", 2)[0] == 0
-    the_study().ask()
+    me = psutil.Process()
+    runner = {"host": os.uname().nodename, "pid": me.pid, "started": me.create_time()}
+    the_study().set_user_attr("runner", runner)
     code, out, _ = call(best_predict.main, "--data", data)
     assert code == 0
     assert "still running: the best so far" in out

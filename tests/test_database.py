@@ -1,5 +1,6 @@
 """From a storage URL to an Optuna storage: what is refused, and what SQLite is made to do."""
 
+import itertools
 import multiprocessing
 import sqlite3
 from collections.abc import Callable, Iterator
@@ -24,7 +25,7 @@ from storage.database import (
 from storage.errors import InputError
 
 N_WAITING = 40
-N_PROCESSES = 4
+N_PROCESSES = 3
 
 
 @pytest.fixture(autouse=True)
@@ -116,7 +117,6 @@ def test_a_database_in_memory_is_refused(text: str) -> None:
         "postgresql://user:secret@host:port/x",
         "postgresql//user:secret@host/x",
         "postgresql:/user:secret@host/x",
-        "user:secret@host/x",
     ],
 )
 def test_no_message_holds_the_password(text: str) -> None:
@@ -218,8 +218,10 @@ def test_a_path_that_cannot_be_a_database(tmp_path: Path) -> None:
 
 def test_the_tables_of_another_optuna_are_refused(path: Path) -> None:
     open_storage(url_of(path))
-    execute(path, "UPDATE version_info SET schema_version = schema_version + 1")
-    assert complaint(open_storage, url_of(path)).startswith(f"sqlite:///{path}: ")
+    execute(path, "UPDATE alembic_version SET version_num = 'v0.9.0.a'")
+    said = complaint(open_storage, url_of(path))
+    assert said.startswith(f"sqlite:///{path}: ")
+    assert "version" in said
 
 
 @contextmanager
@@ -253,14 +255,16 @@ def test_a_transaction_that_only_reads_keeps_other_writers_out(path: Path) -> No
 
 def test_a_log_is_written_ahead_and_synced_seldom(path: Path) -> None:
     storage = open_storage(url_of(path))
-    assert execute(path, "PRAGMA journal_mode") == [("wal",)]
     synchronous = []
-    with at_every_commit(
-        lambda it: synchronous.append(it.exec_driver_sql("PRAGMA synchronous").scalar())
-    ):
+
+    def look(connection: Connection) -> None:
+        synchronous.append(connection.exec_driver_sql("PRAGMA synchronous").scalar())
+
+    with at_every_commit(look):
         storage.get_all_studies()
     assert synchronous
     assert set(synchronous) == {1}  # NORMAL
+    assert execute(path, "PRAGMA journal_mode") == [("wal",)]
 
 
 def test_a_reader_is_not_kept_waiting_by_a_writer(path: Path) -> None:
@@ -295,7 +299,7 @@ def test_processes_claim_every_waiting_trial_once(path: Path) -> None:
         study.enqueue_trial({"x": x})
 
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["alembic", "optuna", "sqlalchemy", "storage.database"])
+    context.set_forkserver_preload(["alembic", "optuna", "pytest", "sqlalchemy", "storage.database"])
     barrier, claimed = context.Barrier(N_PROCESSES), context.Queue()
     processes = [
         context.Process(target=claim, args=(path, barrier, claimed)) for _ in range(N_PROCESSES)
@@ -306,5 +310,5 @@ def test_processes_claim_every_waiting_trial_once(path: Path) -> None:
     for process in processes:
         process.join()
         assert process.exitcode == 0
-    assert sorted(sum(numbers, [])) == list(range(N_WAITING))
+    assert sorted(itertools.chain(*numbers)) == list(range(N_WAITING))
     assert all(trial.state == TrialState.RUNNING for trial in study.trials)

@@ -1,0 +1,158 @@
+"""Ratings as tensors: dense indices, selections, and the split."""
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from model.dataset import UNKNOWN, Ids, Ratings, index_ratings, split
+from storage.ratings import RatingsTable
+
+
+def numbered(n_ratings: int) -> Ratings:
+    """Ratings whose values are their row numbers."""
+    rows = torch.arange(n_ratings)
+    return Ratings(
+        n_users=n_ratings + 1,
+        n_items=7,
+        user_index=rows,
+        item_index=rows % 5,
+        values=rows.double(),
+    )
+
+
+def test_raw_columns_become_dense_indices() -> None:
+    ratings, users, items = index_ratings([30, 10, 30, 20], [5, 9, 9, 5], [1, 2.5, 3, 4])
+    assert (ratings.n_users, ratings.n_items, len(ratings)) == (3, 2, 4)
+    assert ratings.user_index.tolist() == [2, 0, 2, 1]
+    assert ratings.item_index.tolist() == [0, 1, 1, 0]
+    assert ratings.values.tolist() == [1.0, 2.5, 3.0, 4.0]
+    assert ratings.user_index.dtype == ratings.item_index.dtype == torch.int64
+    assert ratings.values.dtype == torch.float64
+    assert users.values.tolist() == [10, 20, 30]
+    assert items.values.tolist() == [5, 9]
+    assert (len(users), len(items)) == (3, 2)
+
+
+@pytest.mark.parametrize("dtype", [np.int32, np.int64])
+def test_ids_and_indices_belong_together(dtype: type[np.integer]) -> None:
+    ids = np.random.default_rng(8).integers(-50, 50, 200).astype(dtype)
+    ratings, users, _ = index_ratings(ids, ids, ids)
+    np.testing.assert_array_equal(users.values[ratings.user_index.numpy()], ids)
+    assert torch.equal(users.index(ids), ratings.user_index)
+
+
+def test_an_unknown_id_is_not_mistaken_for_its_neighbour() -> None:
+    ids = Ids(np.array([10, 20, 30]))
+    index = ids.index([5, 10, 15, 20, 29, 30, 31, 10**9])
+    assert index.tolist() == [UNKNOWN, 0, UNKNOWN, 1, UNKNOWN, 2, UNKNOWN, UNKNOWN]
+    assert index.dtype == torch.int64
+
+
+def test_ids_may_be_texts() -> None:
+    ratings, users, items = index_ratings(["bo", "al", "bo"], ["x", "x", "yy"], [1, 2, 3])
+    assert ratings.user_index.tolist() == [1, 0, 1]
+    assert users.index(["bo", "bob", "", "al", "zoe"]).tolist() == [1, -1, -1, 0, -1]
+    assert items.index(["yy", "y"]).tolist() == [1, -1]
+
+
+def test_no_ids_no_rows() -> None:
+    index = Ids(np.array([10, 20])).index(np.empty(0, np.int32))
+    assert index.shape == (0,)
+    assert index.dtype == torch.int64
+
+
+def test_the_columns_are_not_shared_with_the_caller() -> None:
+    values = np.array([1.0, 2.0])
+    ratings, _, _ = index_ratings([1, 2], [1, 2], values)
+    values[0] = 9.0
+    assert ratings.values.tolist() == [1.0, 2.0]
+
+
+@pytest.mark.parametrize(
+    ("rows", "expected"),
+    [
+        pytest.param(torch.tensor([3, 0]), [3, 0], id="index"),
+        pytest.param(torch.tensor([True, False, False, True]), [0, 3], id="mask"),
+        pytest.param(torch.tensor([], dtype=torch.int64), [], id="nothing"),
+    ],
+)
+def test_a_selection_is_of_the_same_users_and_items(rows: Tensor, expected: list[int]) -> None:
+    chosen = numbered(4)[rows]
+    assert chosen.values.tolist() == chosen.user_index.tolist() == expected
+    assert chosen.item_index.tolist() == expected
+    assert (chosen.n_users, chosen.n_items, len(chosen)) == (5, 7, len(expected))
+
+
+def test_ratings_on_another_device() -> None:
+    moved = numbered(4).to(torch.device("meta"))
+    assert {moved.user_index.device, moved.item_index.device, moved.values.device} == {
+        torch.device("meta")
+    }
+    assert (moved.n_users, moved.n_items) == (5, 7)
+
+
+@pytest.mark.parametrize(
+    ("n_ratings", "n_validation"), [(2, 1), (3, 1), (14, 1), (16, 2), (100, 10), (1234, 123)]
+)
+def test_a_split_is_90_to_10_disjoint_and_complete(n_ratings: int, n_validation: int) -> None:
+    ratings = numbered(n_ratings)
+    training, validation = split(ratings, seed=1)
+    assert (len(training), len(validation)) == (n_ratings - n_validation, n_validation)
+    together = torch.cat([training.values, validation.values])
+    assert torch.equal(together.sort().values, ratings.values)
+    for part in (training, validation):
+        assert (part.n_users, part.n_items) == (ratings.n_users, ratings.n_items)
+        assert torch.equal(part.user_index, part.values.long())
+        assert torch.equal(part.item_index, part.values.long() % 5)
+
+
+@pytest.mark.parametrize(
+    ("seed", "expected"),
+    [(0, [3, 11, 13, 20]), (1, [9, 31, 36, 39]), (2**32 - 1, [12, 20, 21, 38])],
+)
+def test_a_seed_means_the_same_split_for_good(seed: int, expected: list[int]) -> None:
+    assert split(numbered(40), seed=seed)[1].values.tolist() == expected
+
+
+def test_a_split_is_shuffled_by_its_seed() -> None:
+    in_validation = torch.zeros(200)
+    for seed in range(200):
+        in_validation[split(numbered(200), seed=seed)[1].user_index] += 1
+    assert in_validation.sum() == 200 * 20
+    assert in_validation.min() >= 5
+    assert in_validation.max() <= 40
+
+
+def test_a_split_leaves_the_global_generators_alone() -> None:
+    before = torch.get_rng_state(), str(np.random.get_state())
+    split(numbered(40), seed=0)
+    assert torch.equal(torch.get_rng_state(), before[0])
+    assert str(np.random.get_state()) == before[1]
+
+
+def test_the_order_of_lines_does_not_change_the_split() -> None:
+    draw = np.random.default_rng(9)
+    pairs = draw.permutation(20 * 30)[:300]
+    values = draw.normal(size=300)
+    found = []
+    for order in (np.arange(300), draw.permutation(300)):
+        users, items = np.divmod(pairs[order].astype(np.int32), 30)
+        table = RatingsTable.from_columns(
+            n_users=20,
+            n_items=30,
+            user_ids=users + 1,
+            item_ids=items + 1,
+            ratings=values[order],
+            query_user_ids=users[:0],
+            query_item_ids=items[:0],
+        )
+        ratings, _, _ = index_ratings(table.user_ids, table.item_ids, table.ratings)
+        found.append(split(ratings, seed=3)[1].values.tolist())
+    assert found[0] == found[1]
+
+
+@pytest.mark.parametrize("n_ratings", [0, 1])
+def test_too_few_ratings_to_split(n_ratings: int) -> None:
+    with pytest.raises(ValueError, match=f"at least 2 ratings to split, got {n_ratings}"):
+        split(numbered(n_ratings), seed=0)
