@@ -5,11 +5,11 @@ For a rating y_ui, standardized to mean 0 and variance 1, with e = b_u + c_i + p
     loss = e² + λ (|p_u|² + |q_i|²) + λ_b (b_u² + c_i²)
 
 Every rating pays for its own user and item, so that λ weighs the same for a user of ten ratings
-and of a thousand (Funk 2006; Koren, Bell & Volinsky 2009). `sgd` steps along the sum of a batch,
-touching the rows in it alone; `adam` (Kingma & Ba 2015) along its mean, with every row.
+and of a thousand (Funk 2006; Koren, Bell & Volinsky 2009). `sgd` steps along the sum over a batch
+and touches the rows in it alone; `adam` (Kingma & Ba 2015) steps along the mean, with every row.
 
-The plain form is the model that this project began with: raw ratings, no biases, no clipping, and
-the optimizer's own weight decay, which shrinks every row at every step.
+The plain form is the model that this project began with: raw ratings, no biases, no clipping, steps
+along the mean, and the optimizer's own weight decay, which shrinks every row at every step.
 """
 
 import itertools
@@ -87,15 +87,12 @@ class Gradient:
         if self._biased:
             self._decay[-2:] = config.bias_decay
         self._learning_rate = config.learning_rate
-        self._adam: torch.optim.Adam | None = None
-        if config.optimizer == "adam":
+        self._dense: torch.optim.Optimizer | None = None  # of every row at every step
+        if config.optimizer == "adam" or not self._biased:
             self._table.grad = torch.zeros_like(self._table)
-            self._adam = torch.optim.Adam(
-                [self._table],
-                lr=config.learning_rate,
-                weight_decay=0.0 if self._biased else config.weight_decay,
-                fused=True,
-            )
+            kind = torch.optim.Adam if config.optimizer == "adam" else torch.optim.SGD
+            decay = 0.0 if self._biased else config.weight_decay
+            self._dense = kind([self._table], weight_decay=decay, fused=True)
         self._write_model()
 
     def epochs(self, validation: Ratings | None) -> Iterator[Epoch]:
@@ -130,13 +127,13 @@ class Gradient:
 
     def _step(self, rows: Tensor, gradient: Tensor) -> None:
         """Descends along half the gradient of the loss, (2 * batch, columns), at table rows."""
-        if self._adam is None:
+        if self._dense is None:
             self._table.index_add_(0, rows, gradient, alpha=-2.0 * self._learning_rate)
             return
         assert self._table.grad is not None
         self._table.grad.zero_().index_add_(0, rows, gradient, alpha=4.0 / len(rows))
-        self._adam.param_groups[0]["lr"] = self._learning_rate
-        self._adam.step()
+        self._dense.param_groups[0]["lr"] = self._learning_rate
+        self._dense.step()
 
     def _start(self, training: Ratings) -> Tensor:
         """The (n_users + n_items, columns) float32 table to begin with."""
@@ -149,6 +146,7 @@ class Gradient:
                 torch.stack([training.user_index, training.item_index]).to(generator.device),
                 self._target,
                 (training.n_users, training.n_items),
+                check_invariants=True,
             )
             u, s, v = truncated_svd(matrix, config.rank, generator=generator)
             half = (s / SVD_SHRINKAGE).sqrt()

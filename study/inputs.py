@@ -33,8 +33,8 @@ class Data:
         """A line for people; a second one if pairs were rated more than once."""
         table = self.table
         text = (
-            f"{self.source}, {table.n_ratings:,} ratings ({len(self.users):,} users, "
-            f"{len(self.items):,} items), {table.n_queries:,} queries"
+            f"{self.source}, {table.n_ratings:,} ratings, {len(self.users):,} users, "
+            f"{len(self.items):,} items, {table.n_queries:,} queries"
         )
         if table.n_repeated:
             text += (
@@ -54,7 +54,7 @@ def load_data(file: Path | None, *, runs: Path) -> Data:
         file = DEFAULT_FILE
     if file is None:
         demo = demonstration()
-        table, source = demo.table, "built-in demonstration"
+        table, source = demo.table, "built-in demo"
         truth, noise_std = demo.truth, demo.noise_std
     else:
         table, source = read_cached(file, runs / "cache"), str(file)

@@ -66,7 +66,7 @@ def the_study(url: str = "sqlite:///runs/study.db") -> optuna.Study:
 def test_the_main_job(call: Call, data: Path) -> None:
     code, out, err = call(run.main, "--data", data, "--trials", 6)
     assert (code, err) == (0, "")
-    assert out.startswith(f"Data: {data}, 500 ratings (40 users, 25 items), 30 queries\n")
+    assert out.startswith(f"Data: {data}, 500 ratings, 40 users, 25 items, 30 queries\n")
     assert "6/6" in out
     assert "Gain over the original's setting: RMSE " in out
     assert "Gain over biases alone: RMSE " in out
@@ -183,7 +183,7 @@ def test_the_built_in_data_and_its_noise_floor(call: Call, monkeypatch: pytest.M
     monkeypatch.setattr("study.objective.MAX_EPOCHS", 2)
     code, out, _ = call(run.main, "--trials", 2)
     assert code == 0
-    assert out.startswith("Data: built-in demonstration, 60,000 ")
+    assert out.startswith("Data: built-in demo, 60,000 ")
     code, out, _ = call(best_predict.main)
     assert code == 0
     assert "Noise floor: RMSE 0.8000" in out

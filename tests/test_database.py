@@ -299,7 +299,9 @@ def test_processes_claim_every_waiting_trial_once(path: Path) -> None:
         study.enqueue_trial({"x": x})
 
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["alembic", "optuna", "pytest", "sqlalchemy", "storage.database"])
+    context.set_forkserver_preload(
+        ["alembic", "optuna", "pytest", "sqlalchemy", "storage.database"]
+    )
     barrier, claimed = context.Barrier(N_PROCESSES), context.Queue()
     processes = [
         context.Process(target=claim, args=(path, barrier, claimed)) for _ in range(N_PROCESSES)
