@@ -1,5 +1,6 @@
 """From a storage URL to an Optuna storage: checked before it is made, quick and safe on SQLite."""
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,9 +29,10 @@ def parse_storage_url(text: str) -> URL:
     except NoSuchModuleError:  # an ArgumentError too
         kind = text.partition(":")[0]
         raise InputError(f"--storage: SQLAlchemy knows no database '{kind}'") from None
-    except ArgumentError:
-        hint = f"; did you mean sqlite:///{text}?" if "://" not in text and text else ""
-        raise InputError(f"--storage: expected a database URL, got '{text}'{hint}") from None
+    except (ArgumentError, ValueError):
+        said = re.sub(r":[^:@]*@", ":***@", text)
+        hint = f"; did you mean sqlite:///{said}?" if text and "://" not in text else ""
+        raise InputError(f"--storage: expected a database URL, got '{said}'{hint}") from None
     except ImportError as error:
         raise InputError(f"--storage: {shown(url)} needs the Python package {error.name}") from None
     if url.get_backend_name() == "sqlite" and url.database in (None, "", ":memory:"):

@@ -30,7 +30,7 @@ def replacing(path: Path, mode: str = "w") -> Iterator[IO[Any]]:
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     text: dict[str, str] = {} if "b" in mode else {"encoding": "utf-8", "newline": ""}
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:100]}-")
+    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".tmp")
     try:
         with open(descriptor, mode, **text) as file:  # type: ignore[call-overload]
             yield file

@@ -33,4 +33,4 @@ def save_model(path: Path, arrays: Arrays, recipe: Mapping[str, object]) -> None
 
 def file_name(study_name: str) -> str:
     """A study's name as a file name: no separators, whatever the name holds."""
-    return quote(study_name, safe=" ")[:100].replace("..", "%2E%2E")
+    return quote(study_name, safe=" ").replace("..", "%2E%2E")[:100]

@@ -1,5 +1,6 @@
 """The answers: one predicted rating a line, in the order of the queries."""
 
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -27,9 +28,8 @@ def check_writable(path: Path) -> None:
     if path.is_dir():
         raise InputError(f"{path}: expected a file to write, got a directory")
     try:
-        probe = path.parent / f".{path.name[:100]}-probe"
         path.parent.mkdir(parents=True, exist_ok=True)
-        probe.touch()
-        probe.unlink()
+        with tempfile.TemporaryFile(dir=path.parent):
+            pass
     except OSError as error:
         raise InputError(f"{path}: cannot be written ({error.strerror})") from None

@@ -28,6 +28,7 @@ from numpy.typing import NDArray
 from storage.errors import InputError
 
 LARGEST_ID = 2**31 - 1
+LARGEST_RATING = 1e15  # in size: its square is far from the limits of single precision
 LONGEST_LINE = 1000
 ROWS_AT_ONCE = 1_000_000
 
@@ -117,7 +118,11 @@ def read_mat_comp(path: Path) -> RatingsTable:
             rated = _parse(stream, n_ratings, RATING_LINE)
             n_queries = _number(_line(stream).strip(), int)
             queries = _parse(stream, n_queries, QUERY_LINE)
-            if n_queries < 0 or _line(stream) or not np.isfinite(rated["rating"]).all():
+            if (
+                n_queries < 0
+                or _line(stream)
+                or not (np.abs(rated["rating"]) <= LARGEST_RATING).all()
+            ):
                 raise ValueError
             return RatingsTable.from_columns(
                 n_users=n_users,
@@ -142,7 +147,7 @@ def read_numbers(path: Path, *, expected: int) -> NDArray[np.float64]:
     for number, words in _numbered_lines(path):
         if len(words) != 1:
             raise InputError(f"{path}:{number}: expected 1 rating, got {len(words)} fields")
-        numbers.append(_finite(words[0], f"{path}:{number}: expected a rating"))
+        numbers.append(_rating(words[0], f"{path}:{number}: expected a rating"))
     if len(numbers) != expected:
         got = f"got {len(numbers):,}"
         raise InputError(f"{path}: expected {expected:,} ratings, one a query, {got}")
@@ -227,7 +232,7 @@ def _explain(path: Path) -> NoReturn:
         where, words = next_line(expected, 3)
         _whole(words[0], where, "user", 1, n_users)
         _whole(words[1], where, "item", 1, n_items)
-        _finite(words[2], f"{where}: expected a rating")
+        _rating(words[2], f"{where}: expected a rating")
     where, words = next_line(f"1 field, the number of queries, after {n_ratings:,} ratings", 1)
     n_queries = _whole(words[0], where, "number of queries", 0, None)
     for row in range(1, n_queries + 1):
@@ -269,13 +274,16 @@ def _whole(word: str, where: str, what: str, low: int, high: int | None) -> int:
     return value
 
 
-def _finite(word: str, expected: str) -> float:
+def _rating(word: str, expected: str) -> float:
     try:
         value = _number(word, float)
     except ValueError:
         value = float("nan")
-    if not np.isfinite(value):
-        raise InputError(f"{expected}, a finite number, got {_shown(word)}")
+    if not abs(value) <= LARGEST_RATING:
+        raise InputError(
+            f"{expected}, a number from -{LARGEST_RATING:g} to {LARGEST_RATING:g}, "
+            f"got {_shown(word)}"
+        )
     return value
 
 

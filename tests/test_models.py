@@ -91,7 +91,7 @@ NAMES = [
 ]
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", NAMES, ids=[f"{name[:12]!a}" for name in NAMES])
 def test_a_study_of_any_name_keeps_its_models_in_the_folder(name: str, tmp_path: Path) -> None:
     path = model_path(tmp_path, name, RECIPE)
     save_model(path, ARRAYS, RECIPE)
