@@ -30,19 +30,21 @@ def parse_storage_url(text: str) -> URL:
         kind = text.partition(":")[0]
         raise InputError(f"--storage: SQLAlchemy knows no database '{kind}'") from None
     except (ArgumentError, ValueError):
-        said = re.sub(r":[^:@]*@", ":***@", text)
+        said = re.sub(r":.*@", ":***@", text)
         hint = f"; did you mean sqlite:///{said}?" if text and "://" not in text else ""
         raise InputError(f"--storage: expected a database URL, got '{said}'{hint}") from None
     except ImportError as error:
         raise InputError(f"--storage: {shown(url)} needs the Python package {error.name}") from None
-    if url.get_backend_name() == "sqlite" and url.database in (None, "", ":memory:"):
+    if _is_sqlite(url) and url.database in (None, "", ":memory:"):
         raise InputError(f"--storage: expected a database that lasts, got {shown(url)}, in memory")
+    if _is_sqlite(url) and str(url.database).startswith("file:"):
+        raise InputError(f"--storage: expected a path behind sqlite:///, got {shown(url)}")
     return url
 
 
 def shown(url: URL) -> str:
-    """The URL to print: without its password."""
-    return url.render_as_string(hide_password=True)
+    """The URL to print: without its password, and without options that may hold one."""
+    return url.set(query={}).render_as_string(hide_password=True)
 
 
 def runs_folder(url: URL) -> Path:

@@ -28,6 +28,7 @@ def replacing(path: Path, mode: str = "w") -> Iterator[IO[Any]]:
     Raises:
         OSError: the folder cannot be written to, or the disk is full.
     """
+    path = path.resolve()  # a link stays one
     path.parent.mkdir(parents=True, exist_ok=True)
     text: dict[str, str] = {} if "b" in mode else {"encoding": "utf-8", "newline": ""}
     descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".tmp")

@@ -25,8 +25,9 @@ def write_predictions(path: Path, predictions: NDArray[np.floating]) -> None:
 
 def check_writable(path: Path) -> None:
     """Raises InputError if `path` could not be written, before the work that leads to it."""
-    if path.is_dir():
-        raise InputError(f"{path}: expected a file to write, got a directory")
+    if path.exists() and not path.is_file():
+        kind = "a directory" if path.is_dir() else "something else"
+        raise InputError(f"{path}: expected a file to write, got {kind}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=path.parent):

@@ -101,7 +101,7 @@ def run(options: argparse.Namespace) -> int:
     study = open_study(storage, name, wanted, about=data.described())
     take_over(study, say=print)
     before = n_finished(study)
-    print(f"Study: {name}, {before} of {options.trials} trials finished, {options.storage}")
+    print(f"Study: {name}, {before} of {options.trials} trials finished, {shown(url)}")
 
     deadline = began + options.timeout if options.timeout is not None else math.inf
     interrupts = _count_interrupts()
@@ -142,17 +142,17 @@ def run(options: argparse.Namespace) -> int:
     if finished < options.trials:
         why = "stopped by hand" if interrupts() else "time is up" if not code else "stopped"
         print(f"{why.capitalize()}: the same command goes on from {finished} trials")
-    print(f"Look: optuna-dashboard {shlex.quote(options.storage)}")
-    print(f"Next: {_next_command(options)}")
+    print(f"Look: optuna-dashboard {shlex.quote(shown(url))}")
+    print(f"Next: {_next_command(options, shown(url))}")
     return INTERRUPTED if interrupts() else code
 
 
-def _next_command(options: argparse.Namespace) -> str:
+def _next_command(options: argparse.Namespace, storage: str) -> str:
     words = ["python", "-m", "study.best_predict"]
     if options.data is not None:
         words += ["--data", str(options.data)]
     if options.storage != DEFAULT_STORAGE:
-        words += ["--storage", options.storage]
+        words += ["--storage", storage]
     if options.study_name is not None:
         words += ["--study-name", options.study_name]
     return shlex.join(words)

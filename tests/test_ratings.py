@@ -1,6 +1,5 @@
 """`mat_comp` files: what is read from good ones, and what is said of bad ones."""
 
-import contextlib
 import gzip
 import os
 import tracemalloc
@@ -90,9 +89,19 @@ def test_a_file_without_queries(end: str, write_file: WriteFile) -> None:
 
 @pytest.mark.parametrize(
     ("word", "rating"),
-    [("2.25", 2.25), ("-3", -3.0), ("-.5", -0.5), ("1e-3", 0.001), ("0", 0.0), ("1E3", 1000.0)],
+    [
+        ("2.25", 2.25),
+        ("-3", -3.0),
+        ("-.5", -0.5),
+        ("1e-3", 0.001),
+        ("0", 0.0),
+        ("1E3", 1000.0),
+        ("-1e15", -1e15),
+    ],
 )
-def test_ratings_may_be_any_finite_number(word: str, rating: float, write_file: WriteFile) -> None:
+def test_ratings_may_be_of_any_sign_and_size(
+    word: str, rating: float, write_file: WriteFile
+) -> None:
     assert rated(read_mat_comp(write_file(with_rating(f"1 2 {word}"))))[1, 2] == rating
 
 
@@ -118,12 +127,6 @@ def test_a_repeated_pair_has_the_mean_and_is_counted(write_file: WriteFile) -> N
     assert rated(table) == {(1, 1): 3.5, (1, 2): 4.0, (2, 2): 3.0}
     assert table.n_ratings == 3
     assert table.n_repeated == 3
-
-
-def test_no_mean_is_infinite(write_file: WriteFile) -> None:
-    path = write_file("1 1 2\n1 1 1e308\n1 1 1.5e308\n0\n")
-    with contextlib.suppress(InputError):  # to refuse them would do
-        assert np.isfinite(read_mat_comp(path).ratings).all()
 
 
 def test_the_order_of_lines_is_irrelevant(write_file: WriteFile) -> None:
@@ -225,10 +228,11 @@ def test_fast_and_slow_reading_agree(
         pytest.param(with_rating("1.0 2 3"), 3, "got '1.0'", id="user as a fraction"),
         pytest.param(with_rating("1 2e0 3"), 3, "got '2e0'", id="item with exponent"),
         pytest.param(with_rating("1 2 many"), 3, "expected a rating", id="rating a word"),
-        pytest.param(with_rating("1 2 nan"), 3, "a number from -1e+15 to 1e+15, got 'nan'", id="rating nan"),
-        pytest.param(with_rating("1 2 inf"), 3, "a number from -1e+15 to 1e+15, got 'inf'", id="rating inf"),
-        pytest.param(with_rating("1 2 -inf"), 3, "a number from -1e+15 to 1e+15, got '-inf'", id="rating -inf"),
-        pytest.param(with_rating("1 2 1e400"), 3, "a number from -1e+15 to 1e+15, got '1e400'", id="1e400"),
+        pytest.param(with_rating("1 2 nan"), 3, "1e+15, got 'nan'", id="rating nan"),
+        pytest.param(with_rating("1 2 inf"), 3, "1e+15, got 'inf'", id="rating inf"),
+        pytest.param(with_rating("1 2 -inf"), 3, "1e+15, got '-inf'", id="rating -inf"),
+        pytest.param(with_rating("1 2 -1.1e15"), 3, "-1e+15 to 1e+15", id="too large"),
+        pytest.param(with_rating("1 2 1e400"), 3, "1e+15, got '1e400'", id="1e400"),
         pytest.param(with_rating("1 2 " + "9" * 400), 3, "999...'", id="rating of 400 digits"),
         pytest.param(with_rating("1 2 3 4"), 3, "got 4 fields", id="a column more"),
         pytest.param(with_rating("1 2"), 3, "got 2 fields", id="a column less"),
