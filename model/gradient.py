@@ -25,12 +25,12 @@ from model.factorization import Factorization
 from model.solver import Epoch
 from model.svd import truncated_svd
 
-SVD_SHRINKAGE = 10.0  # the singular values are divided by it: undivided, the first steps explode
+SVD_SHRINKAGE = 10.0  # the singular values are divided by it, as in the original
 
 
 @dataclass(frozen=True, kw_only=True)
 class GradientConfig:
-    """The settings of `Gradient`; those without a default are searched by the study."""
+    """The settings of `Gradient`."""
 
     rank: int
     learning_rate: float

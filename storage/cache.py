@@ -5,6 +5,7 @@ import hashlib
 from dataclasses import fields
 from pathlib import Path
 
+from storage.errors import InputError
 from storage.files import DamagedFileError, read_arrays, write_arrays
 from storage.ratings import RatingsTable, read_mat_comp
 
@@ -19,7 +20,7 @@ def read_cached(path: Path, folder: Path) -> RatingsTable:
     A cached file that is damaged is made again; a folder that cannot be written to is done without.
 
     Raises:
-        InputError: the file cannot be read or is not of the format.
+        InputError: the file cannot be read, is not of the format, or rates one pair only.
     """
     try:
         with path.open("rb") as file:
@@ -31,6 +32,11 @@ def read_cached(path: Path, folder: Path) -> RatingsTable:
         arrays, counts = read_arrays(cached)
         return RatingsTable(**arrays, **counts)  # type: ignore[arg-type]
     table = read_mat_comp(path)
+    if table.n_ratings < 2:
+        raise InputError(
+            f"{path}: expected at least 2 different pairs rated, one to train on and one to "
+            f"validate on, got {table.n_ratings}"
+        )
     arrays = {
         field.name: getattr(table, field.name)
         for field in fields(table)

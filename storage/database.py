@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from optuna.storages import BaseStorage
 
 SQLITE_BUSY_SECONDS = 60
-OPTUNA_TABLES = {"studies", "trials", "version_info"}
 
 
 def parse_storage_url(text: str) -> URL:
@@ -37,8 +36,8 @@ def parse_storage_url(text: str) -> URL:
         raise InputError(f"--storage: {shown(url)} needs the Python package {error.name}") from None
     if _is_sqlite(url) and url.database in (None, "", ":memory:"):
         raise InputError(f"--storage: expected a database that lasts, got {shown(url)}, in memory")
-    if _is_sqlite(url) and str(url.database).startswith("file:"):
-        raise InputError(f"--storage: expected a path behind sqlite:///, got {shown(url)}")
+    if _is_sqlite(url) and (url.query or str(url.database).startswith("file:")):
+        raise InputError(f"--storage: expected sqlite:/// and a path, got '{text}'")
     return url
 
 
@@ -49,7 +48,13 @@ def shown(url: URL) -> str:
 
 def runs_folder(url: URL) -> Path:
     """Where files beside the database go: the folder of an SQLite file, else `runs`."""
-    return _sqlite_file(url).parent if _is_sqlite(url) else Path("runs")
+    file = database_file(url)
+    return file.parent if file else Path("runs")
+
+
+def database_file(url: URL) -> Path | None:
+    """The file of an SQLite database; None of another one."""
+    return Path(url.database or "") if _is_sqlite(url) else None
 
 
 def check_database(url: URL, *, must_exist: bool = False) -> None:
@@ -59,19 +64,24 @@ def check_database(url: URL, *, must_exist: bool = False) -> None:
         InputError: it cannot be reached, holds something else than Optuna's tables, or is missing
             although it must exist.
     """
-    if _is_sqlite(url) and not _sqlite_file(url).exists():
-        if must_exist:
-            raise InputError(f"{shown(url)}: no such database; python -m study.run makes it")
-        return
+    try:
+        if (file := database_file(url)) and not file.exists():
+            if must_exist:
+                raise InputError(f"{shown(url)}: no such database; python -m study.run makes it")
+            return
+    except (OSError, ValueError) as error:
+        raise InputError(f"{shown(url)}: cannot be used ({error})") from None
     engine = sqlalchemy.create_engine(url)
     try:
-        tables = set(sqlalchemy.inspect(engine).get_table_names())
+        inspector = sqlalchemy.inspect(engine)
+        tables = set(inspector.get_table_names())
+        foreign = _foreign_tables(inspector, tables)
     except SQLAlchemyError as error:
         raise _unusable(url, error) from None
     finally:
         engine.dispose()
-    if tables and not tables >= OPTUNA_TABLES:
-        found = ", ".join(sorted(tables)[:3])
+    if foreign:
+        found = ", ".join(sorted(foreign)[:3])
         raise InputError(f"{shown(url)}: expected an Optuna database, got one with tables {found}")
     if must_exist and not tables:
         raise InputError(f"{shown(url)}: expected an Optuna database, got an empty one")
@@ -88,9 +98,9 @@ def open_storage(url: URL) -> "BaseStorage":
     check_database(url)
     engine_kwargs = {}
     try:
-        if _is_sqlite(url):
+        if file := database_file(url):
             engine_kwargs = {"connect_args": {"timeout": SQLITE_BUSY_SECONDS}}
-            _sqlite_file(url).parent.mkdir(parents=True, exist_ok=True)
+            file.parent.mkdir(parents=True, exist_ok=True)
         storage = RDBStorage(url.render_as_string(hide_password=False), engine_kwargs)
         if _is_sqlite(url):
             _tune_sqlite(storage.engine)
@@ -103,12 +113,27 @@ def open_storage(url: URL) -> "BaseStorage":
     return get_storage(storage)
 
 
+def _foreign_tables(inspector: sqlalchemy.Inspector, tables: set[str]) -> set[str]:
+    """The tables that keep the database from being Optuna's.
+
+    If its making was cut short it holds some of Optuna's tables only, and is made whole later.
+    """
+    from optuna.storages._rdb.models import BaseModel
+
+    if tables >= {"studies", "trials", "version_info"}:
+        return set()
+    ours = {
+        name: set(table.columns.keys()) for name, table in BaseModel.metadata.tables.items()
+    } | {"alembic_version": {"version_num"}}
+    return {
+        name
+        for name in tables
+        if {column["name"] for column in inspector.get_columns(name)} != ours.get(name)
+    }
+
+
 def _is_sqlite(url: URL) -> bool:
     return url.get_backend_name() == "sqlite"
-
-
-def _sqlite_file(url: URL) -> Path:
-    return Path(url.database or "")
 
 
 def _tune_sqlite(engine: Engine) -> None:

@@ -15,7 +15,7 @@ N_QUERIES = 6_000
 RANK = 3
 MEAN = 6.0
 BIAS_STD = 0.7
-FACTOR_STD = 0.8  # of one of the RANK products' standard deviation
+FACTOR_STD = 0.8  # of a user's factors; those of an item have 1
 NOISE_STD = 0.8
 
 
@@ -29,7 +29,7 @@ class Demonstration:
 
 
 def demonstration() -> Demonstration:
-    """The built-in data set, the same every time.
+    """The built-in data set, the same every time under one version of NumPy.
 
     Items are rated unequally often, as in real data; pairs are drawn without repetition.
     """

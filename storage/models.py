@@ -33,4 +33,7 @@ def save_model(path: Path, arrays: Arrays, recipe: Mapping[str, object]) -> None
 
 def file_name(study_name: str) -> str:
     """A study's name as a file name: no separators, whatever the name holds."""
-    return quote(study_name, safe=" ").replace("..", "%2E%2E")[:100]
+    quoted = quote(study_name, safe=" ", errors="surrogateescape").replace("..", "%2E%2E")
+    if len(quoted) <= 100:
+        return quoted
+    return f"{quoted[:80]}-{hashlib.sha256(quoted.encode()).hexdigest()[:16]}"

@@ -1,6 +1,7 @@
 """The answers: one predicted rating a line, in the order of the queries."""
 
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -23,12 +24,17 @@ def write_predictions(path: Path, predictions: NDArray[np.floating]) -> None:
         raise InputError(f"{path}: cannot be written ({error.strerror})") from None
 
 
-def check_writable(path: Path) -> None:
-    """Raises InputError if `path` could not be written, before the work that leads to it."""
-    if path.exists() and not path.is_file():
-        kind = "a directory" if path.is_dir() else "something else"
-        raise InputError(f"{path}: expected a file to write, got {kind}")
+def check_writable(path: Path, *, precious: Iterable[Path] = ()) -> None:
+    """Raises InputError if `path` could or should not be written, before the work it is for.
+
+    `precious` are files that must stay as they are.
+    """
     try:
+        if path.exists() and not path.is_file():
+            kind = "a directory" if path.is_dir() else "something else"
+            raise InputError(f"{path}: expected a file to write, got {kind}")
+        if path.exists() and any(path.samefile(other) for other in precious if other.exists()):
+            raise InputError(f"{path}: expected a file of its own, got one that is read here")
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=path.parent):
             pass

@@ -213,11 +213,13 @@ def _checked_ids(ids: NDArray[np.int64], largest: int) -> NDArray[np.int32]:
 def _explain(path: Path) -> NoReturn:
     """Raises the InputError of the first line that is wrong, reading the slow and obvious way."""
     lines = _numbered_lines(path)
+    number = 0
 
     def next_line(expected: str, n_fields: int) -> tuple[str, list[str]]:
-        number, words = next(lines, (0, []))
-        if not number:
-            raise InputError(f"{path}: expected {expected}, got the end of the file")
+        nonlocal number
+        number, words = next(lines, (number + 1, []))
+        if not words:
+            raise InputError(f"{path}:{number}: expected {expected}, got the end of the file")
         if len(words) != n_fields:
             got = f"{len(words)} fields" if len(words) != 1 else f"1 field, {_shown(words[0])}"
             raise InputError(f"{path}:{number}: expected {expected}, got {got}")
@@ -233,7 +235,7 @@ def _explain(path: Path) -> NoReturn:
         _whole(words[0], where, "user", 1, n_users)
         _whole(words[1], where, "item", 1, n_items)
         _rating(words[2], f"{where}: expected a rating")
-    where, words = next_line(f"1 field, the number of queries, after {n_ratings:,} ratings", 1)
+    where, words = next_line(f"1 field, the number of queries, behind rating {n_ratings:,}", 1)
     n_queries = _whole(words[0], where, "number of queries", 0, None)
     for row in range(1, n_queries + 1):
         where, words = next_line(f"2 fields 'user item' (query {row:,} of {n_queries:,})", 2)
@@ -242,7 +244,7 @@ def _explain(path: Path) -> NoReturn:
     for number, words in lines:
         got = _shown(" ".join(words))
         raise InputError(
-            f"{path}:{number}: expected the end of the file after {n_queries:,} queries, got {got}"
+            f"{path}:{number}: expected the end of the file behind query {n_queries:,}, got {got}"
         )
     raise InputError(f"{path}: cannot be read as a mat_comp file")
 

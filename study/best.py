@@ -14,9 +14,11 @@ from optuna.trial import FrozenTrial, TrialState
 from model.dataset import Ids, Ratings
 from model.factorization import Factorization
 from model.gradient import Gradient, GradientConfig
+from model.solver import Solver
 from storage.models import load_model, model_path, save_model
-from study.objective import setting_seed
+from study.objective import Stop, setting_seed
 from study.space import to_config
+from study.studies import FINISHED
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,16 +32,21 @@ class Retraining:
 
 
 def ranked_trials(study: optuna.Study) -> list[FrozenTrial]:
-    """The completed trials, best first; if there are none, the pruned ones that got anywhere."""
-    for state in (TrialState.COMPLETE, TrialState.PRUNED):
-        trials = [
+    """The trials that the pruner let go on, best first; only if there are none, the others."""
+    trials = sorted(
+        (
             trial
-            for trial in study.get_trials(deepcopy=False, states=(state,))
+            for trial in study.get_trials(deepcopy=False, states=FINISHED)
             if "validation_mse" in trial.user_attrs
-        ]
-        if trials:
-            return sorted(trials, key=lambda trial: trial.user_attrs["validation_mse"])
-    return []
+        ),
+        key=lambda trial: trial.user_attrs["validation_mse"],
+    )
+    preferred = [
+        trial
+        for trial in trials
+        if trial.state is TrialState.COMPLETE or trial.user_attrs["stopped"] == Stop.TIMEOUT
+    ]
+    return preferred or trials
 
 
 def best_retrainings(study: optuna.Study, n: int) -> list[Retraining]:
@@ -59,7 +66,7 @@ def best_retrainings(study: optuna.Study, n: int) -> list[Retraining]:
 
 def train(retraining: Retraining, ratings: Ratings, *, device: torch.device) -> Factorization:
     """The model of a setting after its epochs on all the ratings."""
-    solver = Gradient(retraining.config, ratings, device=device, seed=retraining.seed)
+    solver: Solver = Gradient(retraining.config, ratings, device=device, seed=retraining.seed)
     for epoch in solver.epochs(validation=None):
         if epoch.number >= retraining.epochs:
             break

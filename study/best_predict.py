@@ -52,7 +52,13 @@ def best_predict(options: argparse.Namespace) -> int:
     import numpy as np
     import optuna
 
-    from storage.database import check_database, open_storage, parse_storage_url, runs_folder
+    from storage.database import (
+        check_database,
+        database_file,
+        open_storage,
+        parse_storage_url,
+        runs_folder,
+    )
     from storage.errors import InputError
     from storage.predictions import check_writable, write_predictions
     from storage.ratings import read_numbers
@@ -74,11 +80,14 @@ def best_predict(options: argparse.Namespace) -> int:
     chosen = best_retrainings(study, options.average)
     if not chosen:
         raise InputError(f"study '{study.study_name}': no trial has finished yet")
-    check_writable(options.out)
+    read = [data.file, options.truth, database_file(url)]
+    check_writable(options.out, precious=[path for path in read if path is not None])
 
     print(f"Data: {data.described()}")
     note = ", still running: the best so far" if is_running(study) else ""
     print(f"Study: {study.study_name}{note}")
+    if len(chosen) < options.average:
+        print(f"Average: of {len(chosen)} settings; no more have finished")
     users, items = data.users.index(table.query_user_ids), data.items.index(table.query_item_ids)
     sum_of_models = np.zeros(table.n_queries)
     for retraining in chosen:
@@ -94,7 +103,9 @@ def best_predict(options: argparse.Namespace) -> int:
         rmse = retraining.trial.user_attrs["validation_rmse"]
         done = "loaded, trained before" if saved else f"trained for {retraining.epochs} epochs"
         print(f"Trial {retraining.trial.number}: validation RMSE {rmse:.4f}, {done}")
-        sum_of_models += model.predict(users, items).numpy()
+        # Also of the plain form, which does not keep to the range by itself.
+        lowest, highest = table.ratings.min(), table.ratings.max()
+        sum_of_models += np.clip(model.predict(users, items).numpy(), lowest, highest)
     predictions = sum_of_models / len(chosen)
     write_predictions(options.out, predictions)
     print(f"Wrote: {options.out}, {table.n_queries:,} predictions")

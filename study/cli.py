@@ -48,6 +48,7 @@ def make_parser(prog: str, description: str, epilog: str) -> Parser:
     )
     parser.add_argument(
         "--study-name",
+        type=_encodable,
         metavar="NAME",
         help="the study in that database (default: a name that follows from the ratings)",
     )
@@ -76,6 +77,14 @@ def at_least(low: float, kind: Callable[[str], float]) -> Callable[[str], float]
     return parse
 
 
+def _encodable(text: str) -> str:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise argparse.ArgumentTypeError("expected text in UTF-8") from None
+    return text
+
+
 def run_command(command: Callable[[], int], prog: str) -> NoReturn:
     """Runs a command and exits with its code; bad input is one line on standard error."""
     # PyTorch's threads are to sleep while they wait: spinning, they slow each other down fivefold
@@ -84,13 +93,22 @@ def run_command(command: Callable[[], int], prog: str) -> NoReturn:
     try:
         code = command()
     except InputError as error:
-        print(f"{prog}: {error}", file=sys.stderr)
+        print(f"{prog}: {' '.join(str(error).split())}", file=sys.stderr)
         code = BAD_INPUT
-    except OSError as error:
-        reason = " ".join(str(error).split())
-        print(f"{prog}: {reason}; what was finished before is kept", file=sys.stderr)
-        code = FAILED
     except KeyboardInterrupt:
         print(f"\n{prog}: stopped at once", file=sys.stderr)
         code = INTERRUPTED
+    except Exception as error:
+        if not (reason := _fault_outside(error)):
+            raise
+        print(f"{prog}: {reason}; what was finished before is kept", file=sys.stderr)
+        code = FAILED
     sys.exit(code)
+
+
+def _fault_outside(error: Exception) -> str:
+    """What went wrong with a file or the database, in one line; empty for a fault of our own."""
+    cause = error.__cause__ if type(error).__name__ == "StorageInternalError" else error
+    if not isinstance(cause, OSError) and type(cause).__module__ != "sqlalchemy.exc":
+        return ""
+    return " ".join(str(getattr(cause, "orig", None) or cause).split())

@@ -50,7 +50,7 @@ def load_data(file: Path | None, *, runs: Path) -> Data:
     Raises:
         InputError: the file cannot be read, or holds fewer than two ratings.
     """
-    if file is None and DEFAULT_FILE.exists():
+    if file is None and (DEFAULT_FILE.exists() or DEFAULT_FILE.is_symlink()):
         file = DEFAULT_FILE
     if file is None:
         demo = demonstration()
@@ -59,11 +59,6 @@ def load_data(file: Path | None, *, runs: Path) -> Data:
     else:
         table, source = read_cached(file, runs / "cache"), str(file)
         truth, noise_std = None, None
-    if table.n_ratings < 2:
-        raise InputError(
-            f"{source}: expected at least 2 different pairs rated, one to train on and one to "
-            f"validate on, got {table.n_ratings}"
-        )
     ratings, users, items = index_ratings(table.user_ids, table.item_ids, table.ratings)
     return Data(
         source=source,

@@ -11,7 +11,7 @@ import torch
 
 from model.dataset import Ratings
 from model.gradient import Gradient, GradientConfig
-from model.solver import Epoch, best_epoch
+from model.solver import Epoch, Solver, best_epoch
 from study.pruning import INTERVAL
 from study.space import stable_seed, to_config
 
@@ -50,7 +50,7 @@ class Objective:
         """Trains, and stores with the trial what came of it.
 
         Raises:
-            optuna.TrialPruned: the pruner stopped it, or it diverged.
+            optuna.TrialPruned: the pruner or the deadline stopped it, or it diverged.
             Interrupted: it was stopped from outside.
         """
         began = time.monotonic()
@@ -58,7 +58,7 @@ class Objective:
         epochs: list[Epoch] = []
         stop = Stop.EPOCHS
         last_progress = (0, math.inf)  # epoch, validation MSE
-        solver = Gradient(
+        solver: Solver = Gradient(
             config, self.training, device=self.device, seed=setting_seed(self.study_seed, config)
         )
         for epoch in solver.epochs(self.validation):
@@ -85,7 +85,7 @@ class Objective:
                 break
         self._store(trial, epochs, stop, time.monotonic() - began)
         best = best_epoch(epochs)
-        if best is None or stop in (Stop.PRUNED, Stop.DIVERGED):
+        if best is None or stop in (Stop.PRUNED, Stop.DIVERGED, Stop.TIMEOUT):
             raise optuna.TrialPruned(stop)
         return best.validation_mse
 

@@ -9,6 +9,7 @@ from optuna.trial import TrialState
 
 from storage.files import replacing
 from study.best import ranked_trials
+from study.objective import Stop
 from study.space import SPACE
 from study.studies import FINISHED
 
@@ -32,10 +33,13 @@ def summary(study: optuna.Study, *, biases_rmse: float) -> str:
         shown = f"{value:.4g}" if isinstance(value, float) else str(value)
         lines.append(f"    {name.removeprefix('gradient_'):<20} {shown}")
     for trial in finished:
-        if trial.params["gradient_form"] == "plain" and "validation_mse" in trial.user_attrs:
-            theirs = math.sqrt(trial.user_attrs["validation_mse"])
-            lines.append(_gain("the original's setting", theirs, rmse))
-    lines.append(_gain("biases alone", biases_rmse, rmse))
+        if trial.params["gradient_form"] != "plain" or "validation_mse" not in trial.user_attrs:
+            continue
+        theirs = math.sqrt(trial.user_attrs["validation_mse"])
+        cut = ", cut by the timeout" if trial.user_attrs["stopped"] == Stop.TIMEOUT else ""
+        if trial.number != best.number:
+            lines.append(_compared(f"the original's setting{cut}", theirs, rmse))
+    lines.append(_compared("biases alone", biases_rmse, rmse))
     return "\n".join(lines)
 
 
@@ -53,6 +57,9 @@ def write_csv(study: optuna.Study, path: Path) -> None:
             )
 
 
-def _gain(name: str, theirs: float, ours: float) -> str:
-    share = f", {100 * (1 - ours / theirs):.1f} % lower" if theirs else ""
-    return f"Gain over {name}: RMSE {theirs:.4f} -> {ours:.4f}{share}"
+def _compared(name: str, theirs: float, ours: float) -> str:
+    if not theirs:
+        return f"Beside {name}: RMSE {theirs:.4f} -> {ours:.4f}"
+    share = 100 * (1 - ours / theirs)
+    word, change = ("Gain", "lower") if share >= 0 else ("Loss", "higher")
+    return f"{word} over {name}: RMSE {theirs:.4f} -> {ours:.4f}, {abs(share):.1f} % {change}"

@@ -58,8 +58,6 @@ def run(options: argparse.Namespace) -> int:
     """Runs the study that the options ask for and prints what came of it: the exit code."""
     began = time.monotonic()
     import optuna
-    from optuna.exceptions import StorageInternalError
-    from sqlalchemy.exc import SQLAlchemyError
 
     from model.biases import fit_biases
     from model.dataset import split
@@ -128,15 +126,13 @@ def run(options: argparse.Namespace) -> int:
     except StudyFailedError as error:
         print(f"{PROG}: {error}", file=sys.stderr)
         code = FAILED
-    except (StorageInternalError, SQLAlchemyError) as error:
-        raise OSError(f"{shown(url)}: {error.__cause__ or error}") from error
     let_go(study)
 
-    table = runs_folder(url) / f"{file_name(name)}.csv"
-    write_csv(study, table)
     print()
     print(summary(study, biases_rmse=math.sqrt(fit_biases(training).mse(validation))))
     print()
+    table = runs_folder(url) / f"{file_name(name)}.csv"
+    write_csv(study, table)
     print(f"Table: {table}")
     finished = n_finished(study)
     if finished < options.trials:
@@ -144,7 +140,7 @@ def run(options: argparse.Namespace) -> int:
         print(f"{why.capitalize()}: the same command goes on from {finished} trials")
     print(f"Look: optuna-dashboard {shlex.quote(shown(url))}")
     print(f"Next: {_next_command(options, shown(url))}")
-    return INTERRUPTED if interrupts() else code
+    return INTERRUPTED if interrupts() and finished < options.trials else code
 
 
 def _next_command(options: argparse.Namespace, storage: str) -> str:

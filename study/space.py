@@ -18,7 +18,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from model.gradient import ORIGINAL, GradientConfig
 
-INTERRUPTED = "interrupted"  # the attribute of a trial that ended with its process
+INTERRUPTED_BY = "interrupted"  # the attribute of a trial that ended with its process
 SPACE_VERSION = 1  # raise it with every change below: a study keeps the space it began with
 
 # Where the sampler looks: ratings are standardized, so that the ranges hold on any scale.
@@ -88,7 +88,7 @@ def slot(study: optuna.Study, trial: FrozenTrial | optuna.Trial) -> int:
 
 def was_interrupted(trial: FrozenTrial) -> bool:
     """Whether the trial ended with its process, not by what it tried."""
-    return trial.state is TrialState.FAIL and INTERRUPTED in trial.user_attrs
+    return trial.state is TrialState.FAIL and INTERRUPTED_BY in trial.user_attrs
 
 
 class SlotSampler(BaseSampler):

@@ -11,13 +11,14 @@ import optuna
 import psutil
 from optuna.exceptions import ExperimentalWarning
 from optuna.storages import BaseStorage
+from optuna.study import StudyDirection
 from optuna.trial import TrialState
 
 from model.dataset import Ratings
 from storage.errors import InputError
 from storage.ratings import RatingsTable
 from study.pruning import make_pruner
-from study.space import INTERRUPTED, SPACE_VERSION, SlotSampler
+from study.space import INTERRUPTED_BY, SPACE_VERSION, SlotSampler
 
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
 WATCH_SECONDS = 30.0
@@ -56,7 +57,8 @@ def find_study(storage: BaseStorage, name: str, table: RatingsTable) -> optuna.S
             f"study '{name}': not in this database, which holds: {known}; "
             "python -m study.run makes it"
         ) from None
-    _check(study, {"ratings_digest": table.digest, "space_version": SPACE_VERSION})
+    if study.get_trials(deepcopy=False):
+        _check(study, {"ratings_digest": table.digest, "space_version": SPACE_VERSION})
     return study
 
 
@@ -78,11 +80,14 @@ def open_study(
         direction="minimize",
         load_if_exists=True,
     )
+    if study.directions != [StudyDirection.MINIMIZE]:
+        raise InputError(f"study '{name}': was not made by study.run; choose another --study-name")
     if not study.get_trials(deepcopy=False):
         with warnings.catch_warnings(action="ignore", category=ExperimentalWarning):
             study.set_metric_names(["validation MSE"])
         for key, value in {"data": about, **wanted}.items():
-            study.set_user_attr(key, value)
+            if key not in study.user_attrs:
+                study.set_user_attr(key, value)
     _check(study, wanted)
     return study
 
@@ -109,6 +114,8 @@ def take_over(study: optuna.Study, *, say: Callable[[str], None]) -> None:
         if runner["host"] == socket.gethostname() or _moves_on(study):
             raise InputError(f"{who} is running it")
     study.set_user_attr("runner", _this_process())
+    if study.user_attrs["runner"] != _this_process():
+        raise InputError(f"study '{study.study_name}': another process has just begun to run it")
     for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
         fail_interrupted(study, trial.number, "the process that ran it is gone")
 
@@ -119,22 +126,25 @@ def is_running(study: optuna.Study) -> bool:
     if not runner or runner["host"] != socket.gethostname():
         return bool(runner)
     try:
-        started = psutil.Process(runner["pid"]).create_time()
+        process = psutil.Process(runner["pid"])
+        if process.status() == psutil.STATUS_ZOMBIE:  # dead, and not yet waited for
+            return False
+        return bool(abs(process.create_time() - runner["started"]) < CLOCK_SECONDS)
     except psutil.NoSuchProcess:
         return False
-    return bool(abs(started - runner["started"]) < CLOCK_SECONDS)
 
 
 def fail_interrupted(study: optuna.Study, number: int, reason: str) -> None:
     """Tells a running trial failed through no fault of its setting: it is to be done again."""
     trial_id = study._storage.get_trial_id_from_study_id_trial_number(study._study_id, number)
-    study._storage.set_trial_user_attr(trial_id, INTERRUPTED, reason)
+    study._storage.set_trial_user_attr(trial_id, INTERRUPTED_BY, reason)
     study.tell(number, state=TrialState.FAIL)
 
 
 def let_go(study: optuna.Study) -> None:
-    """Tells that no process runs the study any more."""
-    study.set_user_attr("runner", None)
+    """Tells that this process does not run the study any more."""
+    if study.user_attrs["runner"] == _this_process():
+        study.set_user_attr("runner", None)
 
 
 def n_finished(study: optuna.Study) -> int:

@@ -1,5 +1,6 @@
 """Runs the trials of a study, up to a total, whatever happens to single ones."""
 
+import re
 import time
 from collections.abc import Callable
 
@@ -32,6 +33,8 @@ def run_trials(
     """
     failures: list[str] = []
     while n_finished(study) < total and not objective.interrupted():
+        if n_finished(study) and time.monotonic() >= objective.deadline:
+            return
         trial = study.ask(SPACE)
         on_start(trial)
         try:
@@ -42,12 +45,15 @@ def run_trials(
         except Interrupted:
             fail_interrupted(study, trial.number, "stopped by hand")
             return
+        except optuna.exceptions.UpdateFinishedTrialError as error:
+            raise StudyFailedError("another process has taken over the study") from error
         except (MemoryError, RuntimeError) as error:
             reason = " ".join(str(error).split()) or type(error).__name__
             trial.set_user_attr("failed", reason)
             finished = study.tell(trial, state=TrialState.FAIL)
-            failures.append(reason)
-            if failures[-FAILURES_IN_A_ROW:] == [reason] * FAILURES_IN_A_ROW:
+            # Two that ran out of memory did so for the same reason, whatever they asked for.
+            failures.append(re.sub(r"\d+", "#", reason))
+            if failures[-FAILURES_IN_A_ROW:] == failures[-1:] * FAILURES_IN_A_ROW:
                 raise StudyFailedError(
                     f"{FAILURES_IN_A_ROW} trials in a row failed: {reason}"
                 ) from error
@@ -55,5 +61,3 @@ def run_trials(
             finished = study.tell(trial, value)
             failures.clear()
         on_finish(finished)
-        if time.monotonic() >= objective.deadline:
-            return

@@ -54,7 +54,9 @@ def no_parsing(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
     return lambda: monkeypatch.setattr("storage.cache.read_mat_comp", parsed)
 
 
-@pytest.mark.parametrize("content", [CONTENT, "1 1 1\n1 1 4\n0\n"], ids=["queries", "no queries"])
+@pytest.mark.parametrize(
+    "content", [CONTENT, "1 2 2\n1 1 4\n1 2 5\n0\n"], ids=["queries", "no queries"]
+)
 def test_a_file_is_parsed_once(
     content: str, write_file: WriteFile, cache: Path, no_parsing: Callable[[], None]
 ) -> None:

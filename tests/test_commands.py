@@ -197,6 +197,51 @@ def test_a_mat_comp_here_is_taken(call: Call) -> None:
     assert out.startswith("Data: mat_comp, 8 ratings")
 
 
+def test_predictions_keep_to_the_range_even_of_the_plain_form(call: Call, data: Path) -> None:
+    assert call(run.main, "--data", data, "--trials", 1)[0] == 0
+    assert call(best_predict.main, "--data", data)[0] == 0
+    answers = np.loadtxt("mat_comp_ans")
+    assert answers.min() == 1
+    assert answers.max() == 5
+
+
+def test_a_database_that_fails_is_one_line(call: Call, data: Path) -> None:
+    assert call(run.main, "--data", data, "--trials", 1)[0] == 0
+    with sqlite3.connect("runs/study.db") as connection:
+        connection.execute("ALTER TABLE trials RENAME COLUMN state TO lost")
+    connection.close()
+    for command in (run.main, best_predict.main):
+        code, _, err = call(command, "--data", data)
+        assert code == 1
+        assert "no such column: trials.state" in err
+        assert len(err.splitlines()) == 1
+
+
+def test_a_database_whose_making_was_cut_short_is_made_whole(call: Call, data: Path) -> None:
+    assert call(run.main, "--data", data, "--trials", 1)[0] == 0
+    with sqlite3.connect("runs/study.db") as connection:
+        query = "SELECT name FROM sqlite_master WHERE type = 'table'"
+        for (name,) in connection.execute(query).fetchall():
+            if name not in ("studies", "trials"):
+                connection.execute(f"DROP TABLE {name}")
+        connection.execute("DELETE FROM trials")
+        connection.execute("DELETE FROM studies")
+    connection.close()
+    assert call(run.main, "--data", data, "--trials", 1)[0] == 0
+
+
+@pytest.mark.parametrize("precious", ["data/mat_comp", "data/truth", "runs/study.db"])
+def test_what_is_read_is_not_written_over(call: Call, data: Path, precious: str) -> None:
+    assert call(run.main, "--data", data, "--trials", 1)[0] == 0
+    before = Path(precious).read_bytes()
+    code, _, err = call(
+        best_predict.main, "--data", data, "--truth", data.parent / "truth", "--out", precious
+    )
+    assert code == 2
+    assert "expected a file of its own" in err
+    assert Path(precious).read_bytes() == before
+
+
 def test_no_queries_is_no_error(call: Call) -> None:
     Path("mat_comp").write_text(GOOD.replace("\n2\n3 2\n3 4\n", "\n0\n"))
     assert call(run.main, "--trials", 2)[0] == 0
@@ -284,6 +329,9 @@ BAD_OPTIONS = {
     "--storage runs/study.db": "did you mean sqlite:///runs/study.db?",
     "--storage nonsense://x/y": "knows no database 'nonsense'",
     "--storage sqlite://": "in memory",
+    "--storage sqlite:///file::memory:?uri=true": "expected sqlite:/// and a path",
+    "--storage sqlite:///x.db?timeout=abc": "expected sqlite:/// and a path",
+    "--study-name a\udcff": "expected text in UTF-8",
     "--data missing": "missing: no such file",
     "--data .": ".: expected a file, got a directory",
     "--no-such-option": "unrecognized arguments",
@@ -316,7 +364,7 @@ def test_bad_data_is_one_line_and_makes_nothing(call: Call, content: str, messag
     assert out == ""
     assert message in err
     assert len(err.splitlines()) == 1
-    assert not Path("runs/study.db").exists()
+    assert not Path("runs").exists()
 
 
 def test_cuda_where_there_is_none(call: Call) -> None:
@@ -357,6 +405,7 @@ def test_a_database_folder_that_cannot_be_made(call: Call) -> None:
         (["--truth", "short"], "short: expected 2 ratings, one a query, got 1"),
         (["--truth", "missing"], "missing: no such file"),
         (["--out", "."], "expected a file to write, got a directory"),
+        (["--out", "a" * 300], "cannot be written"),
         (["--out", "mat_comp/answers"], "mat_comp/answers: cannot be written"),
         (["--study-name", "other"], "study 'other': not in this database"),
         (["--storage", "sqlite:///other.db"], "sqlite:///other.db: no such database"),

@@ -208,8 +208,12 @@ def test_fast_and_slow_reading_agree(
         pytest.param(GOOD.replace("3 4", "3 5", 1), 6, "rating 5 of 5", id="k too large"),
         pytest.param(GOOD.replace("3 4", "3 3", 1), 5, "number of queries", id="k too small"),
         pytest.param(GOOD.replace("\n2\n", "\n"), 6, "number of queries", id="q missing"),
-        pytest.param(GOOD.replace("\n2\n", "\n1\n"), 8, "end of the file after 1", id="q small"),
-        pytest.param(GOOD.replace("\n2\n", "\n0\n"), 7, "end of the file after 0", id="q zero"),
+        pytest.param(
+            GOOD.replace("\n2\n", "\n1\n"), 8, "end of the file behind query 1", id="q small"
+        ),
+        pytest.param(
+            GOOD.replace("\n2\n", "\n0\n"), 7, "end of the file behind query 0", id="q zero"
+        ),
         pytest.param(GOOD.replace("\n2\n", "\n-2\n"), 6, "0 or more, got '-2'", id="q negative"),
         pytest.param(GOOD.replace("\n2\n", "\n2.5\n"), 6, "got '2.5'", id="q a fraction"),
         pytest.param(GOOD.replace("\n2\n", "\n2.0\n"), 6, "got '2.0'", id="q as a fraction"),

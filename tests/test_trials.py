@@ -120,12 +120,25 @@ def test_a_failed_setting_is_not_tried_again(objective: Objective) -> None:
 def test_trials_that_keep_failing_end_the_study(objective: Objective) -> None:
     class Fails(Objective):
         def __call__(self, trial: optuna.Trial) -> float:
-            raise RuntimeError("no memory left\n for a tensor")
+            raise RuntimeError(f"no memory left\n for {trial.number + 1}00 bytes")
 
     study = new_study()
-    with pytest.raises(StudyFailedError, match="3 trials in a row failed: no memory left for a"):
+    with pytest.raises(
+        StudyFailedError, match="3 trials in a row failed: no memory left for 300 bytes"
+    ):
         run_trials(study, Fails(**vars(objective)), total=6)
     assert len(study.get_trials()) == 3
+
+
+def test_a_trial_that_another_process_failed_is_let_go(objective: Objective) -> None:
+    study = new_study()
+
+    def fail(trial: optuna.Trial) -> None:
+        study.tell(trial.number, state=TrialState.FAIL)
+
+    with pytest.raises(StudyFailedError, match="another process has taken over the study"):
+        run_trials(study, objective, total=6, on_start=fail)
+    assert len(study.get_trials()) == 1
 
 
 def test_a_trials_value_is_its_best_epoch(objective: Objective) -> None:
@@ -157,12 +170,15 @@ def test_a_trial_that_diverges_is_pruned_with_the_reason(objective: Objective) -
 
 def test_time_is_looked_at_every_epoch_and_the_best_epoch_kept(objective: Objective) -> None:
     study = new_study()
-    run_trials(study, replace(objective, deadline=time.monotonic()), total=5)
+    for _ in range(2):  # once there is something, no trial begins when time is up
+        run_trials(study, replace(objective, deadline=time.monotonic()), total=5)
     (trial,) = study.get_trials()
-    assert trial.state is TrialState.COMPLETE
+    assert trial.state is TrialState.PRUNED
     assert list(trial.intermediate_values) == [1]
     assert trial.user_attrs["stopped"] == "timeout"
-    assert best_retrainings(study, 1)[0].epochs == 1
+    (best,) = best_retrainings(study, 5)
+    assert best.trial.number == 0
+    assert best.epochs == 1
 
 
 def test_hopeless_trials_are_pruned_and_good_ones_are_not(objective: Objective) -> None:
@@ -192,11 +208,16 @@ def test_ranking_goes_by_the_best_epoch_and_ignores_repeated_settings() -> None:
         trial.set_user_attr("validation_mse", value)
         trial.set_user_attr("best_epoch", 3)
         study.tell(trial, value)
-    pruned = study.ask(SPACE)
-    pruned.set_user_attr("validation_mse", 0.1)
-    study.tell(pruned, state=TrialState.PRUNED)
-    assert [trial.value for trial in ranked_trials(study)] == [0.6, 0.7, 0.8, 0.9]
-    assert [again.config.rank for again in best_retrainings(study, 5)] == [8, 16, 4]
+    for stopped, value in (("pruned", 0.1), ("timeout", 0.65)):
+        trial = study.ask(SPACE)
+        trial.set_user_attr("validation_mse", value)
+        trial.set_user_attr("best_epoch", 1)
+        trial.set_user_attr("stopped", stopped)
+        study.tell(trial, state=TrialState.PRUNED)
+    ranked = [trial.user_attrs["validation_mse"] for trial in ranked_trials(study)]
+    assert ranked == [0.6, 0.65, 0.7, 0.8, 0.9]
+    cut = ranked_trials(study)[1].params["gradient_rank"]
+    assert [again.config.rank for again in best_retrainings(study, 9)] == [8, cut, 16, 4]
     assert [again.config.rank for again in best_retrainings(study, 1)] == [8]
 
 
@@ -205,5 +226,6 @@ def test_pruned_trials_answer_only_where_nothing_else_does() -> None:
     assert ranked_trials(study) == []
     trial = study.ask(SPACE)
     trial.set_user_attr("validation_mse", 0.5)
+    trial.set_user_attr("stopped", "pruned")
     study.tell(trial, state=TrialState.PRUNED)
     assert [trial.number for trial in ranked_trials(study)] == [0]
