@@ -99,7 +99,9 @@ def run(options: argparse.Namespace) -> int:
     study = open_study(storage, name, wanted, about=data.described())
     take_over(study, say=print)
     before = n_finished(study)
-    print(f"Study: {name}, {before} of {options.trials} trials finished, {shown(url)}")
+    enough = max(before, options.trials)
+    done = ", nothing left to run" if before == enough else ""
+    print(f"Study: {name}, {before} of {enough} trials finished{done}, {shown(url)}")
 
     deadline = began + options.timeout if options.timeout is not None else math.inf
     interrupts = _count_interrupts()

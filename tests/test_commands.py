@@ -96,7 +96,7 @@ def test_a_study_that_has_its_trials_says_so(call: Call, data: Path) -> None:
     assert call(run.main, "--data", data, "--trials", 2)[0] == 0
     code, out, _ = call(run.main, "--data", data, "--trials", 2)
     assert code == 0
-    assert "2 of 2 trials finished" in out
+    assert "2 of 2 trials finished, nothing left to run" in out
     assert len(the_study().trials) == 2
     assert call(run.main, "--data", data, "--trials", 3)[0] == 0
     assert len(the_study().trials) == 3
