@@ -64,13 +64,15 @@ def check_database(url: URL, *, must_exist: bool = False) -> None:
         InputError: it cannot be reached, holds something else than Optuna's tables, or is missing
             although it must exist.
     """
+    file = database_file(url)
     try:
-        if (file := database_file(url)) and not file.exists():
-            if must_exist:
-                raise InputError(f"{shown(url)}: no such database; python -m study.run makes it")
-            return
+        missing = file is not None and not file.exists()
     except (OSError, ValueError) as error:
         raise InputError(f"{shown(url)}: cannot be used ({error})") from None
+    if missing and must_exist:
+        raise InputError(f"{shown(url)}: no such database; python -m study.run makes it")
+    if missing:
+        return
     engine = sqlalchemy.create_engine(url)
     try:
         inspector = sqlalchemy.inspect(engine)

@@ -8,8 +8,13 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from types import FrameType
+from typing import TYPE_CHECKING
 
 from study.cli import DEFAULT_STORAGE, FAILED, INTERRUPTED, at_least, make_parser, run_command
+
+if TYPE_CHECKING:
+    import optuna
+    from sqlalchemy.engine import URL
 
 PROG = "study.run"
 EPILOG = """\
@@ -68,11 +73,10 @@ def run(options: argparse.Namespace) -> int:
         runs_folder,
         shown,
     )
-    from storage.models import file_name
     from study.inputs import choose_device, load_data
     from study.objective import Objective
     from study.progress import StudyProgress
-    from study.report import summary, write_csv
+    from study.report import summary
     from study.studies import (
         default_name,
         identity,
@@ -130,19 +134,27 @@ def run(options: argparse.Namespace) -> int:
         code = FAILED
     let_go(study)
 
-    print()
-    print(summary(study, biases_rmse=math.sqrt(fit_biases(training).mse(validation))))
-    print()
-    table = runs_folder(url) / f"{file_name(name)}.csv"
-    write_csv(study, table)
-    print(f"Table: {table}")
+    biases_rmse = math.sqrt(fit_biases(training).mse(validation))
+    print(f"\n{summary(study, biases_rmse=biases_rmse)}\n")
     finished = n_finished(study)
     if finished < options.trials:
-        why = "stopped by hand" if interrupts() else "time is up" if not code else "stopped"
-        print(f"{why.capitalize()}: the same command goes on from {finished} trials")
+        why = "Stopped by hand" if interrupts() else "Stopped" if code else "Time is up"
+        print(f"{why}: the same command goes on from {finished} trials")
+        code = INTERRUPTED if interrupts() else code
+    _say_what_next(study, url, options)
+    return code
+
+
+def _say_what_next(study: "optuna.Study", url: "URL", options: argparse.Namespace) -> None:
+    from storage.database import runs_folder, shown
+    from storage.models import file_name
+    from study.report import write_csv
+
+    table = runs_folder(url) / f"{file_name(study.study_name)}.csv"
+    write_csv(study, table)
+    print(f"Table: {table}")
     print(f"Look: optuna-dashboard {shlex.quote(shown(url))}")
     print(f"Next: {_next_command(options, shown(url))}")
-    return INTERRUPTED if interrupts() and finished < options.trials else code
 
 
 def _next_command(options: argparse.Namespace, storage: str) -> str:
