@@ -27,7 +27,7 @@ def main() -> None:
     options = parser.parse_args()
     url = parse_storage_url(options.storage)
     data = load_data(options.data, runs=runs_folder(url))
-    study = find_study(open_storage(url), default_name(data.table), data.table)
+    study = find_study(open_storage(url), default_name(data.table), data.table, about=data.source)
     training, validation = split(data.ratings, seed=study.user_attrs["seed"])
     total = torch.zeros(len(validation), dtype=torch.float64)
     print("| K | validation RMSE | seconds |")

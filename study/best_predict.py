@@ -9,9 +9,9 @@ from study.cli import at_least, make_parser, run_command
 PROG = "study.best_predict"
 EPILOG = """\
 examples:
-  python -m study.best_predict                      the best setting of ./mat_comp's study
-  python -m study.best_predict --average 5          the mean of the five best settings
-  python -m study.best_predict --truth answers      and how far it is from the truth
+  python -m study.best_predict                  the best setting for ./mat_comp
+  python -m study.best_predict --average 5      the mean of the five best
+  python -m study.best_predict --truth answers  and how far it is from the truth
 """
 
 
@@ -76,10 +76,13 @@ def best_predict(options: argparse.Namespace) -> int:
     truth = data.truth
     if options.truth is not None:
         truth = read_numbers(options.truth, expected=table.n_queries)
-    study = find_study(open_storage(url), options.study_name or default_name(table), table)
+    name = options.study_name or default_name(table)
+    study = find_study(open_storage(url), name, table, about=data.source)
     chosen = best_retrainings(study, options.average)
     if not chosen:
-        raise InputError(f"study '{study.study_name}': no trial has finished yet")
+        raise InputError(
+            f"study '{study.study_name}': no trial has finished yet; python -m study.run goes on"
+        )
     read = [data.file, options.truth, database_file(url)]
     check_writable(options.out, precious=[path for path in read if path is not None])
 

@@ -5,12 +5,12 @@ import math
 from pathlib import Path
 
 import optuna
-from optuna.trial import TrialState
+from optuna.trial import FrozenTrial, TrialState
 
 from storage.files import replacing
 from study.best import ranked_trials
 from study.objective import Stop
-from study.space import SPACE
+from study.space import INTERRUPTED_BY, SPACE
 from study.studies import FINISHED
 
 
@@ -45,16 +45,23 @@ def summary(study: optuna.Study, *, biases_rmse: float) -> str:
 
 def write_csv(study: optuna.Study, path: Path) -> None:
     """Writes a row a trial: number, state, best epoch's errors, seconds, parameters."""
-    attributes = ("validation_rmse", "validation_mse", "best_epoch", "seconds", "stopped")
+    attributes = ("validation_rmse", "validation_mse", "best_epoch", "seconds")
     with replacing(path) as file:
         writer = csv.writer(file)
-        writer.writerow(["trial", "state", *attributes, *SPACE])
+        writer.writerow(["trial", "state", *attributes, "stopped", *SPACE])
         for trial in study.get_trials(deepcopy=False):
             writer.writerow(
                 [trial.number, trial.state.name.lower()]
                 + [trial.user_attrs.get(name, "") for name in attributes]
+                + [_ended_by(trial)]
                 + [trial.params.get(name, "") for name in SPACE]
             )
+
+
+def _ended_by(trial: FrozenTrial) -> str:
+    """What ended the trial: its training, an interruption, or a failure."""
+    kinds = ("stopped", INTERRUPTED_BY, "failed")
+    return next((str(trial.user_attrs[kind]) for kind in kinds if kind in trial.user_attrs), "")
 
 
 def _compared(name: str, theirs: float, ours: float) -> str:

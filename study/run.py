@@ -148,13 +148,15 @@ def run(options: argparse.Namespace) -> int:
 def _say_what_next(study: "optuna.Study", url: "URL", options: argparse.Namespace) -> None:
     from storage.database import runs_folder, shown
     from storage.models import file_name
+    from study.best import ranked_trials
     from study.report import write_csv
 
     table = runs_folder(url) / f"{file_name(study.study_name)}.csv"
     write_csv(study, table)
     print(f"Table: {table}")
     print(f"Look: optuna-dashboard {shlex.quote(shown(url))}")
-    print(f"Next: {_next_command(options, shown(url))}")
+    if ranked_trials(study):
+        print(f"Next: {_next_command(options, shown(url))}")
 
 
 def _next_command(options: argparse.Namespace, storage: str) -> str:

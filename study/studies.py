@@ -43,8 +43,8 @@ def identity(table: RatingsTable, validation: Ratings, *, seed: int) -> dict[str
     }
 
 
-def find_study(storage: BaseStorage, name: str, table: RatingsTable) -> optuna.Study:
-    """The study of that name.
+def find_study(storage: BaseStorage, name: str, table: RatingsTable, *, about: str) -> optuna.Study:
+    """The study of that name; `about` says of what data it should be.
 
     Raises:
         InputError: there is none, or it belongs to other ratings.
@@ -54,8 +54,8 @@ def find_study(storage: BaseStorage, name: str, table: RatingsTable) -> optuna.S
     except KeyError:
         known = ", ".join(sorted(optuna.get_all_study_names(storage))) or "none"
         raise InputError(
-            f"study '{name}': not in this database, which holds: {known}; "
-            "python -m study.run makes it"
+            f"study '{name}' of {about}: not in this database, which holds: {known}; "
+            "python -m study.run makes it from the same options"
         ) from None
     if study.get_trials(deepcopy=False):
         _check(study, {"ratings_digest": table.digest, "space_version": SPACE_VERSION})
@@ -160,7 +160,10 @@ def _check(study: optuna.Study, wanted: Mapping[str, object]) -> None:
         name = f"study '{study.study_name}'"
         match key:
             case "seed" if found is not None:
-                raise InputError(f"{name}: was made with --seed {found}, got --seed {value}")
+                raise InputError(
+                    f"{name}: was made with --seed {found}, got --seed {value}; leave --seed out, "
+                    "or choose another --study-name"
+                )
             case "ratings_digest" if found is not None:
                 raise InputError(f"{name}: belongs to other ratings; choose another --study-name")
             case "space_version" if found is not None:

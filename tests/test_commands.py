@@ -407,7 +407,7 @@ def test_a_database_folder_that_cannot_be_made(call: Call) -> None:
         (["--out", "."], "expected a file to write, got a directory"),
         (["--out", "a" * 300], "cannot be written"),
         (["--out", "mat_comp/answers"], "mat_comp/answers: cannot be written"),
-        (["--study-name", "other"], "study 'other': not in this database"),
+        (["--study-name", "other"], "study 'other' of mat_comp: not in this database"),
         (["--storage", "sqlite:///other.db"], "sqlite:///other.db: no such database"),
     ],
 )
