@@ -18,15 +18,15 @@ ITEM_SHRINKAGE = 10.0
 @torch.no_grad()
 def fit_biases(training: Ratings) -> Factorization:
     """A factorization of rank 0 that predicts from biases alone."""
-    model = Factorization(training.n_users, training.n_items, rank=0)
+    model = Factorization(training.n_users, training.n_items, rank=0).to(training.values.device)
     model.global_mean.copy_(training.values.mean())
     model.lowest.copy_(training.values.min())
     model.highest.copy_(training.values.max())
     centred = training.values - training.values.mean()
     users, items = training.user_index, training.item_index
-    user_weight = torch.bincount(users, minlength=training.n_users) + USER_SHRINKAGE
-    item_weight = torch.bincount(items, minlength=training.n_items) + ITEM_SHRINKAGE
-    user_bias = torch.zeros(training.n_users, dtype=torch.float64)
+    user_weight = torch.bincount(users, minlength=training.n_users).double() + USER_SHRINKAGE
+    item_weight = torch.bincount(items, minlength=training.n_items).double() + ITEM_SHRINKAGE
+    user_bias = torch.zeros_like(user_weight)
     for _ in range(SWEEPS):
         rest = torch.bincount(items, centred - user_bias[users], minlength=training.n_items)
         item_bias = rest / item_weight

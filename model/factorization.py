@@ -57,3 +57,14 @@ class Factorization(nn.Module):
         """The mean squared error on ratings."""
         predicted = self.predict(ratings.user_index, ratings.item_index)
         return (predicted - ratings.values).square().mean().item()
+
+
+def average_unseen(rows: Tensor, unseen: Tensor) -> Tensor:
+    """The (n + 1, columns) table of (n, columns) rows: who has no ratings becomes the average.
+
+    Args:
+        rows: the rows of users, or of items.
+        unseen: (n,) bool, which of them have no ratings.
+    """
+    average = rows[~unseen].mean(0)
+    return torch.cat([torch.where(unseen[:, None], average, rows), average[None]])

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from model.dataset import Ratings
-from model.factorization import Factorization
+from model.factorization import Factorization, average_unseen
 from model.solver import Epoch
 from model.svd import truncated_svd
 
@@ -166,11 +166,7 @@ class Gradient:
             (self.model.user_factors, self.model.user_bias, slice(None, n), rank),
             (self.model.item_factors, self.model.item_bias, slice(n, None), rank + 1),
         ):
-            unseen = self._unseen[rows]
-            table = self._table[rows].clone()
-            average = table[~unseen].mean(0)
-            table[unseen] = average
-            table = torch.cat([table, average[None]])
+            table = average_unseen(self._table[rows], self._unseen[rows])
             factors.copy_(table[:, :rank] * self._scale**0.5)
             if self._biased:
                 bias.copy_(table[:, column] * self._scale)

@@ -1,0 +1,106 @@
+"""Alternating least squares: every user's row at once, then every item's.
+
+    loss = Σ_ui (y_ui - b_u - c_i - p_u · q_i)² + Σ_u n_u (λ |p_u|² + λ_b b_u²) + the same of items
+
+for standardized ratings y, with n_u the number of ratings of user u: each rating pays for its own
+user and item. Zhou, Wilkinson, Schreiber & Pan 2008 (Large-Scale Parallel Collaborative Filtering
+for the Netflix Prize), sec. 3.1, here with biases inside the rows, which start as biases alone.
+"""
+
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from model.biases import fit_biases
+from model.dataset import Ratings
+from model.factorization import Factorization, average_unseen
+from model.normal_equations import Block, gather, group, regressors
+from model.solver import Epoch
+
+INITIAL_SCALE = 0.1  # standard deviation of the items' first factors
+
+
+@dataclass(frozen=True, kw_only=True)
+class ALSConfig:
+    """The settings of `ALS`."""
+
+    rank: int
+    weight_decay: float  # λ
+    bias_decay: float  # λ_b
+
+
+class ALS:
+    """The solver."""
+
+    def __init__(
+        self, config: ALSConfig, training: Ratings, *, device: torch.device, seed: int
+    ) -> None:
+        training = training.to(device)
+        n_users, n_items, values = training.n_users, training.n_items, training.values
+        users, items = training.user_index, training.item_index
+        self.model = Factorization(n_users, n_items, config.rank).to(device)
+        self.model.global_mean.copy_(values.mean())
+        self.model.lowest.copy_(values.min())
+        self.model.highest.copy_(values.max())
+        self._scale = values.std(correction=0).item() or 1.0
+        standardized = ((values - values.mean()) / self._scale).float()
+        self._targets = torch.cat([standardized, standardized.new_zeros(1)])
+        width = config.rank + 2
+        self._user_blocks = group(users, items, n_rows=n_users, n_others=n_items, width=width)
+        self._item_blocks = group(items, users, n_rows=n_items, n_others=n_users, width=width)
+        self._decay = torch.full((config.rank + 1,), config.weight_decay, device=device)
+        self._decay[-1] = config.bias_decay
+
+        generator = torch.Generator(device).manual_seed(seed)
+        biases = fit_biases(training)
+        self._users = torch.zeros(n_users, config.rank + 1, device=device)  # rows [p_u, b_u]
+        self._items = torch.zeros(n_items, config.rank + 1, device=device)  # rows [q_i, c_i]
+        self._items[:, :-1].normal_(std=INITIAL_SCALE, generator=generator)
+        with torch.no_grad():
+            self._users[:, -1] = biases.user_bias[:-1] / self._scale
+            self._items[:, -1] = biases.item_bias[:-1] / self._scale
+        self._unseen_users = torch.bincount(users, minlength=n_users) == 0
+        self._unseen_items = torch.bincount(items, minlength=n_items) == 0
+        self._write_model()
+
+    def epochs(self, validation: Ratings | None) -> Iterator[Epoch]:
+        """Solves for users, then for items: a sweep an epoch."""
+        for number in itertools.count(1):
+            self._solve(self._user_blocks, self._users, self._items)
+            squared_error = self._solve(self._item_blocks, self._items, self._users)
+            self._write_model()
+            yield Epoch(
+                number=number,
+                train_mse=squared_error / (len(self._targets) - 1) * self._scale**2,
+                validation_mse=self.model.mse(validation) if validation else torch.nan,
+            )
+
+    def _solve(self, blocks: list[Block], rows: Tensor, others: Tensor) -> float:
+        """Sets every row to its minimum, the others fixed: the sum of squared errors then."""
+        table = regressors(others)
+        squared_error = torch.zeros((), dtype=torch.float64, device=rows.device)
+        for block in blocks:
+            cells = gather(block, table, self._targets)
+            gram = cells.mT @ cells
+            n_ratings = gram[:, -2, -2].clamp(min=1.0)  # Σ 1 · 1; without ratings the row is zero
+            precision = gram[:, :-1, :-1] + torch.diag_embed(n_ratings[:, None] * self._decay)
+            factor, _ = torch.linalg.cholesky_ex(precision)
+            solution = torch.cholesky_solve(gram[:, :-1, -1:], factor)
+            rows[block.rows] = solution[..., 0]
+            error = cells[..., -1:] - cells[..., :-1] @ solution
+            squared_error += error.square().sum(dtype=torch.float64)
+        return squared_error.item()
+
+    @torch.no_grad()
+    def _write_model(self) -> None:
+        """Copies the rows to the model, in rating units; unseen rows become the average row."""
+        for rows, unseen, factors, bias in (
+            (self._users, self._unseen_users, self.model.user_factors, self.model.user_bias),
+            (self._items, self._unseen_items, self.model.item_factors, self.model.item_bias),
+        ):
+            table = average_unseen(rows, unseen)
+            factors.copy_(table[:, :-1] * self._scale**0.5)
+            bias.copy_(table[:, -1] * self._scale)

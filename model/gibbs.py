@@ -1,0 +1,100 @@
+"""Bayesian factorization by Gibbs sampling: the mean prediction over everything that may be so.
+
+One chain takes the ratings as lengths (`chain`), another as ordered levels (`ordinal`), or the mean
+of both is predicted. An epoch is a sweep of every chain; the validation error is that of the mean
+prediction over the sweeps after the burn-in.
+"""
+
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+
+from model.chain import Chain
+from model.dataset import Ratings
+from model.ordinal import Levels
+from model.posterior import Posterior, Scale
+from model.side_features import side_features
+from model.solver import Epoch
+
+BURN_IN = 10  # sweeps; until then the mean is over what there is
+
+
+@dataclass(frozen=True, kw_only=True)
+class GibbsConfig:
+    """The settings of `Gibbs`."""
+
+    rank: int
+    likelihood: Literal["gaussian", "ordinal", "both"] = "both"
+    noise_dof: float  # ν: the lower, the more the noise may differ between users, between items
+    n_features: int  # k, of who rated what
+    degree_power: float = 0.35  # p
+    spectrum_power: float = 1.5  # s
+
+
+class Gibbs:
+    """The solver; fewer than four levels of ratings are taken as lengths, whatever is asked."""
+
+    def __init__(
+        self, config: GibbsConfig, training: Ratings, *, device: torch.device, seed: int
+    ) -> None:
+        training = training.to(device)
+        values = training.values
+        generator = torch.Generator(device).manual_seed(seed)
+        features = side_features(
+            training,
+            config.n_features,
+            degree_power=config.degree_power,
+            spectrum_power=config.spectrum_power,
+            generator=generator,
+        )
+        levels = Levels(values) if config.likelihood != "gaussian" else None
+        if levels and not levels.enough:
+            levels = None
+        kinds = [None, levels] if levels and config.likelihood == "both" else [levels]
+        self._chains = [
+            Chain(
+                training,
+                features,
+                rank=config.rank,
+                noise_dof=config.noise_dof,
+                levels=kind,
+                generator=generator,
+            )
+            for kind in kinds
+        ]
+        self._values = values
+        self._scale = Scale(
+            mean=values.mean(),
+            scale=values.std(correction=0) if values.std(correction=0) else values.new_ones(()),
+            lowest=values.min(),
+            highest=values.max(),
+            levels=levels.values if levels else values.new_zeros(0),
+        )
+        self.model = Posterior(self._scale, len(self._chains))
+
+    def epochs(self, validation: Ratings | None) -> Iterator[Epoch]:
+        """Draws every unknown of every chain once: a sweep an epoch."""
+        total, n_draws = torch.zeros(()), 0
+        for number in itertools.count(1):
+            if number == BURN_IN + 1:
+                self.model = Posterior(self._scale, len(self._chains))
+                total, n_draws = torch.zeros(()), 0
+            draws = [chain.sweep() for chain in self._chains]
+            self.model.add(draws)
+            validation_mse = torch.nan
+            if validation:
+                pairs = validation.user_index, validation.item_index
+                total = total + sum(self.model.expected(draw, *pairs) for draw in draws)
+                n_draws += len(draws)
+                error = self.model.clip(total / n_draws) - validation.values
+                validation_mse = error.square().mean().item()
+            yield Epoch(number=number, train_mse=self._train_mse(), validation_mse=validation_mse)
+
+    def _train_mse(self) -> float:
+        """Of the present draw, not of the mean; of an ordinal chain, of its z."""
+        chain = self._chains[0]
+        error = (chain.targets - chain.fit)[:-1]
+        return (error.double().square().mean() * self._scale.scale**2).item()

@@ -1,0 +1,101 @@
+"""The regressions that als and gibbs share: one small system a user, or an item, many at once.
+
+With the other side fixed, row u of one side is a weighted linear regression on the other's rows:
+
+    (Λ_u + Σ_i w_i φ_i φ_iᵀ) x_u = h_u + Σ_i w_i φ_i (y_ui - c_i)
+    x_u = [p_u, b_u],  φ_i = [q_i, 1]
+
+The sums are parts of one Gram matrix, that of the gathered rows [φ_i, y_ui - c_i] √w_i. Rows with
+about as many ratings share a block, padded with empty cells to the longest, so that one batched
+product serves them all; what a block gathers still is in the cache when it is multiplied.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+GATHERED_AT_ONCE = {"cpu": 1 << 18, "cuda": 1 << 26}  # numbers; on a CPU the mebibyte of a cache
+PADDING = 1.5  # the longest row of a block has at most so many times the shortest's ratings, …
+FREE_CELLS = 8  # … and about so many more
+
+
+@dataclass(frozen=True)
+class Block:
+    """Rows of one side with about as many ratings."""
+
+    rows: Tensor  # (b,) int64
+    others: Tensor  # (b, length) int64, rows of the other side; the number of those where empty
+    ratings: Tensor  # (b, length) int64, places of the ratings; the number of those where empty
+
+
+def group(own: Tensor, other: Tensor, *, n_rows: int, n_others: int, width: int) -> list[Block]:
+    """The blocks of one side: each of its rows is in exactly one, those without ratings too.
+
+    Args:
+        own: (n_ratings,) int64, the row of this side that each rating belongs to.
+        other: (n_ratings,) int64, its row of the other side.
+        n_rows: the number of rows of this side.
+        n_others: the number of rows of the other side.
+        width: how many numbers are gathered for a rating.
+    """
+    device = own.device
+    counts = torch.bincount(own, minlength=n_rows)
+    first = counts.cumsum(0) - counts
+    sorted_ratings = torch.cat([own.argsort(stable=True), own.new_tensor([len(own)])])
+    padded_other = torch.cat([other, other.new_tensor([n_others])])
+    by_count = counts.argsort(descending=True, stable=True)
+    blocks = []
+    for begin, end, length in _cuts(counts[by_count].cpu().numpy(), width, device.type):
+        rows = by_count[begin:end]
+        cells = torch.arange(length, device=device)
+        place = torch.where(cells < counts[rows, None], first[rows, None] + cells, len(own))
+        ratings = sorted_ratings[place]
+        blocks.append(Block(rows=rows, others=padded_other[ratings], ratings=ratings))
+    return blocks
+
+
+def regressors(rows: Tensor, root_weights: Tensor | None = None) -> Tensor:
+    """What to gather of the other side: (n_others + 1, D + 1) rows [q_i, 1, -c_i] √w_i.
+
+    The last row, that of empty cells, is zero.
+
+    Args:
+        rows: (n_others, D) rows [q_i, c_i].
+        root_weights: (n_others,) √w_i; ones if not given.
+    """
+    table = rows.new_zeros(len(rows) + 1, rows.shape[1] + 1)
+    table[:-1, :-2] = rows[:, :-1]
+    table[:-1, -2] = 1.0
+    table[:-1, -1] = -rows[:, -1]
+    if root_weights is not None:
+        table[:-1] *= root_weights[:, None]
+    return table
+
+
+def gather(block: Block, table: Tensor, targets: Tensor) -> Tensor:
+    """The (b, length, D + 1) rows [φ_i, y_ui - c_i] √w_i of a block's ratings, zero where empty.
+
+    Args:
+        block: the rows and their ratings.
+        table: of `regressors`.
+        targets: (n_ratings + 1,) y, the last of any value.
+    """
+    cells = table.index_select(0, block.others.flatten()).view(*block.others.shape, -1)
+    cells[..., -1].addcmul_(targets[block.ratings], cells[..., -2])
+    return cells
+
+
+def _cuts(counts: NDArray[np.int64], width: int, device: str) -> Iterator[tuple[int, int, int]]:
+    """Begin, end and length of each block, of rows whose numbers of ratings fall."""
+    begin = 0
+    while begin < len(counts):
+        length = int(counts[begin])
+        most = max(1, GATHERED_AT_ONCE[device] // (width * max(length, 1)))
+        alike = int(np.searchsorted(-counts, (FREE_CELLS - length) / PADDING, side="right"))
+        end = min(begin + most, max(alike, begin + 1))
+        yield begin, end, length
+        begin = end

@@ -1,0 +1,138 @@
+"""Ratings as ordered levels: which level is seen says between which thresholds a latent z lies.
+
+    z_ui ~ N(f_ui, 1/w_ui),   level k is seen where γ_{k-1} < z ≤ γ_k
+
+The outer thresholds stay fixed, which gives z its scale; the inner ones, uniform in between, and
+the precision α are drawn together by random-walk Metropolis steps with z integrated out (Cowles
+1996, Accelerating Monte Carlo Markov chain convergence for cumulative-link generalized linear
+models), then z given them (Albert & Chib 1993, Bayesian Analysis of Binary and Polychotomous
+Response Data).
+"""
+
+import math
+
+import torch
+from torch import Tensor
+
+from model.hyperprior import GAMMA_RATE, GAMMA_SHAPE
+from model.variates import normal, uniform
+
+FEWEST_LEVELS = 4
+MOST_LEVELS = 20
+RAREST_SHARE = 0.002  # a level of fewer ratings is merged into the next
+INITIAL_PRECISION = 1.5
+STEPS = 2  # Metropolis steps a sweep
+SMALLEST = 1e-300  # probability, of which a logarithm is still finite
+
+
+class Levels:
+    """The levels of ratings: which one each has, and what a level stands for."""
+
+    def __init__(self, values: Tensor) -> None:
+        """The levels of (n_ratings,) ratings, neighbours merged until none is too rare."""
+        _, index, counts = torch.unique(values, return_inverse=True, return_counts=True)
+        smallest = max(1, math.ceil(RAREST_SHARE * len(values)))
+        merged = _merged(counts, smallest)
+        while int(merged[-1]) >= MOST_LEVELS:
+            smallest = math.ceil(smallest * 1.2)
+            merged = _merged(counts, smallest)
+        self.index = merged.to(values.device)[index]  # (n_ratings,) int64
+        self.counts = torch.bincount(self.index).double()
+        self.values = torch.bincount(self.index, values) / self.counts  # (K,) mean ratings
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    @property
+    def enough(self) -> bool:
+        """Whether they are worth thresholds of their own."""
+        return len(self) >= FEWEST_LEVELS
+
+
+class OrdinalLikelihood:
+    """The thresholds and α, and the latent z that takes the ratings' place."""
+
+    def __init__(self, levels: Levels, *, mean: Tensor, scale: float) -> None:
+        """Thresholds halfway between the levels, standardized by `mean` and `scale`."""
+        standardized = (levels.values - mean) / scale
+        self.levels = levels
+        self.thresholds = (standardized[1:] + standardized[:-1]) / 2  # (K - 1,) float64
+        self.precision = torch.full_like(self.thresholds[0], INITIAL_PRECISION)  # α
+        self.latent = standardized[levels.index]  # z, (n_ratings,) float64
+        step = 0.6 * 2.38 / math.sqrt(len(levels) - 2)
+        pairs = torch.minimum(levels.counts[1:-2], levels.counts[2:-1])
+        self._threshold_step = step * pairs.rsqrt()  # (K - 3,), at α = 1
+        self._log_precision_step = step * math.sqrt(2 / len(self.latent))
+
+    def draw(self, fit: Tensor, weights: Tensor, *, generator: torch.Generator) -> None:
+        """Draws the inner thresholds and α, then z.
+
+        Args:
+            fit: (n_ratings,) float64, f.
+            weights: (n_ratings,) float64, w / α.
+        """
+        roots = weights.sqrt()
+        bounds = self._bounds(self.thresholds, self.precision, fit, roots)
+        likelihood = self._log_density(bounds, self.precision)
+        for _ in range(STEPS):
+            thresholds, precision = self._propose(generator)
+            accept = uniform((), generator=generator).log()
+            if bool((thresholds[1:] <= thresholds[:-1]).any()):
+                continue
+            proposed = self._bounds(thresholds, precision, fit, roots)
+            log_density = self._log_density(proposed, precision)
+            if bool(accept < log_density - likelihood):
+                self.thresholds, self.precision = thresholds, precision
+                bounds, likelihood = proposed, log_density
+        lower, upper, sign = bounds
+        chance = lower + (upper - lower) * uniform(lower.shape, generator=generator)
+        quantile = torch.special.ndtri(chance.clamp(min=SMALLEST, max=1 - 1e-16))
+        self.latent = fit + sign * quantile / (roots * self.precision.sqrt())
+
+    def _propose(self, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        thresholds = self.thresholds.clone()
+        noise = normal(self._threshold_step.shape, generator=generator)
+        thresholds[1:-1] += self._threshold_step * self.precision.rsqrt() * noise
+        change = self._log_precision_step * normal((), generator=generator)
+        return thresholds, self.precision * change.exp()
+
+    def _bounds(
+        self, thresholds: Tensor, precision: Tensor, fit: Tensor, roots: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Φ at both ends of each rating's level, mirrored by the sign where both lie above f."""
+        end = thresholds.new_tensor([torch.inf])
+        ends = torch.cat([-end, thresholds, end])
+        root = roots * precision.sqrt()
+        lower = (ends[self.levels.index] - fit) * root
+        upper = (ends[self.levels.index + 1] - fit) * root
+        above = lower > 0
+        low, high = torch.where(above, -upper, lower), torch.where(above, -lower, upper)
+        sign = torch.where(above, -1.0, 1.0).double()
+        return torch.special.ndtr(low), torch.special.ndtr(high), sign
+
+    def _log_density(self, bounds: tuple[Tensor, Tensor, Tensor], precision: Tensor) -> Tensor:
+        """Of the levels and of log α, up to a constant."""
+        lower, upper, _ = bounds
+        likelihood = (upper - lower).clamp(min=SMALLEST).log().sum()
+        return likelihood + GAMMA_SHAPE * precision.log() - GAMMA_RATE * precision
+
+
+def level_probabilities(thresholds: Tensor, fit: Tensor, weights: Tensor) -> Tensor:
+    """The (n, K) probabilities of the levels where z ~ N(fit, 1 / weights), both (n,)."""
+    below = torch.special.ndtr((thresholds - fit[:, None]) * weights.sqrt()[:, None])
+    return torch.cat([below, torch.ones_like(below[:, :1])], 1).diff(
+        dim=1, prepend=torch.zeros_like(below[:, :1])
+    )
+
+
+def _merged(counts: Tensor, smallest: int) -> Tensor:
+    """The level of each distinct value: neighbours together until each level has enough."""
+    levels, level, gathered = [], 0, 0
+    for count in counts.tolist():
+        levels.append(level)
+        gathered += count
+        if gathered >= smallest:
+            level, gathered = level + 1, 0
+    if gathered and level:  # the last ones were too few for a level of their own
+        levels = [min(number, level - 1) for number in levels]
+    return torch.tensor(levels)

@@ -1,0 +1,202 @@
+"""The model that a sampler leaves behind: the states of its chains, and predictions from them.
+
+A prediction is the mean over sweeps of what one side's conditional means and the other side's draw
+give (Rao-Blackwell: Gelfand & Smith 1990), for users and for items; its spread is that of the
+mixture over the draws themselves. Tables are kept in half precision: 4 D bytes a row and sweep.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+
+import torch
+from torch import Tensor
+
+from model.dataset import Ratings
+from model.factorization import PAIRS_AT_ONCE
+from model.ordinal import level_probabilities
+
+MOST_DRAWS = 100  # a chain's sweeps that are kept; of more, every second, every fourth, …
+
+
+@dataclass(frozen=True, kw_only=True)
+class Draw:
+    """The state of a chain after a sweep, or, with a leading dimension, after many.
+
+    The last row of a table is the prior's mean, for users and items without ratings.
+    """
+
+    user_means: Tensor  # (n_users + 1, D) float16, given `items`; the bias last
+    users: Tensor  # (n_users + 1, D) float16, drawn around them
+    items: Tensor  # (n_items + 1, D) float16, as drawn in the sweep before
+    item_means: Tensor  # (n_items + 1, D) float16, given `users`
+    user_noise: Tensor  # (n_users + 1,) float32, a
+    item_noise: Tensor  # (n_items + 1,) float32, b
+    precision: Tensor  # () float64, α
+    thresholds: Tensor  # (K - 1,) float64; none of the Gaussian likelihood
+
+    @classmethod
+    def of(
+        cls,
+        *,
+        users: tuple[Tensor, Tensor],
+        items: tuple[Tensor, Tensor],
+        unknown: tuple[Tensor, Tensor],
+        noise: tuple[Tensor, Tensor],
+        precision: Tensor,
+        thresholds: Tensor | None,
+    ) -> "Draw":
+        """The state of a chain: (means, draw) of users, (draw, means) of items."""
+
+        def table(rows: Tensor, last: Tensor) -> Tensor:
+            return torch.cat([rows, last[None].float()]).half()
+
+        def column(values: Tensor) -> Tensor:
+            return torch.cat([values, values.new_ones(1)]).float()
+
+        return cls(
+            user_means=table(users[0], unknown[0]),
+            users=table(users[1], unknown[0]),
+            items=table(items[0], unknown[1]),
+            item_means=table(items[1], unknown[1]),
+            user_noise=column(noise[0]),
+            item_noise=column(noise[1]),
+            precision=precision,
+            thresholds=precision.new_zeros(0) if thresholds is None else thresholds.clone(),
+        )
+
+    def weights(self, users: Tensor, items: Tensor) -> Tensor:
+        """The (n,) float64 precisions α a_u b_i of pairs."""
+        return self.precision * (self.user_noise[users] * self.item_noise[items]).double()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scale:
+    """What a chain's figures mean in rating units."""
+
+    mean: Tensor
+    scale: Tensor
+    lowest: Tensor
+    highest: Tensor
+    levels: Tensor  # (K,) the mean rating of each level; none without an ordinal chain
+
+
+class Posterior:
+    """Predicts the rating of any (user, item) pair, in rating units, and how sure that is."""
+
+    def __init__(self, scale: Scale, n_chains: int) -> None:
+        self.scale = scale
+        self._chains: list[list[Draw]] = [[] for _ in range(n_chains)]
+        self._stride, self._seen = 1, 0
+
+    def add(self, draws: list[Draw]) -> None:
+        """Takes in the states of all the chains after a sweep."""
+        if self._seen % self._stride == 0:
+            for chain, draw in zip(self._chains, draws, strict=True):
+                chain.append(draw)
+        self._seen += 1
+        if len(self._chains[0]) > MOST_DRAWS:
+            self._chains = [chain[::2] for chain in self._chains]
+            self._stride *= 2
+
+    def predict(self, user_index: Tensor, item_index: Tensor) -> Tensor:
+        """The (n,) float64 predicted ratings of (n,) int64 pairs of indices."""
+        blocks = [
+            sum(self.expected(draw, users, items) for draw in self._draws())
+            for users, items in _blocks(user_index, item_index)
+        ]
+        mean = torch.cat([torch.as_tensor(block) for block in blocks]) / len(self._draws())
+        return self.clip(mean)
+
+    def clip(self, predictions: Tensor) -> Tensor:
+        """The predictions, kept within the range of the ratings."""
+        return predictions.clamp(self.scale.lowest, self.scale.highest)
+
+    def expected(self, draw: Draw, users: Tensor, items: Tensor) -> Tensor:
+        """The (n,) float64 ratings that the conditional means of one sweep predict."""
+        fits = (
+            _product(draw.user_means[users], draw.items[items]),
+            _product(draw.users[users], draw.item_means[items]),
+        )
+        if not len(draw.thresholds):
+            return self.scale.mean + self.scale.scale * (fits[0] + fits[1]) / 2
+        weights = draw.weights(users, items)
+        first, second = (level_probabilities(draw.thresholds, fit, weights) for fit in fits)
+        return (first + second) @ self.scale.levels / 2
+
+    def std(self, user_index: Tensor, item_index: Tensor) -> Tensor:
+        """The (n,) float64 standard deviations of the ratings that may be seen."""
+        stds = []
+        for users, items in _blocks(user_index, item_index):
+            moments = [self._moments(draw, users, items) for draw in self._draws()]
+            mean, square = torch.stack(moments).mean(0)
+            stds.append((square - mean.square()).clamp(min=0.0).sqrt() * self.scale.scale)
+        return torch.cat(stds)
+
+    def probabilities(self, user_index: Tensor, item_index: Tensor) -> Tensor:
+        """The (n, K) probabilities of the levels `scale.levels`, from the ordinal chains.
+
+        Raises:
+            ValueError: no chain is ordinal.
+        """
+        draws = [draw for draw in self._draws() if len(draw.thresholds)]
+        if not draws:
+            raise ValueError("expected an ordinal chain, got none")
+        blocks = []
+        for users, items in _blocks(user_index, item_index):
+            total = torch.zeros(len(users), len(self.scale.levels), dtype=torch.float64)
+            for draw in draws:
+                fit = _product(draw.users[users], draw.items[items])
+                total += level_probabilities(draw.thresholds, fit, draw.weights(users, items))
+            blocks.append(total / len(draws))
+        return torch.cat(blocks)
+
+    def mse(self, ratings: Ratings) -> float:
+        """The mean squared error on ratings."""
+        predicted = self.predict(ratings.user_index, ratings.item_index)
+        return (predicted - ratings.values).square().mean().item()
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Everything, to be saved; `from_state` brings it back."""
+        state = {field.name: getattr(self.scale, field.name).cpu() for field in fields(Scale)}
+        for number, chain in enumerate(self._chains):
+            for field in fields(Draw):
+                column = torch.stack([getattr(draw, field.name) for draw in chain])
+                state[f"chain{number}.{field.name}"] = column.cpu()
+        return state
+
+    @classmethod
+    def from_state(cls, state: Mapping[str, Tensor]) -> "Posterior":
+        """The posterior that `state_dict` was taken of, on the CPU."""
+        names = sorted({name.partition(".")[0] for name in state if "." in name})
+        scale = Scale(**{field.name: state[field.name] for field in fields(Scale)})
+        posterior = cls(scale, len(names))
+        for name, chain in zip(names, posterior._chains, strict=True):
+            columns = {field.name: state[f"{name}.{field.name}"] for field in fields(Draw)}
+            for values in zip(*columns.values(), strict=True):
+                chain.append(Draw(**dict(zip(columns, values, strict=True))))
+        posterior._seen = len(posterior._chains[0])
+        return posterior
+
+    def _draws(self) -> list[Draw]:
+        return [draw for chain in self._chains for draw in chain]
+
+    def _moments(self, draw: Draw, users: Tensor, items: Tensor) -> Tensor:
+        """The (2, n) first and second moments of a standardized rating after one sweep."""
+        fit, weights = _product(draw.users[users], draw.items[items]), draw.weights(users, items)
+        if not len(draw.thresholds):
+            return torch.stack([fit, fit.square() + 1 / weights])
+        levels = (self.scale.levels - self.scale.mean) / self.scale.scale
+        powers = torch.stack([levels, levels.square()], dim=1)
+        return (level_probabilities(draw.thresholds, fit, weights) @ powers).mT
+
+
+def _product(users: Tensor, items: Tensor) -> Tensor:
+    """p · q + b + c of (n, D) rows, (n,) float64."""
+    users, items = users.float(), items.float()
+    fit: Tensor = torch.linalg.vecdot(users[:, :-1], items[:, :-1]) + users[:, -1] + items[:, -1]
+    return fit.double()
+
+
+def _blocks(users: Tensor, items: Tensor) -> list[tuple[Tensor, Tensor]]:
+    pairs = zip(torch.split(users, PAIRS_AT_ONCE), torch.split(items, PAIRS_AT_ONCE), strict=True)
+    return list(pairs)
