@@ -18,7 +18,7 @@ from model.biases import fit_biases
 from model.dataset import Ratings
 from model.factorization import Factorization, average_unseen
 from model.normal_equations import Block, gather, group, regressors
-from model.solver import Epoch
+from model.solver import Epoch, measured
 
 INITIAL_SCALE = 0.1  # standard deviation of the items' first factors
 
@@ -72,11 +72,8 @@ class ALS:
             self._solve(self._user_blocks, self._users, self._items)
             squared_error = self._solve(self._item_blocks, self._items, self._users)
             self._write_model()
-            yield Epoch(
-                number=number,
-                train_mse=squared_error / (len(self._targets) - 1) * self._scale**2,
-                validation_mse=self.model.mse(validation) if validation else torch.nan,
-            )
+            train_mse = squared_error / (len(self._targets) - 1) * self._scale**2
+            yield measured(number, train_mse, self.model.predict_all(validation), validation)
 
     def _solve(self, blocks: list[Block], rows: Tensor, others: Tensor) -> float:
         """Sets every row to its minimum, the others fixed: the sum of squared errors then."""

@@ -5,6 +5,9 @@
 Koren, Bell & Volinsky 2009 (Matrix Factorization Techniques for Recommender Systems), eq. 4.
 """
 
+from collections.abc import Mapping
+from typing import Self
+
 import torch
 from torch import Tensor, nn
 
@@ -53,10 +56,26 @@ class Factorization(nn.Module):
         )
         return torch.cat([self(users, items) for users, items in blocks])
 
+    def predict_all(self, ratings: Ratings | None) -> Tensor | None:
+        """What it predicts for the pairs of ratings; None for none."""
+        return self.predict(ratings.user_index, ratings.item_index) if ratings else None
+
     def mse(self, ratings: Ratings) -> float:
         """The mean squared error on ratings."""
         predicted = self.predict(ratings.user_index, ratings.item_index)
         return (predicted - ratings.values).square().mean().item()
+
+    def std(self, user_index: Tensor, item_index: Tensor) -> Tensor:
+        """Ones: how far off it is, the model does not know; held-out ratings tell."""
+        return torch.ones(len(user_index), dtype=torch.float64, device=user_index.device)
+
+    @classmethod
+    def from_state(cls, state: Mapping[str, Tensor]) -> Self:
+        """The model that `state_dict` was taken of, on the CPU."""
+        n_users, rank = state["user_factors"].shape
+        model = cls(n_users - 1, len(state["item_bias"]) - 1, rank)
+        model.load_state_dict(dict(state))
+        return model
 
 
 def average_unseen(rows: Tensor, unseen: Tensor) -> Tensor:

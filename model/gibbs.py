@@ -17,7 +17,7 @@ from model.dataset import Ratings
 from model.ordinal import Levels
 from model.posterior import Posterior, Scale
 from model.side_features import side_features
-from model.solver import Epoch
+from model.solver import Epoch, measured
 
 BURN_IN = 10  # sweeps; until then the mean is over what there is
 
@@ -84,14 +84,13 @@ class Gibbs:
                 total, n_draws = torch.zeros(()), 0
             draws = [chain.sweep() for chain in self._chains]
             self.model.add(draws)
-            validation_mse = torch.nan
+            predictions = None
             if validation:
                 pairs = validation.user_index, validation.item_index
                 total = total + sum(self.model.expected(draw, *pairs) for draw in draws)
                 n_draws += len(draws)
-                error = self.model.clip(total / n_draws) - validation.values
-                validation_mse = error.square().mean().item()
-            yield Epoch(number=number, train_mse=self._train_mse(), validation_mse=validation_mse)
+                predictions = self.model.clip(total / n_draws)
+            yield measured(number, self._train_mse(), predictions, validation)
 
     def _train_mse(self) -> float:
         """Of the present draw, not of the mean; of an ordinal chain, of its z."""

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from model.dataset import Ratings
 from model.factorization import Factorization, average_unseen
-from model.solver import Epoch
+from model.solver import Epoch, measured
 from model.svd import truncated_svd
 
 SVD_SHRINKAGE = 10.0  # the singular values are divided by it, as in the original
@@ -100,11 +100,7 @@ class Gradient:
         for number in itertools.count(1):
             train_mse = self._train_once()
             self._write_model()
-            yield Epoch(
-                number=number,
-                train_mse=train_mse,
-                validation_mse=self.model.mse(validation) if validation else torch.nan,
-            )
+            yield measured(number, train_mse, self.model.predict_all(validation), validation)
 
     @torch.no_grad()
     def _train_once(self) -> float:

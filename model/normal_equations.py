@@ -84,7 +84,8 @@ def gather(block: Block, table: Tensor, targets: Tensor) -> Tensor:
         table: of `regressors`.
         targets: (n_ratings + 1,) y, the last of any value.
     """
-    cells = table.index_select(0, block.others.flatten()).view(*block.others.shape, -1)
+    cells = table.index_select(0, block.others.flatten())
+    cells = cells.view(*block.others.shape, table.shape[1])
     cells[..., -1].addcmul_(targets[block.ratings], cells[..., -2])
     return cells
 

@@ -7,6 +7,7 @@ mixture over the draws themselves. Tables are kept in half precision: 4 D bytes 
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from typing import Self
 
 import torch
 from torch import Tensor
@@ -165,7 +166,7 @@ class Posterior:
         return state
 
     @classmethod
-    def from_state(cls, state: Mapping[str, Tensor]) -> "Posterior":
+    def from_state(cls, state: Mapping[str, Tensor]) -> Self:
         """The posterior that `state_dict` was taken of, on the CPU."""
         names = sorted({name.partition(".")[0] for name in state if "." in name})
         scale = Scale(**{field.name: state[field.name] for field in fields(Scale)})

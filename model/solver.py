@@ -5,12 +5,13 @@ or stops: whoever asks for the next epoch decides.
 """
 
 import math
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from typing import Protocol
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Protocol, Self
+
+from torch import Tensor
 
 from model.dataset import Ratings
-from model.factorization import Factorization
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,18 +19,58 @@ class Epoch:
     """What one pass over the training ratings came to, in squared rating units."""
 
     number: int  # from 1
-    train_mse: float  # of each batch before its update, of unclipped predictions
+    train_mse: float  # while it went on, of unclipped predictions
     validation_mse: float  # NaN without validation ratings
+    # (n_validation,) float64, clipped, that validation_mse is of; None without
+    validation_predictions: Tensor | None = field(default=None, repr=False, compare=False)
+
+
+class Model(Protocol):
+    """Predicts ratings, in rating units."""
+
+    def predict(self, user_index: Tensor, item_index: Tensor) -> Tensor:
+        """The (n,) float64 predicted ratings of (n,) int64 pairs; -1 is who has no ratings."""
+        ...
+
+    def std(self, user_index: Tensor, item_index: Tensor) -> Tensor:
+        """The (n,) float64 spread of the ratings of pairs, up to a factor that they share."""
+        ...
+
+    def state_dict(self) -> Mapping[str, Tensor]:
+        """All of the model, on any device."""
+        ...
+
+    @classmethod
+    def from_state(cls, state: Mapping[str, Tensor]) -> Self:
+        """The model that a state was taken of, on the CPU."""
+        ...
 
 
 class Solver(Protocol):
-    """Trains a factorization; `model` can predict after every epoch."""
+    """Trains a model, which can predict after every epoch."""
 
-    model: Factorization
+    @property
+    def model(self) -> Model:
+        """As it is after the last epoch."""
+        ...
 
     def epochs(self, validation: Ratings | None) -> Iterator[Epoch]:
         """Trains an epoch each time it is asked for one, without end."""
         ...
+
+
+def measured(
+    number: int, train_mse: float, predictions: Tensor | None, validation: Ratings | None
+) -> Epoch:
+    """An epoch whose validation error is that of (n_validation,) predictions."""
+    if predictions is None or validation is None:
+        return Epoch(number=number, train_mse=train_mse, validation_mse=math.nan)
+    return Epoch(
+        number=number,
+        train_mse=train_mse,
+        validation_mse=(predictions - validation.values).square().mean().item(),
+        validation_predictions=predictions,
+    )
 
 
 def best_epoch(epochs: Iterable[Epoch]) -> Epoch | None:

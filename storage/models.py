@@ -8,14 +8,14 @@ from urllib.parse import quote
 
 from storage.files import Arrays, DamagedFileError, read_arrays, write_arrays
 
-FORMAT = 1  # of the arrays of a model: raise it when a solver gives another answer
+FORMAT = 2  # of the arrays of a model: raise it when a solver gives another answer
 
 
-def model_path(folder: Path, study_name: str, recipe: Mapping[str, object]) -> Path:
-    """The file of the model that a recipe (setting, epochs, seed, ratings) leads to."""
+def recipe_path(folder: Path, study_name: str, recipe: Mapping[str, object]) -> Path:
+    """The file in a folder for what a recipe (setting, epochs, seed, ratings) leads to."""
     text = json.dumps([FORMAT, dict(recipe)], sort_keys=True)
     key = hashlib.sha256(text.encode()).hexdigest()[:16]
-    return folder / "models" / f"{file_name(study_name)}-{key}.safetensors"
+    return folder / f"{file_name(study_name)}-{key}.safetensors"
 
 
 def load_model(path: Path) -> Arrays | None:

@@ -1,7 +1,8 @@
 """The answers: one predicted rating a line, in the order of the queries."""
 
+import csv
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ from numpy.typing import NDArray
 
 from storage.errors import InputError
 from storage.files import replacing
+from storage.ratings import RatingsTable
 
 
 def write_predictions(path: Path, predictions: NDArray[np.floating]) -> None:
@@ -20,6 +22,24 @@ def write_predictions(path: Path, predictions: NDArray[np.floating]) -> None:
     try:
         with replacing(path) as file:
             np.savetxt(file, predictions, fmt="%.6f")
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written ({error.strerror})") from None
+
+
+def write_intervals(
+    path: Path, table: RatingsTable, columns: Mapping[str, NDArray[np.floating]]
+) -> None:
+    """Writes a CSV: the queries' users and items, and (n_queries,) columns, six digits each.
+
+    Raises:
+        InputError: the file cannot be written; one that was there stays as it was.
+    """
+    figures = [[f"{value:.6f}" for value in column] for column in columns.values()]
+    try:
+        with replacing(path) as file:
+            writer = csv.writer(file)
+            writer.writerow(["user", "item", *columns])
+            writer.writerows(zip(table.query_user_ids, table.query_item_ids, *figures, strict=True))
     except OSError as error:
         raise InputError(f"{path}: cannot be written ({error.strerror})") from None
 

@@ -1,34 +1,43 @@
 """The answer of a study: its best settings, trained again on every rating."""
 
 import contextlib
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 import optuna
 import torch
-from numpy.typing import NDArray
 from optuna.trial import FrozenTrial, TrialState
 
-from model.dataset import Ids, Ratings
-from model.factorization import Factorization
-from model.gradient import Gradient, GradientConfig
-from model.solver import Solver
-from storage.models import load_model, model_path, save_model
+from model.dataset import Ratings, split
+from model.solver import Model
+from model.solvers import SOLVERS, Config, make_solver, solver_name
+from storage.models import load_model, recipe_path, save_model
+from study.inputs import Data
 from study.objective import Stop, setting_seed
-from study.space import to_config
-from study.studies import FINISHED
+from study.space import to_config, to_params
+from study.studies import FINISHED, n_finished
+
+RANKING = "finalists"  # the attribute of a study that holds what its finalists came to
 
 
 @dataclass(frozen=True, kw_only=True)
-class Retraining:
-    """A setting to train on every rating, for the epochs that its best trial took."""
+class Setting:
+    """A setting that a study has tried."""
 
     trial: FrozenTrial
-    config: GradientConfig
-    epochs: int
-    seed: int
+    config: Config
+
+    @property
+    def solver(self) -> str:
+        """The name of its solver."""
+        return solver_name(self.config)
+
+    @property
+    def epochs(self) -> int:
+        """How long to train it on every rating."""
+        best: int = self.trial.user_attrs["best_epoch"]
+        return SOLVERS[self.solver].retraining_epochs or best
 
 
 def ranked_trials(study: optuna.Study) -> list[FrozenTrial]:
@@ -49,61 +58,81 @@ def ranked_trials(study: optuna.Study) -> list[FrozenTrial]:
     return preferred or trials
 
 
-def best_retrainings(study: optuna.Study, n: int) -> list[Retraining]:
-    """The n best distinct settings of the study; fewer if it has not tried as many."""
-    found: dict[GradientConfig, Retraining] = {}
+def ranked_settings(study: optuna.Study) -> list[Setting]:
+    """The distinct settings of the ranked trials, best first."""
+    found: dict[Config, Setting] = {}
     for trial in ranked_trials(study):
         config = to_config(trial.params)
-        retraining = Retraining(
-            trial=trial,
-            config=config,
-            epochs=trial.user_attrs["best_epoch"],
-            seed=setting_seed(study.user_attrs["seed"], config),
-        )
-        found.setdefault(config, retraining)
-    return list(found.values())[:n]
+        found.setdefault(config, Setting(trial=trial, config=config))
+    return list(found.values())
 
 
-def train(retraining: Retraining, ratings: Ratings, *, device: torch.device) -> Factorization:
-    """The model of a setting after its epochs on all the ratings."""
-    solver: Solver = Gradient(retraining.config, ratings, device=device, seed=retraining.seed)
-    for epoch in solver.epochs(validation=None):
-        if epoch.number >= retraining.epochs:
-            break
-    return solver.model.cpu()
+def best_settings(study: optuna.Study, n: int | None = None) -> list[Setting]:
+    """The n settings to answer with, best first; fewer if the study has not tried as many.
+
+    The order is that of the finalists, if they have met; the others follow by their trials. Without
+    n it is as many as the finalists found worth averaging.
+    """
+    settings = ranked_settings(study)
+    ranking = final_ranking(study)
+    if ranking:
+        order = {number: place for place, number in enumerate(ranking["trials"])}
+        settings.sort(key=lambda setting: order.get(setting.trial.number, len(order)))
+    if n is None:
+        n = ranking["average"] if ranking else 1
+    return settings[:n]
+
+
+def final_ranking(study: optuna.Study) -> dict[str, Any] | None:
+    """What the finalists came to; None if they have not met, or a better trial came after."""
+    ranking: dict[str, Any] | None = study.user_attrs.get(RANKING)
+    if not ranking:
+        return None
+    best = ranked_trials(study)[0].number
+    return ranking if ranking["of"] == n_finished(study) or best in ranking["trials"] else None
 
 
 def load_or_train(
-    retraining: Retraining,
-    ratings: Ratings,
-    users: Ids,
-    items: Ids,
+    setting: Setting,
+    data: Data,
     *,
     folder: Path,
     study: optuna.Study,
     device: torch.device,
-) -> tuple[Factorization, bool]:
-    """The model of a setting, and whether it was found saved from before."""
+    split_seed: int | None = None,
+) -> tuple[Model, bool]:
+    """The model of a setting, of every rating, and whether it was found saved from before.
+
+    With a split's seed it is the model of that split's training ratings.
+    """
     recipe = {
-        "config": asdict(retraining.config),
-        "epochs": retraining.epochs,
-        "seed": retraining.seed,
+        "params": to_params(setting.config),
+        "epochs": setting.epochs,
+        "seed": setting_seed(study.user_attrs["seed"], setting.config),
         "ratings_digest": study.user_attrs["ratings_digest"],
+        "split_seed": split_seed,
     }
-    path = model_path(folder, study.study_name, recipe)
+    path = recipe_path(folder / "models", study.study_name, recipe)
+    kind = SOLVERS[setting.solver].model
     if (arrays := load_model(path)) is not None:
-        model = Factorization(len(users), len(items), retraining.config.rank)
-        model.load_state_dict(_tensors(arrays, model))
-        return model, True
-    model = train(retraining, ratings, device=device)
-    arrays = {name: tensor.numpy() for name, tensor in model.state_dict().items()}
-    ids = {"user_ids": users.values, "item_ids": items.values}
+        state = {n: torch.from_numpy(a.copy()) for n, a in arrays.items() if not n.endswith("_ids")}
+        return kind.from_state(state), True
+    ratings = data.ratings if split_seed is None else split(data.ratings, seed=split_seed)[0]
+    state = {
+        name: tensor.detach().cpu()
+        for name, tensor in _train(setting, ratings, study, device).state_dict().items()
+    }
+    arrays = {name: tensor.numpy() for name, tensor in state.items()}
+    ids = {"user_ids": data.users.values, "item_ids": data.items.values}
     with contextlib.suppress(OSError):  # the answer matters more than to have it again
         save_model(path, arrays | ids, recipe)
-    return model, False
+    return kind.from_state(state), False
 
 
-def _tensors(
-    arrays: Mapping[str, NDArray[np.generic]], model: Factorization
-) -> dict[str, torch.Tensor]:
-    return {name: torch.from_numpy(arrays[name].copy()) for name in model.state_dict()}
+def _train(setting: Setting, ratings: Ratings, study: optuna.Study, device: torch.device) -> Model:
+    seed = setting_seed(study.user_attrs["seed"], setting.config)
+    solver = make_solver(setting.config, ratings.to(device), device=device, seed=seed)
+    for epoch in solver.epochs(validation=None):
+        if epoch.number >= setting.epochs:
+            break
+    return solver.model

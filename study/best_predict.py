@@ -33,9 +33,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "--average",
         type=at_least(1, int),
-        default=1,
         metavar="K",
-        help="average the models of the K best settings (default: %(default)s)",
+        help="average the models of the K best settings (default: as many as the finalists "
+        "found worth it)",
+    )
+    parser.add_argument(
+        "--intervals",
+        type=Path,
+        metavar="FILE",
+        help="a CSV with the predictions, their standard deviations and 90 %% intervals, "
+        "calibrated on held-out ratings: one more training each",
     )
     parser.add_argument(
         "--truth",
@@ -49,7 +56,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def best_predict(options: argparse.Namespace) -> int:
     """Writes the predictions that the options ask for: the exit code."""
-    import numpy as np
     import optuna
 
     from storage.database import (
@@ -60,10 +66,12 @@ def best_predict(options: argparse.Namespace) -> int:
         runs_folder,
     )
     from storage.errors import InputError
-    from storage.predictions import check_writable, write_predictions
+    from storage.predictions import check_writable, write_intervals, write_predictions
     from storage.ratings import read_numbers
-    from study.best import best_retrainings, load_or_train
+    from study.best import best_settings
     from study.inputs import choose_device, load_data
+    from study.intervals import calibrate
+    from study.predict import Ensemble
     from study.score import score
     from study.studies import default_name, find_study, is_running
 
@@ -78,40 +86,32 @@ def best_predict(options: argparse.Namespace) -> int:
         truth = read_numbers(options.truth, expected=table.n_queries)
     name = options.study_name or default_name(table)
     study = find_study(open_storage(url), name, table, about=data.source)
-    chosen = best_retrainings(study, options.average)
+    chosen = best_settings(study, options.average)
     if not chosen:
         raise InputError(
             f"study '{study.study_name}': no trial has finished yet; python -m study.run goes on"
         )
     read = [data.file, options.truth, database_file(url)]
-    check_writable(options.out, precious=[path for path in read if path is not None])
+    precious = [path for path in read if path is not None]
+    check_writable(options.out, precious=precious)
+    if options.intervals is not None:
+        check_writable(options.intervals, precious=[*precious, options.out])
 
     print(f"Data: {data.described()}")
     note = ", still running: the best so far" if is_running(study) else ""
     print(f"Study: {study.study_name}{note}")
-    if len(chosen) < options.average:
+    if len(chosen) < (options.average or 1):
         print(f"Average: of {len(chosen)} settings; no more have finished")
-    users, items = data.users.index(table.query_user_ids), data.items.index(table.query_item_ids)
-    sum_of_models = np.zeros(table.n_queries)
-    for retraining in chosen:
-        model, saved = load_or_train(
-            retraining,
-            data.ratings,
-            data.users,
-            data.items,
-            folder=runs_folder(url),
-            study=study,
-            device=device,
-        )
-        rmse = retraining.trial.user_attrs["validation_rmse"]
-        done = "loaded, trained before" if saved else f"trained for {retraining.epochs} epochs"
-        print(f"Trial {retraining.trial.number}: validation RMSE {rmse:.4f}, {done}")
-        # Also of the plain form, which does not keep to the range by itself.
-        lowest, highest = table.ratings.min(), table.ratings.max()
-        sum_of_models += np.clip(model.predict(users, items).numpy(), lowest, highest)
-    predictions = sum_of_models / len(chosen)
+    ensemble = Ensemble(
+        settings=chosen, data=data, study=study, folder=runs_folder(url), device=device, say=print
+    )
+    predictions, spread = ensemble.answer()
     write_predictions(options.out, predictions)
     print(f"Wrote: {options.out}, {table.n_queries:,} predictions")
+    if options.intervals is not None:
+        calibration = calibrate(ensemble)
+        write_intervals(options.intervals, table, calibration.intervals(predictions, spread))
+        print(f"Wrote: {options.intervals}, 90 % intervals, calibrated on held-out ratings")
     if truth is not None and table.n_queries:
         for name, figure in score(predictions, truth, table.query_user_ids).items():
             print(f"{name}: {figure}")

@@ -1,7 +1,6 @@
 """What the commands share: options, one-line errors, exit codes. Imports nothing heavy."""
 
 import argparse
-import os
 import sys
 import textwrap
 from collections.abc import Callable
@@ -87,9 +86,6 @@ def _encodable(text: str) -> str:
 
 def run_command(command: Callable[[], int], prog: str) -> NoReturn:
     """Runs a command and exits with its code; bad input is one line on standard error."""
-    # PyTorch's threads are to sleep while they wait: spinning, they slow each other down fivefold
-    # where other programs want the cores too, and gain little where none do.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         code = command()
     except InputError as error:

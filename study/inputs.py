@@ -75,6 +75,9 @@ def load_data(file: Path | None, *, runs: Path) -> Data:
 def choose_device(name: str) -> torch.device:
     """The device of that name; `auto` is a GPU if there is one.
 
+    PyTorch is given one thread: the solvers work in blocks that fit a cache, too small to be
+    worth sharing out (with two threads, sweeps took ten times longer and epochs twice).
+
     Raises:
         InputError: `cuda` was asked for where there is none.
     """
@@ -82,4 +85,5 @@ def choose_device(name: str) -> torch.device:
         raise InputError("--device: cuda was asked for, but PyTorch finds no GPU here")
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
+    torch.set_num_threads(1)
     return torch.device(name)

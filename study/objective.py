@@ -3,19 +3,19 @@
 import math
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 import optuna
 import torch
+from torch import Tensor
 
 from model.dataset import Ratings
-from model.gradient import Gradient, GradientConfig
-from model.solver import Epoch, Solver, best_epoch
+from model.solver import Epoch, best_epoch
+from model.solvers import SOLVERS, Config, make_solver
 from study.pruning import INTERVAL
-from study.space import stable_seed, to_config
+from study.space import stable_seed, to_config, to_params
 
-MAX_EPOCHS = 500
 PATIENCE = 20  # epochs that may pass without progress: factors can take that long to emerge
 PROGRESS = 1e-4  # the share by which the validation MSE has to fall to count as such
 
@@ -24,7 +24,7 @@ class Stop(StrEnum):
     """Why a trial's training ended; stored with the trial."""
 
     PATIENCE = "no progress"
-    EPOCHS = f"{MAX_EPOCHS} epochs"
+    EPOCHS = "last epoch"
     TIMEOUT = "timeout"
     PRUNED = "pruned"
     DIVERGED = "diverged"
@@ -45,6 +45,7 @@ class Objective:
     deadline: float = math.inf  # of time.monotonic()
     interrupted: Callable[[], bool] = lambda: False
     on_epoch: Callable[[Epoch], None] = lambda epoch: None
+    on_best: Callable[[Tensor], None] = lambda predictions: None
 
     def __call__(self, trial: optuna.Trial) -> float:
         """Trains, and stores with the trial what came of it.
@@ -58,16 +59,18 @@ class Objective:
         epochs: list[Epoch] = []
         stop = Stop.EPOCHS
         last_progress = (0, math.inf)  # epoch, validation MSE
-        solver: Solver = Gradient(
-            config, self.training, device=self.device, seed=setting_seed(self.study_seed, config)
-        )
+        most_epochs = SOLVERS[trial.params["solver"]].most_epochs
+        seed = setting_seed(self.study_seed, config)
+        solver = make_solver(config, self.training, device=self.device, seed=seed)
         for epoch in solver.epochs(self.validation):
             if not (math.isfinite(epoch.validation_mse) and math.isfinite(epoch.train_mse)):
                 stop = Stop.DIVERGED
                 break
-            epochs.append(epoch)
+            epochs.append(replace(epoch, validation_predictions=None))
             trial.report(epoch.validation_mse, epoch.number)
             self.on_epoch(epoch)
+            if epoch.validation_predictions is not None and best_epoch(epochs) is epochs[-1]:
+                self.on_best(epoch.validation_predictions)
             if epoch.validation_mse < (1 - PROGRESS) * last_progress[1]:
                 last_progress = (epoch.number, epoch.validation_mse)
             if self.interrupted():
@@ -81,7 +84,7 @@ class Objective:
             if time.monotonic() >= self.deadline:
                 stop = Stop.TIMEOUT
                 break
-            if epoch.number >= MAX_EPOCHS:
+            if epoch.number >= most_epochs:
                 break
         self._store(trial, epochs, stop, time.monotonic() - began)
         best = best_epoch(epochs)
@@ -102,6 +105,6 @@ class Objective:
             trial.set_user_attr("validation_rmse", round(math.sqrt(best.validation_mse), 6))
 
 
-def setting_seed(study_seed: int, config: GradientConfig) -> int:
+def setting_seed(study_seed: int, config: Config) -> int:
     """The seed of a setting's training, in the study and when it is trained again."""
-    return stable_seed("setting", study_seed, asdict(config))
+    return stable_seed("setting", study_seed, to_params(config))

@@ -25,7 +25,7 @@ class StudyProgress:
         self._deadline = deadline
         self._began = time.monotonic()
         self._finished_before = n_finished(study)
-        self._running = 0  # number of the trial that runs
+        self._running = ""  # the trial that runs
         self._live: Live | None = None
         self._bar = Progress(
             TextColumn("Trials"),
@@ -54,13 +54,13 @@ class StudyProgress:
 
     def on_start(self, trial: optuna.Trial) -> None:
         """Takes note of the trial that begins."""
-        self._running = trial.number
+        self._running = f"trial {trial.number}, {trial.params['solver']}"
 
     def on_epoch(self, epoch: Epoch) -> None:
         """Shows how the running trial is doing, on a terminal."""
         if self._live:
             rmse = math.sqrt(epoch.validation_mse)
-            now = f"trial {self._running}, epoch {epoch.number}: validation RMSE {rmse:.4f}"
+            now = f"{self._running}, epoch {epoch.number}: validation RMSE {rmse:.4f}"
             self._live.update(Group(self._bar, Text(f"       {now}", style="dim")))
 
     def on_finish(self, trial: FrozenTrial) -> None:
@@ -71,7 +71,8 @@ class StudyProgress:
             self._print(f"trial {trial.number} failed: {trial.user_attrs.get('failed')}")
         elif not self._live:
             rmse = trial.user_attrs.get("validation_rmse", math.nan)
-            outcome = f"RMSE {rmse:.4f} at epoch {trial.user_attrs.get('best_epoch', 0)}"
+            outcome = f"{trial.params['solver']:<8}  RMSE {rmse:.4f}"
+            outcome += f" at epoch {trial.user_attrs.get('best_epoch', 0)}"
             if trial.state is TrialState.PRUNED:
                 outcome += f", {trial.user_attrs['stopped']}"
             self._print(f"{finished}/{self._total}  {outcome} | {self._summary()}")

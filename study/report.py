@@ -8,32 +8,39 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from storage.files import replacing
-from study.best import ranked_trials
+from study.best import best_settings, final_ranking
 from study.objective import Stop
-from study.space import INTERRUPTED_BY, SPACE
+from study.space import INTERRUPTED_BY, PARAMETERS, to_params
 from study.studies import FINISHED
 
 
 def summary(study: optuna.Study, *, biases_rmse: float) -> str:
     """The best setting, and what it gained over the original's setting and over biases alone."""
-    ranked = ranked_trials(study)
-    if not ranked:
+    settings = best_settings(study)
+    if not settings:
         return "No trial has come to a result."
-    best = ranked[0]
+    best = settings[0].trial
     rmse = math.sqrt(best.user_attrs["validation_mse"])
     finished = study.get_trials(deepcopy=False, states=FINISHED)
     pruned = sum(trial.state is TrialState.PRUNED for trial in finished)
-    lines = [
-        f"Finished: {len(finished)} trials, {pruned} of them pruned",
+    lines = [f"Finished: {len(finished)} trials, {pruned} of them pruned"]
+    if ranking := final_ranking(study):
+        lines.append(
+            f"Finalists: trial {best.number} is first of {len(ranking['trials'])}, "
+            f"RMSE {ranking['rmse'][0]:.4f} on {ranking['rounds'][0]} fresh splits"
+        )
+        if ranking["average"] > 1:
+            gain = 100 * ranking["average_gain"][ranking["average"] - 1]
+            lines.append(f"Averaging the first {ranking['average']} gains {gain:.2f} %")
+    lines.append(
         f"Best: trial {best.number}, validation RMSE {rmse:.4f} "
-        f"after {best.user_attrs['best_epoch']} epochs, of the setting",
-    ]
-    for name in SPACE:
-        value = best.params[name]
+        f"after {best.user_attrs['best_epoch']} epochs, of the setting"
+    )
+    for name, value in to_params(settings[0].config).items():
         shown = f"{value:.4g}" if isinstance(value, float) else str(value)
-        lines.append(f"    {name.removeprefix('gradient_'):<20} {shown}")
+        lines.append(f"    {name:<20} {shown}")
     for trial in finished:
-        if trial.params["gradient_form"] != "plain" or "validation_mse" not in trial.user_attrs:
+        if trial.params.get("gradient_form") != "plain" or "validation_mse" not in trial.user_attrs:
             continue
         theirs = math.sqrt(trial.user_attrs["validation_mse"])
         cut = ", cut by the timeout" if trial.user_attrs["stopped"] == Stop.TIMEOUT else ""
@@ -48,13 +55,13 @@ def write_csv(study: optuna.Study, path: Path) -> None:
     attributes = ("validation_rmse", "validation_mse", "best_epoch", "seconds")
     with replacing(path) as file:
         writer = csv.writer(file)
-        writer.writerow(["trial", "state", *attributes, "stopped", *SPACE])
+        writer.writerow(["trial", "state", *attributes, "stopped", *PARAMETERS])
         for trial in study.get_trials(deepcopy=False):
             writer.writerow(
                 [trial.number, trial.state.name.lower()]
                 + [trial.user_attrs.get(name, "") for name in attributes]
                 + [_ended_by(trial)]
-                + [trial.params.get(name, "") for name in SPACE]
+                + [trial.params.get(name, "") for name in PARAMETERS]
             )
 
 

@@ -7,6 +7,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from types import FrameType
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,8 @@ from study.cli import DEFAULT_STORAGE, FAILED, INTERRUPTED, at_least, make_parse
 if TYPE_CHECKING:
     import optuna
     from sqlalchemy.engine import URL
+
+    from study.objective import Objective
 
 PROG = "study.run"
 EPILOG = """\
@@ -32,8 +35,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """The command; exits with 0, 1 (trials keep failing), 2 (bad input) or 130 (interrupted)."""
     parser = make_parser(
         PROG,
-        "Tunes a matrix factorization for ratings: an Optuna study that searches with TPE and "
-        "prunes on the validation error.",
+        "Tunes a matrix factorization for ratings: an Optuna study that searches solvers and their "
+        "settings with TPE and prunes on the validation error; the best few meet again on fresh "
+        "splits.",
         EPILOG,
     )
     parser.add_argument(
@@ -73,9 +77,9 @@ def run(options: argparse.Namespace) -> int:
         runs_folder,
         shown,
     )
+    from study.finalists import Finalists
     from study.inputs import choose_device, load_data
     from study.objective import Objective
-    from study.progress import StudyProgress
     from study.report import summary
     from study.studies import (
         default_name,
@@ -86,7 +90,7 @@ def run(options: argparse.Namespace) -> int:
         stored_seed,
         take_over,
     )
-    from study.trials import StudyFailedError, run_trials
+    from study.trials import StudyFailedError
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     url = parse_storage_url(options.storage)
@@ -104,45 +108,60 @@ def run(options: argparse.Namespace) -> int:
     take_over(study, say=print)
     before = n_finished(study)
     enough = max(before, options.trials)
-    done = ", nothing left to run" if before == enough else ""
-    print(f"Study: {name}, {before} of {enough} trials finished{done}, {shown(url)}")
+    print(f"Study: {name}, {before} of {enough} trials finished, {shown(url)}")
 
-    deadline = began + options.timeout if options.timeout is not None else math.inf
     interrupts = _count_interrupts()
-    code = 0
+    objective = Objective(
+        training=training.to(device),
+        validation=validation.to(device),
+        device=device,
+        study_seed=seed,
+        deadline=began + options.timeout if options.timeout is not None else math.inf,
+        interrupted=lambda: interrupts() > 0,
+    )
+    finalists = Finalists(
+        study=study,
+        storage=storage,
+        ratings=data.ratings,
+        folder=runs_folder(url),
+        objective=objective,
+        say=print,
+    )
+    failed = False
     try:
-        if before < options.trials:
-            with StudyProgress(study, total=options.trials, deadline=deadline) as progress:
-                objective = Objective(
-                    training=training.to(device),
-                    validation=validation.to(device),
-                    device=device,
-                    study_seed=seed,
-                    deadline=deadline,
-                    interrupted=lambda: interrupts() > 0,
-                    on_epoch=progress.on_epoch,
-                )
-                run_trials(
-                    study,
-                    objective,
-                    total=options.trials,
-                    on_start=progress.on_start,
-                    on_finish=progress.on_finish,
-                )
+        done = _run_trials(study, objective, options.trials) and finalists.run()
     except StudyFailedError as error:
         print(f"{PROG}: {error}", file=sys.stderr)
-        code = FAILED
+        done, failed = False, True
     let_go(study)
 
     biases_rmse = math.sqrt(fit_biases(training).mse(validation))
     print(f"\n{summary(study, biases_rmse=biases_rmse)}\n")
-    finished = n_finished(study)
-    if finished < options.trials:
-        why = "Stopped by hand" if interrupts() else "Stopped" if code else "Time is up"
-        print(f"{why}: the same command goes on from {finished} trials")
-        code = INTERRUPTED if interrupts() else code
+    if not done:
+        why = "Stopped by hand" if interrupts() else "Stopped" if failed else "Time is up"
+        left = n_finished(study)
+        where = f"{left} trials" if left < options.trials else "the finalists"
+        print(f"{why}: the same command goes on from {where}")
     _say_what_next(study, url, options)
-    return code
+    return FAILED if failed else INTERRUPTED if interrupts() and not done else 0
+
+
+def _run_trials(study: "optuna.Study", objective: "Objective", total: int) -> bool:
+    """Runs the trials that are missing, in view: whether there are `total` now."""
+    from study.progress import StudyProgress
+    from study.studies import n_finished
+    from study.trials import run_trials
+
+    if n_finished(study) < total:
+        with StudyProgress(study, total=total, deadline=objective.deadline) as progress:
+            run_trials(
+                study,
+                replace(objective, on_epoch=progress.on_epoch),
+                total=total,
+                on_start=progress.on_start,
+                on_finish=progress.on_finish,
+            )
+    return n_finished(study) >= total
 
 
 def _say_what_next(study: "optuna.Study", url: "URL", options: argparse.Namespace) -> None:

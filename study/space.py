@@ -1,8 +1,11 @@
-"""The search space, and a TPE sampler whose draws depend on the study's seed and a trial's slot."""
+"""The search space, conditional on the solver, and a TPE sampler that learns each solver apart.
+
+A trial's draws depend on the study's seed and the trial's slot, and on nothing else.
+"""
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -14,59 +17,101 @@ from optuna.distributions import (
     IntDistribution,
 )
 from optuna.samplers import BaseSampler, TPESampler
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FrozenTrial, TrialState, create_trial
 
+from model.als import ALSConfig
+from model.gibbs import GibbsConfig
 from model.gradient import ORIGINAL, GradientConfig
+from model.solvers import SOLVERS, Config, solver_name
 
 INTERRUPTED_BY = "interrupted"  # the attribute of a trial that ended with its process
-SPACE_VERSION = 1  # raise it with every change below: a study keeps the space it began with
+SPACE_VERSION = 2  # raise it with every change below: a study keeps the space it began with
 
+SOLVER = CategoricalDistribution(tuple(SOLVERS))
 # Where the sampler looks: ratings are standardized, so that the ranges hold on any scale.
-SEARCHED: dict[str, BaseDistribution] = {
-    "gradient_rank": IntDistribution(2, 128, log=True),
-    "gradient_learning_rate": FloatDistribution(3e-3, 5e-2, log=True),
-    "gradient_learning_rate_decay": FloatDistribution(0.92, 1.0),
-    "gradient_weight_decay": FloatDistribution(1e-2, 0.3, log=True),
-    "gradient_bias_decay": FloatDistribution(1e-3, 0.1, log=True),
-    "gradient_batch_size": IntDistribution(250, 8000, log=True),
-    "gradient_initial_scale": FloatDistribution(1e-3, 0.3, log=True),
+SEARCHED: dict[str, dict[str, BaseDistribution]] = {
+    "gibbs": {
+        "gibbs_rank": IntDistribution(2, 96, log=True),
+        "gibbs_likelihood": CategoricalDistribution(("gaussian", "ordinal", "both")),
+        "gibbs_noise_dof": FloatDistribution(5.0, 100.0, log=True),
+        "gibbs_n_features": IntDistribution(8, 256, log=True),
+        "gibbs_degree_power": FloatDistribution(0.2, 0.6),
+        "gibbs_spectrum_power": FloatDistribution(0.5, 2.0),
+    },
+    "als": {
+        "als_rank": IntDistribution(2, 128, log=True),
+        "als_weight_decay": FloatDistribution(1e-2, 1.0, log=True),
+        "als_bias_decay": FloatDistribution(1e-3, 0.3, log=True),
+    },
+    "gradient": {
+        "gradient_rank": IntDistribution(2, 128, log=True),
+        "gradient_learning_rate": FloatDistribution(3e-3, 5e-2, log=True),
+        "gradient_learning_rate_decay": FloatDistribution(0.92, 1.0),
+        "gradient_weight_decay": FloatDistribution(1e-2, 0.3, log=True),
+        "gradient_bias_decay": FloatDistribution(1e-3, 0.1, log=True),
+        "gradient_batch_size": IntDistribution(250, 8000, log=True),
+        "gradient_initial_scale": FloatDistribution(1e-3, 0.3, log=True),
+    },
 }
-FIXED = {"gradient_form": "biased"}
 # What a trial may be: the same, wide enough for ORIGINAL.
-SPACE: dict[str, BaseDistribution] = SEARCHED | {
-    "gradient_form": CategoricalDistribution(("biased", "plain")),
-    "gradient_learning_rate": FloatDistribution(1e-3, 5e-2, log=True),
-    "gradient_weight_decay": FloatDistribution(1e-5, 0.3, log=True),
-    "gradient_initial_scale": FloatDistribution(1e-3, 1.0, log=True),
+SPACE: dict[str, dict[str, BaseDistribution]] = SEARCHED | {
+    "gradient": SEARCHED["gradient"]
+    | {
+        "gradient_form": CategoricalDistribution(("biased", "plain")),
+        "gradient_learning_rate": FloatDistribution(1e-3, 5e-2, log=True),
+        "gradient_weight_decay": FloatDistribution(1e-5, 0.3, log=True),
+        "gradient_initial_scale": FloatDistribution(1e-3, 1.0, log=True),
+    }
 }
+FIXED = {"gradient": {"gradient_form": "biased"}}
+PARAMETERS = ["solver", *(name for space in SPACE.values() for name in space)]
 
-DEFAULT = GradientConfig(
-    rank=64,
-    learning_rate=0.015,
-    learning_rate_decay=0.97,
-    weight_decay=0.055,
-    bias_decay=0.02,
-    batch_size=2000,
-    initial_scale=0.02,
-)
-# With FIRST_SETTINGS among them, five are enough for TPE to begin with: from Optuna's default of
-# ten, 20 trials ended 0.1 % worse, and 40 the same (MovieLens-100K u1, three seeds).
-STARTUP_TRIALS = 5
+DEFAULTS: dict[str, Config] = {
+    "gibbs": GibbsConfig(rank=24, noise_dof=20.0, n_features=64),
+    "als": ALSConfig(rank=32, weight_decay=0.13, bias_decay=0.05),
+    "gradient": GradientConfig(
+        rank=64,
+        learning_rate=0.015,
+        learning_rate_decay=0.97,
+        weight_decay=0.055,
+        bias_decay=0.02,
+        batch_size=2000,
+        initial_scale=0.02,
+    ),
+}
 # What the first trials try, in this order; the sampler goes on from there.
-FIRST_SETTINGS = {"original": ORIGINAL, "default": DEFAULT}
+FIRST_SETTINGS: list[Config] = [ORIGINAL, *DEFAULTS.values()]
 
 
-def to_params(config: GradientConfig) -> dict[str, Any]:
-    """The parameters of SPACE that stand for a setting."""
-    fields = {f"gradient_{name}": value for name, value in asdict(config).items()}
-    return {name: fields[name] for name in SPACE}
+def to_params(config: Config) -> dict[str, Any]:
+    """The parameters that stand for a setting: `solver`, and its own under its name."""
+    solver = solver_name(config)
+    fields = {f"{solver}_{name}": value for name, value in asdict(config).items()}
+    return {"solver": solver} | {name: fields[name] for name in SPACE[solver]}
 
 
-def to_config(params: Mapping[str, Any]) -> GradientConfig:
-    """The setting that parameters of SPACE stand for."""
-    fields = {name.removeprefix("gradient_"): value for name, value in params.items()}
-    optimizer = ORIGINAL.optimizer if fields["form"] == "plain" else DEFAULT.optimizer
-    return GradientConfig(**fields, optimizer=optimizer)
+def to_config(params: Mapping[str, Any]) -> Config:
+    """The setting that parameters stand for."""
+    solver = params["solver"]
+    fields = {name.removeprefix(f"{solver}_"): params[name] for name in SPACE[solver]}
+    if fields.get("form") == "plain":
+        fields["optimizer"] = ORIGINAL.optimizer
+    config: Config = SOLVERS[solver].config(**fields)
+    return config
+
+
+def suggest(trial: optuna.Trial) -> Config:
+    """The setting that the sampler proposes for a trial."""
+    solver = trial.suggest_categorical("solver", SOLVER.choices)
+    for name, distribution in SPACE[str(solver)].items():
+        match distribution:
+            case FloatDistribution(low=low, high=high, log=log):
+                trial.suggest_float(name, low, high, log=log)
+            case IntDistribution(low=low, high=high, log=log):
+                trial.suggest_int(name, low, high, log=log)
+            case CategoricalDistribution(choices=choices):
+                trial.suggest_categorical(name, choices)
+    return to_config(trial.params)
 
 
 def stable_seed(*parts: object) -> int:
@@ -91,33 +136,24 @@ def was_interrupted(trial: FrozenTrial) -> bool:
     return trial.state is TrialState.FAIL and INTERRUPTED_BY in trial.user_attrs
 
 
-class SlotSampler(BaseSampler):
-    """FIRST_SETTINGS, then TPE, whose random numbers follow from (study seed, slot) alone.
+class _SettingSampler(BaseSampler):
+    """Proposes a whole setting at once, whatever parameters its solver has."""
 
-    A sampler that is merely seeded once draws its first points again after every restart.
-    """
-
-    def __init__(self, study_seed: int) -> None:
-        self._study_seed = study_seed
-        self._slot = 0
-        self._tpe = TPESampler()
-
-    def before_trial(self, study: optuna.Study, trial: FrozenTrial) -> None:
-        self._slot = slot(study, trial)
-        seed = stable_seed("sampler", self._study_seed, self._slot)
-        self._tpe = TPESampler(seed=seed, n_startup_trials=STARTUP_TRIALS)
+    def propose(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, Any]:
+        """The parameters of the setting to try."""
+        raise NotImplementedError
 
     def infer_relative_search_space(
         self, study: optuna.Study, trial: FrozenTrial
     ) -> dict[str, BaseDistribution]:
-        return SPACE
+        return {"solver": SOLVER} | {
+            name: distribution for space in SPACE.values() for name, distribution in space.items()
+        }
 
     def sample_relative(
         self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
-        if self._slot < len(FIRST_SETTINGS):
-            return to_params(list(FIRST_SETTINGS.values())[self._slot])
-        return self._tpe.sample_relative(study, trial, SEARCHED) | FIXED
+        return self.propose(study, trial)
 
     def sample_independent(
         self,
@@ -126,4 +162,65 @@ class SlotSampler(BaseSampler):
         param_name: str,
         param_distribution: BaseDistribution,
     ) -> Any:
-        return self._tpe.sample_independent(study, trial, param_name, SEARCHED[param_name])
+        raise ValueError(f"{param_name}: expected a parameter of the solver that was proposed")
+
+
+class GivenSampler(_SettingSampler):
+    """Proposes the one setting that it is given."""
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+
+    def propose(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, Any]:
+        return to_params(self._config)
+
+
+class SlotSampler(_SettingSampler):
+    """FIRST_SETTINGS, then TPE, whose random numbers follow from (study seed, slot) alone.
+
+    TPE chooses the solver by the trials of all, and the solver's parameters together by the trials
+    of that solver. Left to itself it would split good trials from bad ones over all solvers, and a
+    solver that is never among the good would be drawn at random. A pruned trial is known by its
+    best epoch, like every other. A sampler that is merely seeded once draws its first points again
+    after every restart.
+    """
+
+    def __init__(self, study_seed: int) -> None:
+        self._study_seed = study_seed
+
+    def propose(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, Any]:
+        place = slot(study, trial)
+        if place < len(FIRST_SETTINGS):
+            return to_params(FIRST_SETTINGS[place])
+        trials = [
+            other
+            for other in study.get_trials(
+                deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED)
+            )
+            if "validation_mse" in other.user_attrs
+            and other.params.get("gradient_form") != ORIGINAL.form
+        ]
+        solver = self._tpe(trials, {"solver": SOLVER}, place)["solver"]
+        own = [other for other in trials if other.params["solver"] == solver]
+        return {
+            "solver": solver,
+            **self._tpe(own, SEARCHED[solver], place),
+            **FIXED.get(solver, {}),
+        }
+
+    def _tpe(
+        self, trials: Iterable[FrozenTrial], space: dict[str, BaseDistribution], place: int
+    ) -> dict[str, Any]:
+        """What TPE proposes in a space after these trials."""
+        seed = stable_seed("sampler", self._study_seed, place, sorted(space))
+        tpe = TPESampler(seed=seed, n_startup_trials=0, constant_liar=False)
+        known = optuna.create_study(sampler=tpe)
+        known.add_trials(
+            create_trial(
+                params={name: trial.params[name] for name in space},
+                distributions=space,
+                value=trial.user_attrs["validation_mse"],
+            )
+            for trial in trials
+        )
+        return known.ask(space).params

@@ -17,7 +17,7 @@ from optuna.trial import TrialState
 from model.dataset import Ratings
 from storage.errors import InputError
 from storage.ratings import RatingsTable
-from study.pruning import make_pruner
+from study.pruning import SolverMedianPruner
 from study.space import INTERRUPTED_BY, SPACE_VERSION, SlotSampler
 
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
@@ -76,7 +76,7 @@ def open_study(
         study_name=name,
         storage=storage,
         sampler=SlotSampler(seed),
-        pruner=make_pruner(),
+        pruner=SolverMedianPruner(),
         direction="minimize",
         load_if_exists=True,
     )

@@ -8,7 +8,7 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from study.objective import Interrupted, Objective
-from study.space import SPACE
+from study.space import suggest
 from study.studies import fail_interrupted, n_finished
 
 FAILURES_IN_A_ROW = 3
@@ -35,7 +35,8 @@ def run_trials(
     while n_finished(study) < total and not objective.interrupted():
         if n_finished(study) and time.monotonic() >= objective.deadline:
             return
-        trial = study.ask(SPACE)
+        trial = study.ask()
+        suggest(trial)
         on_start(trial)
         try:
             value = objective(trial)

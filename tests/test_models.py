@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from storage.models import file_name, load_model, model_path, save_model
+from storage.models import file_name, load_model, recipe_path, save_model
 
 RECIPE = {"rank": 3, "seed": 7, "rate": 0.01, "form": "biased"}
 ARRAYS = {
@@ -16,7 +16,7 @@ ARRAYS = {
 
 
 def test_round_trip(tmp_path: Path) -> None:
-    path = model_path(tmp_path, "a study", RECIPE)
+    path = recipe_path(tmp_path, "a study", RECIPE)
     assert load_model(path) is None
     save_model(path, ARRAYS, RECIPE)
     loaded = load_model(path)
@@ -28,7 +28,7 @@ def test_round_trip(tmp_path: Path) -> None:
 
 def test_the_same_recipe_leads_to_the_same_file(tmp_path: Path) -> None:
     reordered = dict(reversed(RECIPE.items()))
-    assert model_path(tmp_path, "s", RECIPE) == model_path(tmp_path, "s", reordered)
+    assert recipe_path(tmp_path, "s", RECIPE) == recipe_path(tmp_path, "s", reordered)
 
 
 @pytest.mark.parametrize(
@@ -36,21 +36,21 @@ def test_the_same_recipe_leads_to_the_same_file(tmp_path: Path) -> None:
     [{"rank": 4}, {"seed": 8}, {"rate": 0.010000000000000002}, {"form": "plain"}, {"more": None}],
 )
 def test_another_recipe_leads_to_another_file(change: dict[str, object], tmp_path: Path) -> None:
-    assert model_path(tmp_path, "s", RECIPE | change) != model_path(tmp_path, "s", RECIPE)
+    assert recipe_path(tmp_path, "s", RECIPE | change) != recipe_path(tmp_path, "s", RECIPE)
 
 
 def test_another_study_or_format_leads_to_another_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path = model_path(tmp_path, "s", RECIPE)
-    assert model_path(tmp_path, "t", RECIPE) != path
+    path = recipe_path(tmp_path, "s", RECIPE)
+    assert recipe_path(tmp_path, "t", RECIPE) != path
     monkeypatch.setattr("storage.models.FORMAT", 1_000)
-    assert model_path(tmp_path, "s", RECIPE) != path
+    assert recipe_path(tmp_path, "s", RECIPE) != path
 
 
 @pytest.mark.parametrize("place", [0, 20, 200, -100, -1])
 def test_a_damaged_model_is_none(place: int, tmp_path: Path) -> None:
-    path = model_path(tmp_path, "s", RECIPE)
+    path = recipe_path(tmp_path, "s", RECIPE)
     save_model(path, ARRAYS, RECIPE)
     content = bytearray(path.read_bytes())
     content[place] ^= 4
@@ -93,7 +93,7 @@ NAMES = [
 
 @pytest.mark.parametrize("name", NAMES, ids=[f"{name[:12]!a}" for name in NAMES])
 def test_a_study_of_any_name_keeps_its_models_in_the_folder(name: str, tmp_path: Path) -> None:
-    path = model_path(tmp_path, name, RECIPE)
+    path = recipe_path(tmp_path, name, RECIPE)
     save_model(path, ARRAYS, RECIPE)
     assert load_model(path) is not None
     assert path.resolve().parent == tmp_path / "models"

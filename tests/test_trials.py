@@ -8,21 +8,39 @@ import numpy as np
 import optuna
 import pytest
 import torch
+from optuna.distributions import IntDistribution
 from optuna.trial import TrialState
 
+from model.als import ALSConfig
 from model.dataset import index_ratings, split
-from model.gradient import ORIGINAL
-from study.best import best_retrainings, ranked_trials
+from model.gradient import ORIGINAL, GradientConfig
+from model.solvers import SOLVERS, Config
+from study.best import best_settings, ranked_trials
 from study.objective import Objective
-from study.pruning import make_pruner
-from study.space import DEFAULT, FIRST_SETTINGS, SPACE, SlotSampler, to_config, to_params
+from study.pruning import SolverMedianPruner
+from study.space import (
+    DEFAULTS,
+    FIRST_SETTINGS,
+    SEARCHED,
+    SOLVER,
+    SPACE,
+    GivenSampler,
+    SlotSampler,
+    suggest,
+    to_config,
+    to_params,
+)
 from study.studies import fail_interrupted, n_finished
 from study.trials import StudyFailedError, run_trials
+
+GRADIENT = DEFAULTS["gradient"]
+assert isinstance(GRADIENT, GradientConfig)
 
 
 @pytest.fixture(autouse=True)
 def few_epochs(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("study.objective.MAX_EPOCHS", 30)
+    for name, epochs in {"gradient": 30, "als": 8, "gibbs": 6}.items():
+        monkeypatch.setitem(SOLVERS, name, replace(SOLVERS[name], most_epochs=epochs))
 
 
 @pytest.fixture(scope="module")
@@ -38,9 +56,20 @@ def objective() -> Objective:
 
 
 def new_study(seed: int = 0) -> optuna.Study:
-    study = optuna.create_study(sampler=SlotSampler(seed), pruner=make_pruner())
+    study = optuna.create_study(sampler=SlotSampler(seed), pruner=SolverMedianPruner())
     study.set_user_attr("seed", seed)
     return study
+
+
+def ask(study: optuna.Study, config: Config | None = None) -> optuna.Trial:
+    """A trial of a setting, or of the one that the sampler proposes."""
+    sampler = study.sampler
+    if config:
+        study.sampler = GivenSampler(config)
+    trial = study.ask()
+    suggest(trial)
+    study.sampler = sampler
+    return trial
 
 
 def told(study: optuna.Study) -> list[tuple[object, ...]]:
@@ -54,24 +83,73 @@ def told(study: optuna.Study) -> list[tuple[object, ...]]:
 
 def test_the_first_settings_come_first(objective: Objective) -> None:
     study = new_study()
-    run_trials(study, objective, total=2)
+    run_trials(study, objective, total=4)
     tried = [to_config(trial.params) for trial in study.get_trials()]
-    assert tried == list(FIRST_SETTINGS.values()) == [ORIGINAL, DEFAULT]
+    assert tried == FIRST_SETTINGS == [ORIGINAL, *DEFAULTS.values()]
+    assert {trial.params["solver"] for trial in study.get_trials()} == set(SOLVERS)
 
 
 def test_parameters_stand_for_settings_and_back() -> None:
-    for config in FIRST_SETTINGS.values():
-        assert to_config(to_params(config)) == config
-        for name, value in to_params(config).items():
-            assert SPACE[name]._contains(SPACE[name].to_internal_repr(value))
+    for config in FIRST_SETTINGS:
+        params = to_params(config)
+        assert to_config(params) == config
+        space = {"solver": SOLVER, **SPACE[params["solver"]]}
+        assert space.keys() == params.keys()
+        for name, value in params.items():
+            assert space[name]._contains(space[name].to_internal_repr(value))
 
 
-def test_only_the_first_trial_has_the_plain_form(objective: Objective) -> None:
+def finish(study: optuna.Study, value: float) -> None:
+    trial = ask(study)
+    trial.set_user_attr("validation_mse", value)
+    study.tell(trial, value)
+
+
+def test_only_the_first_trial_has_the_plain_form() -> None:
     study = new_study()
     for _ in range(30):
-        study.tell(study.ask(SPACE), 1.0)
-    forms = [trial.params["gradient_form"] for trial in study.get_trials()]
-    assert forms == ["plain"] + ["biased"] * 29
+        finish(study, 1.0)
+    forms = [trial.params.get("gradient_form", "none") for trial in study.get_trials()]
+    assert forms[0] == "plain"
+    assert "plain" not in forms[1:]
+
+
+def far_from_20(ranks: list[int]) -> float:
+    """How far ranks are from 20, as a share of what it would be by chance."""
+    space = SEARCHED["als"]["als_rank"]
+    assert isinstance(space, IntDistribution)
+    by_chance = np.abs(np.log(np.geomspace(space.low, space.high, 1000) / 20)).mean()
+    return float(np.abs(np.log(np.array(ranks) / 20)).mean() / by_chance)
+
+
+def test_the_search_learns_which_solver_is_good_and_with_which_setting() -> None:
+    study = new_study()
+    for _ in range(60):
+        trial = ask(study)
+        rank = trial.params.get("als_rank")
+        value = 2.0 if rank is None else 1.0 + abs(math.log(rank / 20))
+        trial.set_user_attr("validation_mse", value)
+        study.tell(trial, value)
+    late = [trial.params for trial in study.get_trials()[40:]]
+    ranks = [params["als_rank"] for params in late if params["solver"] == "als"]
+    assert len(ranks) >= 12
+    assert far_from_20(ranks) < 0.6
+
+
+def test_a_solver_that_is_never_among_the_best_still_learns() -> None:
+    study = new_study()
+    for _ in range(60):
+        completed(study, DEFAULTS["gibbs"], 1.0, 1)
+    for rank in (2, 5, 10, 20, 40, 80):
+        value = 2.0 + abs(math.log(rank / 20))
+        completed(study, ALSConfig(rank=rank, weight_decay=0.1, bias_decay=0.05), value, 1)
+    ranks = []
+    for _ in range(40):
+        trial = ask(study)
+        study.tell(trial, state=TrialState.FAIL)
+        ranks += [trial.params["als_rank"]] if trial.params["solver"] == "als" else []
+    assert len(ranks) >= 5
+    assert far_from_20(ranks) < 0.6
 
 
 def test_the_same_seed_gives_the_same_trials(objective: Objective) -> None:
@@ -90,7 +168,7 @@ def test_an_interruption_changes_nothing_that_comes_after(objective: Objective) 
     stops = replace(objective, on_epoch=epochs.append, interrupted=lambda: len(epochs) == 100)
     run_trials(broken, stops, total=14)
     assert 0 < n_finished(broken) < 14
-    left_by_a_dead_process = broken.ask(SPACE)
+    left_by_a_dead_process = ask(broken)
     fail_interrupted(broken, left_by_a_dead_process.number, "gone")
     broken.sampler = SlotSampler(0)  # as after a restart
     run_trials(broken, objective, total=14)
@@ -156,10 +234,8 @@ def test_a_trials_value_is_its_best_epoch(objective: Objective) -> None:
 
 def test_a_trial_that_diverges_is_pruned_with_the_reason(objective: Objective) -> None:
     study = new_study()
-    study.enqueue_trial(
-        to_params(
-            replace(DEFAULT, learning_rate=0.05, batch_size=8000, initial_scale=1.0, rank=128)
-        )
+    study.sampler = GivenSampler(
+        replace(GRADIENT, learning_rate=0.05, batch_size=8000, initial_scale=1.0, rank=128)
     )
     run_trials(study, objective, total=1)
     (trial,) = study.get_trials()
@@ -176,22 +252,28 @@ def test_time_is_looked_at_every_epoch_and_the_best_epoch_kept(objective: Object
     assert trial.state is TrialState.PRUNED
     assert list(trial.intermediate_values) == [1]
     assert trial.user_attrs["stopped"] == "timeout"
-    (best,) = best_retrainings(study, 5)
+    (best,) = best_settings(study, 5)
     assert best.trial.number == 0
     assert best.epochs == 1
+
+
+def completed(study: optuna.Study, config: Config, value: float, epochs: int) -> None:
+    trial = ask(study, config)
+    for epoch in range(1, epochs + 1):
+        trial.report(value, epoch)
+    trial.set_user_attr("validation_mse", value)
+    trial.set_user_attr("best_epoch", 1)
+    study.tell(trial, value)
 
 
 def test_hopeless_trials_are_pruned_and_good_ones_are_not(objective: Objective) -> None:
     study = new_study()
     for _ in range(6):
-        trial = study.ask(SPACE)
-        for epoch in range(1, 31):
-            trial.report(1.5, epoch)
-        study.tell(trial, 1.5)
-    slow = replace(DEFAULT, learning_rate=1e-3, learning_rate_decay=1.0, initial_scale=0.3)
-    for config in (slow, DEFAULT):
-        study.enqueue_trial(to_params(config))
-    run_trials(study, objective, total=8)
+        completed(study, GRADIENT, 1.5, 30)
+    slow = replace(GRADIENT, learning_rate=3e-3, learning_rate_decay=0.92, initial_scale=0.3)
+    for total, config in ((7, slow), (8, GRADIENT)):
+        study.sampler = GivenSampler(config)
+        run_trials(study, objective, total=total)
     hopeless, good = study.get_trials()[6:]
     assert hopeless.state is TrialState.PRUNED
     assert hopeless.user_attrs["stopped"] == "pruned"
@@ -200,31 +282,41 @@ def test_hopeless_trials_are_pruned_and_good_ones_are_not(objective: Objective) 
     assert good.value < 1.5
 
 
+def test_a_trial_is_compared_with_those_of_its_own_solver_alone() -> None:
+    study = new_study()
+    for _ in range(6):
+        completed(study, DEFAULTS["als"], 0.5, 50)
+        completed(study, DEFAULTS["gibbs"], 1.0, 30)  # none went as far as epoch 40
+    sampler = ask(study, DEFAULTS["gibbs"])
+    for epoch in range(1, 41):
+        sampler.report(0.9, epoch)
+        assert not sampler.should_prune()
+    worse = ask(study, DEFAULTS["gibbs"])
+    for epoch in range(1, 41):
+        worse.report(1.1, epoch)
+        assert worse.should_prune() == (epoch == 40)
+
+
 def test_ranking_goes_by_the_best_epoch_and_ignores_repeated_settings() -> None:
     study = new_study()
     for rank, value in ((4, 0.9), (8, 0.7), (8, 0.6), (16, 0.8)):
-        study.enqueue_trial(to_params(replace(DEFAULT, rank=rank)))
-        trial = study.ask(SPACE)
-        trial.set_user_attr("validation_mse", value)
-        trial.set_user_attr("best_epoch", 3)
-        study.tell(trial, value)
-    for stopped, value in (("pruned", 0.1), ("timeout", 0.65)):
-        trial = study.ask(SPACE)
+        completed(study, replace(GRADIENT, rank=rank), value, 3)
+    for rank, stopped, value in ((2, "pruned", 0.1), (3, "timeout", 0.65)):
+        trial = ask(study, replace(GRADIENT, rank=rank))
         trial.set_user_attr("validation_mse", value)
         trial.set_user_attr("best_epoch", 1)
         trial.set_user_attr("stopped", stopped)
         study.tell(trial, state=TrialState.PRUNED)
     ranked = [trial.user_attrs["validation_mse"] for trial in ranked_trials(study)]
     assert ranked == [0.6, 0.65, 0.7, 0.8, 0.9]
-    cut = ranked_trials(study)[1].params["gradient_rank"]
-    assert [again.config.rank for again in best_retrainings(study, 9)] == [8, cut, 16, 4]
-    assert [again.config.rank for again in best_retrainings(study, 1)] == [8]
+    assert [setting.config.rank for setting in best_settings(study, 9)] == [8, 3, 16, 4]
+    assert [setting.config.rank for setting in best_settings(study)] == [8]
 
 
 def test_pruned_trials_answer_only_where_nothing_else_does() -> None:
     study = new_study()
     assert ranked_trials(study) == []
-    trial = study.ask(SPACE)
+    trial = ask(study)
     trial.set_user_attr("validation_mse", 0.5)
     trial.set_user_attr("stopped", "pruned")
     study.tell(trial, state=TrialState.PRUNED)

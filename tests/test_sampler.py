@@ -1,0 +1,251 @@
+"""The sampler draws from the posterior: a joint-distribution test (Geweke 2004, Getting It Right).
+
+Unknowns and ratings can be drawn together straight from the prior, or else in turns: unknowns by
+a sweep given the ratings, ratings given the unknowns. Where every conditional is right, both have
+one distribution. The second kind starts from the first here, in many short paths, so that paths
+are independent and the standard error of their mean is plain.
+"""
+
+import functools
+import math
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+import model.chain
+import model.hyperprior
+import model.ordinal
+from model.chain import Chain, Side
+from model.dataset import Ratings
+from model.ordinal import Levels, OrdinalLikelihood
+from model.side_features import SideFeatures
+
+N_USERS, N_ITEMS = 5, 4  # the last user has no ratings
+PAIRS = torch.tensor([[0, 0, 0, 0, 1, 1, 1, 2, 2, 2, 3, 3], [0, 1, 2, 3, 0, 1, 2, 1, 2, 3, 0, 3]])
+VALUES = torch.tensor([1.0, 2, 2, 3, 3, 3, 4, 4, 4, 5, 5, 6], dtype=torch.float64)
+LEVELS = 6
+RANK, N_FEATURES, NOISE_DOF = 1, 2, 5.0
+MOST = 4.5  # standard errors, of any of about a hundred functions
+N_REFERENCE = 50_000
+PATH = 25  # sweeps
+
+State = dict[str, Tensor]
+
+
+@functools.cache
+def features() -> tuple[SideFeatures, SideFeatures]:
+    generator = torch.Generator().manual_seed(0)
+
+    def side(n_rows: int) -> SideFeatures:
+        values = torch.randn(n_rows, N_FEATURES, generator=generator, dtype=torch.float64)
+        return SideFeatures.scaled(torch.linalg.qr(values).Q * torch.tensor([1.5, 0.7]))
+
+    return side(N_USERS), side(N_ITEMS)
+
+
+def make_chain(*, ordinal: bool, generator: torch.Generator) -> Chain:
+    ratings = Ratings(
+        n_users=N_USERS,
+        n_items=N_ITEMS,
+        user_index=PAIRS[0],
+        item_index=PAIRS[1],
+        values=VALUES,
+    )
+    return Chain(
+        ratings,
+        features(),
+        rank=RANK,
+        noise_dof=NOISE_DOF,
+        levels=Levels(VALUES) if ordinal else None,
+        generator=generator,
+    )
+
+
+def from_prior(n: int, *, thresholds: Tensor | None, generator: torch.Generator) -> State:
+    """n draws of all unknowns and ratings; the inner of the given thresholds are drawn anew."""
+
+    def normal(*shape: int) -> Tensor:
+        return torch.randn(n, *shape, generator=generator, dtype=torch.float64)
+
+    def gamma(twice_shape: int, rate: float, *shape: int) -> Tensor:
+        """Gamma(twice_shape / 2, rate): the sum of so many squares of normals."""
+        return normal(*shape, twice_shape).square().sum(-1) / (2 * rate)
+
+    state = {"precision": gamma(1, 0.5)}
+    width = RANK + 1
+    for name, side in zip(("users", "items"), features(), strict=True):
+        root = normal(width, width)
+        precision = root @ root.mT
+        factor = torch.linalg.cholesky(precision).mT
+
+        def spread(n_rows: int, factor: Tensor = factor) -> Tensor:
+            """Rows of N(0, Λ⁻¹)."""
+            return torch.linalg.solve_triangular(factor, normal(width, n_rows), upper=True).mT
+
+        link_precision = gamma(1, 0.5)
+        mean, link = spread(1)[:, 0], spread(N_FEATURES) / link_precision.sqrt()[:, None, None]
+        values = side.values.double()
+        state |= {
+            f"{name}.precision": precision,
+            f"{name}.mean": mean,
+            f"{name}.link_precision": link_precision,
+            f"{name}.link": link,
+            f"{name}.rows": mean[:, None] + values @ link + spread(len(values)),
+            f"{name}.noise": gamma(int(NOISE_DOF), NOISE_DOF / 2, len(values)),
+        }
+    fit, weights = fit_and_weights(state)
+    state["z"] = fit + normal(len(VALUES)) / weights.sqrt()
+    if thresholds is not None:
+        inner = torch.rand(n, len(thresholds) - 2, generator=generator, dtype=torch.float64)
+        inner = thresholds[0] + (thresholds[-1] - thresholds[0]) * inner.sort(1).values
+        first, last = (thresholds[end].expand(n, 1) for end in (0, -1))
+        state["thresholds"] = torch.cat([first, inner, last], 1)
+        state["level"] = torch.searchsorted(state["thresholds"], state["z"])
+    return state
+
+
+def fit_and_weights(state: State) -> tuple[Tensor, Tensor]:
+    """The (n, n_ratings) fits and precisions of n states."""
+    users, items = (state[f"{name}.rows"][:, PAIRS[k]] for k, name in enumerate(("users", "items")))
+    fit = (users[..., :-1] * items[..., :-1]).sum(-1) + users[..., -1] + items[..., -1]
+    noise = state["users.noise"][:, PAIRS[0]] * state["items.noise"][:, PAIRS[1]]
+    return fit, noise * state["precision"][:, None]
+
+
+def set_state(chain: Chain, state: State, path: int) -> None:
+    for name, side in (("users", chain.users), ("items", chain.items)):
+        for key in ("mean", "precision", "link", "link_precision"):
+            setattr(side.prior, key, state[f"{name}.{key}"][path].clone())
+        side.rows = state[f"{name}.rows"][path].float()
+        side.noise = state[f"{name}.noise"][path].clone()
+    chain.precision = state["precision"][path].clone()
+    chain.targets[:-1] = state["z"][path].float()
+    if chain.ordinal:
+        chain.ordinal.precision = chain.precision
+        chain.ordinal.thresholds = state["thresholds"][path].clone()
+        chain.ordinal.latent = state["z"][path].clone()
+        chain.ordinal.levels.index = state["level"][path].clone()
+
+
+def get_state(chain: Chain) -> State:
+    state = {"precision": chain.precision, "z": chain.targets[:-1].double()}
+    for name, side in (("users", chain.users), ("items", chain.items)):
+        for key in ("mean", "precision", "link", "link_precision"):
+            state[f"{name}.{key}"] = getattr(side.prior, key)
+        state |= {f"{name}.rows": side.rows.double(), f"{name}.noise": side.noise}
+    if chain.ordinal:
+        state |= {"thresholds": chain.ordinal.thresholds, "level": chain.ordinal.levels.index}
+    return {key: value.clone() for key, value in state.items()}
+
+
+def redraw_ratings(chain: Chain, generator: torch.Generator) -> None:
+    """Draws y given the unknowns; or the levels with z integrated out, then z given them."""
+    state = {key: value[None] for key, value in get_state(chain).items()}
+    fit, weights = (column[0] for column in fit_and_weights(state))
+    noise = torch.randn(len(VALUES), generator=generator, dtype=torch.float64)
+    drawn = fit + noise / weights.sqrt()
+    if chain.ordinal:
+        ordinal = chain.ordinal
+        ordinal.levels.index = torch.searchsorted(ordinal.thresholds, drawn)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(model.ordinal, "STEPS", 0)  # z alone
+            ordinal.draw(fit, weights / chain.precision, generator=generator)
+        drawn = ordinal.latent
+    chain.targets[:-1] = drawn.float()
+
+
+def functions(state: State) -> dict[str, Tensor]:
+    """Functions of n states, (n, …) each, all of finite variance."""
+    fit, weights = fit_and_weights(state)
+    error = (state["z"] - fit) * weights.sqrt()
+    result = {
+        "log α": state["precision"].log(),
+        "fit": fit.arctan(),
+        "|fit|": fit.abs().log(),
+        "z": state["z"].arctan(),
+        "|z|": state["z"].abs().log(),
+        "error": error,
+        "error²": error.square(),
+        "error² · log α": error.square().mean(1) * state["precision"].log(),
+    }
+    for name, side in zip(("users", "items"), features(), strict=True):
+        precision, mean, link, link_precision, rows, noise = (
+            state[f"{name}.{key}"]
+            for key in ("precision", "mean", "link", "link_precision", "rows", "noise")
+        )
+        centred = rows - mean[:, None] - side.values.double() @ link
+        variances = precision.diagonal(dim1=1, dim2=2)
+        result |= {
+            f"{name} log λ_B": link_precision.log(),
+            f"{name} log det Λ": precision.logdet(),
+            f"{name} log Λ": variances.log(),
+            f"{name} correlation²": precision[:, 0, 1].square() / variances.prod(1),
+            f"{name} μ": mean.arctan(),
+            f"{name} |μ|": mean.abs().log(),
+            f"{name} μ'Λμ": (mean[:, None] @ precision @ mean[..., None]).flatten(),
+            f"{name} B": link.arctan().flatten(1),
+            f"{name} |B|": link.abs().log().flatten(1),
+            f"{name} λ_B BΛB'": (link @ precision * link).sum(2) * link_precision[:, None],
+            f"{name} rows": rows.arctan().flatten(1),
+            f"{name} |rows|": rows.abs().log().flatten(1),
+            f"{name} spread": (centred @ precision * centred).sum(2),
+            f"{name} log a": noise.log(),
+            f"{name} a": noise,
+        }
+    if "level" in state:
+        inner = state["thresholds"][:, 1:-1]
+        ends = torch.stack([state["level"] == 0, state["level"] == LEVELS - 1], 1)
+        share = ends.double().mean(2)
+        result |= {
+            "γ": inner,
+            "γ²": inner.square(),
+            "share of the end levels": share,
+            "log α · share": state["precision"].log()[:, None] * share,
+            "level · fit": (state["level"] - 2.5) * fit.arctan(),
+        }
+    return {name: value.reshape(len(value), -1) for name, value in result.items()}
+
+
+@functools.cache
+def reference(*, ordinal: bool) -> dict[str, tuple[Tensor, Tensor]]:
+    """Mean, and variance of it, of each function under the prior."""
+    generator = torch.Generator().manual_seed(1)
+    thresholds = start_thresholds() if ordinal else None
+    values = functions(from_prior(N_REFERENCE, thresholds=thresholds, generator=generator))
+    return {name: (value.mean(0), value.var(0) / len(value)) for name, value in values.items()}
+
+
+def start_thresholds() -> Tensor:
+    chain = make_chain(ordinal=True, generator=torch.Generator())
+    assert chain.ordinal is not None
+    assert len(chain.ordinal.thresholds) == LEVELS - 1
+    return chain.ordinal.thresholds
+
+
+def z_scores(*, ordinal: bool, n_paths: int, seed: int = 2) -> dict[str, Tensor]:
+    """How many standard errors the means of the functions differ from those under the prior."""
+    generator = torch.Generator().manual_seed(seed)
+    chain = make_chain(ordinal=ordinal, generator=generator)
+    thresholds = start_thresholds() if ordinal else None
+    starts = from_prior(n_paths, thresholds=thresholds, generator=generator)
+    states = []
+    for path in range(n_paths):
+        set_state(chain, starts, path)
+        for _ in range(PATH):
+            redraw_ratings(chain, generator)
+            chain.sweep()
+            states.append(get_state(chain))
+    values = functions({key: torch.stack([s[key] for s in states]) for key in states[0]})
+    scores = {}
+    for name, (mean, variance) in reference(ordinal=ordinal).items():
+        paths = values[name].unflatten(0, (n_paths, PATH)).mean(1)
+        scores[name] = (paths.mean(0) - mean) / (paths.var(0) / n_paths + variance).sqrt()
+    return scores
+
+
+def largest(scores: dict[str, Tensor]) -> float:
+    assert all(score.isfinite().all() for score in scores.values())
+    return max(score.abs().max().item() for score in scores.values())
