@@ -16,7 +16,7 @@ from model.dataset import Ratings
 from model.factorization import PAIRS_AT_ONCE
 from model.ordinal import level_probabilities
 
-MOST_DRAWS = 100  # a chain's sweeps that are kept; of more, every second, every fourth, …
+MOST_DRAWS = 64  # a chain's sweeps that are kept: of more, every second, every fourth, …
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -28,7 +28,7 @@ class Entry:
 
 
 SOLVERS = {
-    "gibbs": Entry(GibbsConfig, Gibbs, Posterior, 100, 200),
+    "gibbs": Entry(GibbsConfig, Gibbs, Posterior, 100, 260),
     "als": Entry(ALSConfig, ALS, Factorization, 100, None),
     "gradient": Entry(GradientConfig, Gradient, Factorization, 500, None),
 }

@@ -54,6 +54,9 @@ class Finalists:
         When the deadline passes or an interrupt arrives before that, the order is that of the
         rounds that were finished.
         """
+        before = self.study.user_attrs.get(RANKING, {})
+        if before.get("of") == n_finished(self.study) and before["decided"]:
+            return True
         study = self._open()
         finalists = ranked_settings(self.study)[:N_FINALISTS]
         errors: dict[Config, list[Errors]] = {setting.config: [] for setting in finalists}
@@ -74,7 +77,6 @@ class Finalists:
             running = sorted(running, key=lambda setting: _mse(errors[setting.config]))
             order = running + [setting for setting in order if setting not in running]
             first = running[0]
-            self._store(order, errors)
             self.say(
                 f"Finalists, round {number + 1}: {len(running)} settings on a fresh split, "
                 f"trial {first.trial.number} leads, RMSE {_mse(errors[first.config]) ** 0.5:.4f}"
@@ -84,6 +86,7 @@ class Finalists:
                 for setting in running
                 if setting is first or not _clearly_worse(errors, setting, first)
             ]
+            self._store(order, errors, decided=len(running) < 2 or number + 1 == N_ROUNDS)
         return True
 
     def _open(self) -> optuna.Study:
@@ -146,7 +149,9 @@ class Finalists:
         study.tell(trial, value)
         return predictions
 
-    def _store(self, order: list[Setting], errors: dict[Config, list[Errors]]) -> None:
+    def _store(
+        self, order: list[Setting], errors: dict[Config, list[Errors]], *, decided: bool
+    ) -> None:
         """Stores the order, and how many of the first are worth averaging."""
         lists = [errors[setting.config] for setting in order]
         gains = [_gain(lists[: n + 1]) for n in range(len(lists))]
@@ -155,6 +160,7 @@ class Finalists:
         rmse = [round(_mse(errors[setting.config]) ** 0.5, 6) for setting in order]
         ranking = {
             "of": n_finished(self.study),
+            "decided": decided,
             "trials": [setting.trial.number for setting in order],
             "rmse": rmse,
             "rounds": [len(rounds) for rounds in lists],
@@ -171,8 +177,9 @@ def _mse(rounds: list[Errors]) -> float:
 def _gain(lists: list[list[Errors]]) -> float:
     """The share by which the RMSE of the mean prediction is below the first's, in shared rounds."""
     rounds = [np.stack(errors) for errors in zip(*lists, strict=False)]
+    first = _mse([errors[0] for errors in rounds])
     average = _mse([errors.mean(0) for errors in rounds])
-    return 1 - math.sqrt(average / _mse([errors[0] for errors in rounds]))
+    return 1 - math.sqrt(average / first) if 0 < first < math.inf else 0.0
 
 
 def _clearly_worse(errors: dict[Config, list[Errors]], setting: Setting, first: Setting) -> bool:

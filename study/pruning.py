@@ -1,6 +1,7 @@
 """Which trials are stopped early: chosen by evidence, see `benchmarks/pruners.py`."""
 
 import math
+from collections.abc import Mapping
 from statistics import median
 
 import optuna
@@ -20,9 +21,12 @@ class SolverMedianPruner(BasePruner):
     als. Earlier epochs would select for haste.
     """
 
+    def __init__(self, first_epoch: Mapping[str, int] = FIRST_EPOCH) -> None:
+        self._first_epoch = first_epoch
+
     def prune(self, study: optuna.Study, trial: FrozenTrial) -> bool:
         solver, epoch = trial.params["solver"], trial.last_step
-        if epoch is None or epoch < FIRST_EPOCH[solver]:
+        if epoch is None or epoch < self._first_epoch[solver]:
             return False
         others = [
             _best_until(epoch, other)

@@ -108,7 +108,8 @@ def run(options: argparse.Namespace) -> int:
     take_over(study, say=print)
     before = n_finished(study)
     enough = max(before, options.trials)
-    print(f"Study: {name}, {before} of {enough} trials finished, {shown(url)}")
+    over = ", nothing left to run" if before == enough else ""
+    print(f"Study: {name}, {before} of {enough} trials finished{over}, {shown(url)}")
 
     interrupts = _count_interrupts()
     objective = Objective(

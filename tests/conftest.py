@@ -1,6 +1,7 @@
 """Fixtures that several test files share."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 import torch
 
 from model.dataset import Ratings
+from model.solvers import SOLVERS
 
 WriteFile = Callable[[str | bytes], Path]
 
@@ -16,6 +18,15 @@ WriteFile = Callable[[str | bytes], Path]
 def one_thread() -> None:
     """Tensors are tiny here, and threads that wait for a busy core take several times as long."""
     torch.set_num_threads(1)
+
+
+@pytest.fixture
+def few_epochs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Trials end early: what they come to is not what matters."""
+    for name, epochs in {"gradient": 30, "als": 6, "gibbs": 4}.items():
+        again = epochs if SOLVERS[name].retraining_epochs else None
+        entry = replace(SOLVERS[name], most_epochs=epochs, retraining_epochs=again)
+        monkeypatch.setitem(SOLVERS, name, entry)
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ import numpy as np
 import optuna
 import psutil
 import pytest
+from optuna.storages import BaseStorage
 from optuna.trial import TrialState
 
 from storage.database import open_storage, parse_storage_url
@@ -25,11 +26,13 @@ Call = Callable[..., Outcome]
 
 @pytest.fixture
 def call(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    few_epochs: None,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> Call:
     """Calls a command in an empty folder: its exit code, standard output and standard error."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("study.objective.MAX_EPOCHS", 12)
 
     def run_it(command: Callable[[list[str]], None], *arguments: object) -> Outcome:
         with pytest.raises(SystemExit) as exit_:
@@ -57,9 +60,15 @@ def data(tmp_path: Path) -> Path:
     return path
 
 
+def study_names(storage: BaseStorage) -> list[str]:
+    """The names of the studies themselves, without their finalists'."""
+    names = optuna.get_all_study_names(storage)
+    return [name for name in names if not name.endswith("-finalists")]
+
+
 def the_study(url: str = "sqlite:///runs/study.db") -> optuna.Study:
     storage = open_storage(parse_storage_url(url))
-    (name,) = optuna.get_all_study_names(storage)
+    (name,) = study_names(storage)
     return optuna.load_study(study_name=name, storage=storage)
 
 
@@ -159,7 +168,7 @@ def test_one_database_holds_studies_of_several_data_sets(call: Call, data: Path)
     other.write_text(GOOD)
     assert call(run.main, "--data", data, "--trials", 1)[0] == 0
     assert call(run.main, "--data", other, "--trials", 2)[0] == 0
-    names = optuna.get_all_study_names(open_storage(parse_storage_url("sqlite:///runs/study.db")))
+    names = study_names(open_storage(parse_storage_url("sqlite:///runs/study.db")))
     assert len(names) == 2
     assert "1 of 1 trials" in call(run.main, "--data", data, "--trials", 1)[1]
     for command in (run.main, best_predict.main):
@@ -179,8 +188,7 @@ def test_the_split_belongs_to_the_study(call: Call, data: Path) -> None:
     assert len(the_study().trials) == 2
 
 
-def test_the_built_in_data_and_its_noise_floor(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("study.objective.MAX_EPOCHS", 2)
+def test_the_built_in_data_and_its_noise_floor(call: Call) -> None:
     code, out, _ = call(run.main, "--trials", 2)
     assert code == 0
     assert out.startswith("Data: built-in demo, 60,000 ")

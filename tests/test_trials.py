@@ -11,7 +11,6 @@ import torch
 from optuna.distributions import IntDistribution
 from optuna.trial import TrialState
 
-from model.als import ALSConfig
 from model.dataset import index_ratings, split
 from model.gradient import ORIGINAL, GradientConfig
 from model.solvers import SOLVERS, Config
@@ -37,10 +36,7 @@ GRADIENT = DEFAULTS["gradient"]
 assert isinstance(GRADIENT, GradientConfig)
 
 
-@pytest.fixture(autouse=True)
-def few_epochs(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, epochs in {"gradient": 30, "als": 8, "gibbs": 6}.items():
-        monkeypatch.setitem(SOLVERS, name, replace(SOLVERS[name], most_epochs=epochs))
+pytestmark = pytest.mark.usefixtures("few_epochs")
 
 
 @pytest.fixture(scope="module")
@@ -136,20 +132,16 @@ def test_the_search_learns_which_solver_is_good_and_with_which_setting() -> None
     assert far_from_20(ranks) < 0.6
 
 
-def test_a_solver_that_is_never_among_the_best_still_learns() -> None:
+def test_every_solver_keeps_being_tried() -> None:
     study = new_study()
-    for _ in range(60):
-        completed(study, DEFAULTS["gibbs"], 1.0, 1)
-    for rank in (2, 5, 10, 20, 40, 80):
-        value = 2.0 + abs(math.log(rank / 20))
-        completed(study, ALSConfig(rank=rank, weight_decay=0.1, bias_decay=0.05), value, 1)
-    ranks = []
-    for _ in range(40):
+    for _ in range(80):
         trial = ask(study)
-        study.tell(trial, state=TrialState.FAIL)
-        ranks += [trial.params["als_rank"]] if trial.params["solver"] == "als" else []
-    assert len(ranks) >= 5
-    assert far_from_20(ranks) < 0.6
+        value = 1.0 if trial.params["solver"] == "gibbs" else 2.0
+        trial.set_user_attr("validation_mse", value)
+        study.tell(trial, value)
+    solvers = [trial.params["solver"] for trial in study.get_trials()]
+    assert solvers.count("gibbs") > 50
+    assert min(solvers.count("als"), solvers.count("gradient")) >= 5
 
 
 def test_the_same_seed_gives_the_same_trials(objective: Objective) -> None:

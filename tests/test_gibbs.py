@@ -1,0 +1,343 @@
+"""The Gibbs solver: what it predicts, how sure it is, and what its posterior keeps."""
+
+import math
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from model import posterior
+from model.als import ALS, ALSConfig
+from model.biases import fit_biases
+from model.dataset import Ratings
+from model.gibbs import BURN_IN, Gibbs, GibbsConfig
+from model.posterior import Draw, Posterior, Scale
+from model.solver import Epoch
+
+CPU = torch.device("cpu")
+CONFIG = GibbsConfig(rank=2, noise_dof=10.0, n_features=8)
+ALL_LIKELIHOODS = pytest.mark.parametrize("likelihood", ["gaussian", "ordinal", "both"])
+
+
+def train(
+    config: GibbsConfig,
+    training: Ratings,
+    *,
+    n_epochs: int,
+    seed: int = 0,
+    validation: Ratings | None = None,
+) -> tuple[Posterior, list[Epoch]]:
+    solver = Gibbs(config, training, device=CPU, seed=seed)
+    epochs = solver.epochs(validation)
+    done = [next(epochs) for _ in range(n_epochs)]
+    return solver.model, done
+
+
+def every_pair(ratings: Ratings) -> tuple[Tensor, Tensor]:
+    """All pairs of users and items, whoever has no ratings included."""
+    pairs = torch.cartesian_prod(
+        torch.arange(-1, ratings.n_users), torch.arange(-1, ratings.n_items)
+    )
+    return pairs[:, 0], pairs[:, 1]
+
+
+def ratings_of(users: list[int], items: list[int], values: list[float]) -> Ratings:
+    return Ratings(
+        n_users=max(users) + 1,
+        n_items=max(items) + 1,
+        user_index=torch.tensor(users),
+        item_index=torch.tensor(items),
+        values=torch.tensor(values, dtype=torch.float64),
+    )
+
+
+@pytest.fixture(scope="session")
+def uneven() -> tuple[Ratings, Ratings, Tensor]:
+    """Half stars: (training, test, which users are erratic); users rate what they may like."""
+    n_users, n_items = 200, 120
+    draw = np.random.default_rng(4)
+    taste = draw.normal(size=(n_users, 2)) @ draw.normal(size=(2, n_items))
+    quality = draw.normal(0, 0.4, n_items)
+    erratic = np.arange(n_users) % 2 == 1
+    noise = np.where(erratic, 1.2, 0.3)[:, None] * draw.normal(size=(n_users, n_items))
+    stars = np.clip(np.round(2 * (3 + 0.7 * taste + quality + noise)) / 2, 0.5, 5)
+    chance = 1 / (1 + np.exp(2.2 - 1.5 * taste))
+    users, items = np.nonzero(draw.random((n_users, n_items)) < chance)
+    ratings = Ratings(
+        n_users=n_users,
+        n_items=n_items,
+        user_index=torch.from_numpy(users),
+        item_index=torch.from_numpy(items),
+        values=torch.from_numpy(stars[users, items]),
+    )
+    test = torch.from_numpy(draw.random(len(users)) < 0.4)
+    return ratings[~test], ratings[test], torch.from_numpy(erratic)
+
+
+def test_it_beats_what_knows_less(uneven: tuple[Ratings, Ratings, Tensor]) -> None:
+    """Side features and uneven noise are in these ratings, and each is of use."""
+    training, test, _ = uneven
+    rmse = {"biases": fit_biases(training).mse(test) ** 0.5}
+    als = ALS(ALSConfig(rank=2, weight_decay=0.3, bias_decay=0.05), training, device=CPU, seed=0)
+    rmse["als"] = (
+        min(epoch.validation_mse for _, epoch in zip(range(20), als.epochs(test), strict=False))
+        ** 0.5
+    )
+    without: dict[str, dict[str, Any]] = {
+        "full": {},
+        "gaussian": {"likelihood": "gaussian"},
+        "ordinal": {"likelihood": "ordinal"},
+        "no features": {"n_features": 0},
+        "even noise": {"noise_dof": math.inf},
+    }
+    for name, change in without.items():
+        _, epochs = train(replace(CONFIG, **change), training, n_epochs=60, validation=test)
+        rmse[name] = epochs[-1].validation_mse ** 0.5
+    assert 0.71 < rmse["full"] < 0.75
+    assert rmse["full"] < min(rmse["gaussian"], rmse["ordinal"]) + 0.003
+    assert max(rmse["gaussian"], rmse["ordinal"]) < 0.98 * rmse["even noise"]
+    assert rmse["even noise"] < 0.96 * rmse["no features"]
+    assert rmse["no features"] < 0.98 * min(rmse["als"], rmse["biases"])
+
+
+@ALL_LIKELIHOODS
+def test_planted_ratings_are_recovered(
+    likelihood: Any, planted: tuple[Ratings, Ratings, float]
+) -> None:
+    training, test, noise_std = planted
+    config = replace(CONFIG, likelihood=likelihood, rank=4)
+    _, epochs = train(config, training, n_epochs=40, validation=test)
+    assert epochs[-1].number == 40
+    assert noise_std < epochs[-1].validation_mse ** 0.5 < 1.1 * noise_std
+    if likelihood == "gaussian":
+        assert 0.95 * noise_std < epochs[-1].train_mse ** 0.5 < 1.05 * noise_std
+
+
+@ALL_LIKELIHOODS
+def test_the_validation_error_is_that_of_the_model(likelihood: Any, few_ratings: Ratings) -> None:
+    rows = torch.arange(len(few_ratings))
+    training, validation = few_ratings[rows >= 20], few_ratings[rows < 20]
+    solver = Gibbs(replace(CONFIG, likelihood=likelihood), training, device=CPU, seed=0)
+    for number, epoch in zip(range(1, 31), solver.epochs(validation), strict=False):
+        assert epoch.number == number
+        assert epoch.validation_mse == pytest.approx(solver.model.mse(validation), rel=1e-9)
+        n_draws = number if number <= BURN_IN else number - BURN_IN
+        assert len(solver.model.state_dict()["chain0.precision"]) == n_draws
+    alone, epochs = train(replace(CONFIG, likelihood=likelihood), training, n_epochs=30)
+    assert all(math.isnan(epoch.validation_mse) for epoch in epochs)
+    pairs = every_pair(training)
+    assert torch.equal(alone.predict(*pairs), solver.model.predict(*pairs))
+
+
+def test_many_sweeps_are_thinned_evenly(
+    few_ratings: Ratings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(posterior, "MOST_DRAWS", 8)
+    model, epochs = train(CONFIG, few_ratings, n_epochs=BURN_IN + 60, validation=few_ratings)
+    assert 4 <= len(model.state_dict()["chain1.precision"]) <= 8
+    assert model.mse(few_ratings) == pytest.approx(epochs[-1].validation_mse, rel=0.2)
+
+
+def numbered(number: int) -> Draw:
+    one = torch.tensor(float(number)).double()
+    rows = torch.zeros(2, 2)
+    return Draw.of(
+        users=(rows, rows),
+        items=(rows, rows),
+        unknown=(rows[0], rows[0]),
+        noise=(torch.ones(2), torch.ones(2)),
+        precision=one,
+        thresholds=None,
+    )
+
+
+def test_a_posterior_keeps_draws_of_even_spacing_from_first_to_last() -> None:
+    zero = torch.zeros(()).double()
+    scale = Scale(mean=zero, scale=zero, lowest=zero, highest=zero, levels=torch.zeros(0))
+    kept = Posterior(scale, 1)
+    for number in range(1000):
+        kept.add([numbered(number)])
+        numbers = kept.state_dict()["chain0.precision"]
+        steps = numbers.diff().unique()
+        assert numbers[0] == 0
+        assert len(steps) <= 1
+        assert number - numbers[-1] < (steps[0] if len(steps) else 1)
+        assert len(numbers) <= 100
+        assert len(numbers) == number + 1 or len(numbers) > 50
+
+
+@ALL_LIKELIHOODS
+@pytest.mark.parametrize(("factor", "shift"), [(20, 0), (1, 100), (40 / 9, -110 / 9)])
+def test_the_scale_of_the_ratings_does_not_matter(
+    factor: float, shift: float, likelihood: Any, few_ratings: Ratings
+) -> None:
+    config = replace(CONFIG, likelihood=likelihood)
+    scaled = replace(few_ratings, values=few_ratings.values * factor + shift)
+    one, epochs = train(config, few_ratings, n_epochs=20, validation=few_ratings)
+    other, other_epochs = train(config, scaled, n_epochs=20, validation=scaled)
+    pairs = every_pair(few_ratings)
+    atol = 0.01 * factor
+    expected = one.predict(*pairs) * factor + shift
+    torch.testing.assert_close(other.predict(*pairs), expected, rtol=0, atol=atol)
+    torch.testing.assert_close(other.std(*pairs), one.std(*pairs) * factor, rtol=0, atol=atol)
+    for epoch, other_epoch in zip(epochs, other_epochs, strict=True):
+        assert other_epoch.train_mse == pytest.approx(factor**2 * epoch.train_mse, rel=0.01)
+        assert other_epoch.validation_mse == pytest.approx(
+            factor**2 * epoch.validation_mse, rel=0.01
+        )
+
+
+@ALL_LIKELIHOODS
+def test_a_seed_is_all_that_the_result_depends_on(likelihood: Any, few_ratings: Ratings) -> None:
+    config, pairs = replace(CONFIG, likelihood=likelihood), every_pair(few_ratings)
+    state = torch.get_rng_state()
+    first, _ = train(config, few_ratings, n_epochs=15, seed=1)
+    assert torch.equal(torch.get_rng_state(), state)
+    again, _ = train(config, few_ratings, n_epochs=15, seed=1)
+    other, _ = train(config, few_ratings, n_epochs=15, seed=2)
+    assert torch.equal(first.predict(*pairs), again.predict(*pairs))
+    assert not torch.allclose(first.predict(*pairs), other.predict(*pairs))
+
+
+@ALL_LIKELIHOODS
+def test_a_stored_posterior_is_as_before(likelihood: Any, few_ratings: Ratings) -> None:
+    model, _ = train(replace(CONFIG, likelihood=likelihood), few_ratings, n_epochs=15)
+    restored = Posterior.from_state(model.state_dict())
+    pairs = every_pair(few_ratings)
+    assert torch.equal(model.predict(*pairs), restored.predict(*pairs))
+    assert torch.equal(model.std(*pairs), restored.std(*pairs))
+    if likelihood != "gaussian":
+        assert torch.equal(model.probabilities(*pairs), restored.probabilities(*pairs))
+    state = restored.state_dict()
+    assert state.keys() == model.state_dict().keys()
+    assert all(torch.equal(value, state[name]) for name, value in model.state_dict().items())
+
+
+def test_pairs_may_be_predicted_in_blocks(
+    few_ratings: Ratings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, _ = train(CONFIG, few_ratings, n_epochs=15)
+    pairs = every_pair(few_ratings)
+    whole = model.predict(*pairs), model.std(*pairs), model.probabilities(*pairs)
+    monkeypatch.setattr(posterior, "PAIRS_AT_ONCE", 10)
+    parts = model.predict(*pairs), model.std(*pairs), model.probabilities(*pairs)
+    torch.testing.assert_close(parts, whole)
+
+
+def test_probabilities_of_the_levels(few_ratings: Ratings) -> None:
+    """They sum to one, and mean and spread of the rating are theirs."""
+    model, _ = train(replace(CONFIG, likelihood="ordinal"), few_ratings, n_epochs=60)
+    pairs = every_pair(few_ratings)
+    probabilities, levels = model.probabilities(*pairs), model.scale.levels
+    assert probabilities.shape == (len(pairs[0]), 10)
+    assert (probabilities > 0).all()
+    torch.testing.assert_close(probabilities.sum(1), torch.ones(len(pairs[0])).double())
+    mean = probabilities @ levels
+    variance = probabilities @ levels.square() - mean.square()
+    torch.testing.assert_close(model.std(*pairs), variance.sqrt(), rtol=1e-6, atol=1e-6)
+    assert (model.predict(*pairs) - mean).abs().mean() < 0.1  # that of conditional means
+
+
+def test_probabilities_are_those_of_the_ratings(uneven: tuple[Ratings, Ratings, Tensor]) -> None:
+    training, test, _ = uneven
+    model, _ = train(CONFIG, training, n_epochs=40)
+    probabilities = model.probabilities(test.user_index, test.item_index).mean(0)
+    shares = torch.bincount((2 * test.values - 1).long(), minlength=10) / len(test)
+    torch.testing.assert_close(probabilities, shares.double(), rtol=0, atol=0.03)
+
+
+def test_three_levels_are_taken_as_lengths(few_ratings: Ratings) -> None:
+    three = replace(few_ratings, values=few_ratings.values.mul(0.6).round())
+    assert len(three.values.unique()) == 4
+    pairs = every_pair(three)
+    assert train(CONFIG, three, n_epochs=2)[0].probabilities(*pairs).shape[1] == 4
+    three = replace(three, values=three.values.clamp(max=2))
+    model, _ = train(CONFIG, three, n_epochs=12)
+    gaussian, _ = train(replace(CONFIG, likelihood="gaussian"), three, n_epochs=12)
+    assert torch.equal(model.predict(*pairs), gaussian.predict(*pairs))
+    with pytest.raises(ValueError, match="expected an ordinal chain"):
+        model.probabilities(*pairs)
+
+
+@ALL_LIKELIHOODS
+def test_the_unknown_are_predicted_from_the_rest(
+    likelihood: Any, planted: tuple[Ratings, Ratings, float]
+) -> None:
+    """An unknown user likes what most like, an unknown item is rated as users rate most."""
+    training, test, noise_std = planted
+    model, _ = train(replace(CONFIG, likelihood=likelihood), training, n_epochs=30)
+    unknown = torch.full((150,), -1)
+    for n, pairs in (
+        (100, (unknown[:100], torch.arange(100))),
+        (150, (torch.arange(150), unknown)),
+    ):
+        predicted, side = model.predict(*pairs), "item" if n == 100 else "user"
+        index = training.item_index if n == 100 else training.user_index
+        means = torch.bincount(index, training.values) / torch.bincount(index)
+        assert torch.corrcoef(torch.stack([predicted, means]))[0, 1] > 0.8, side
+        assert (predicted - training.values.mean()).abs().max() < 2.5
+        known = model.std(test.user_index, test.item_index).mean()
+        assert (model.std(*pairs) > 1.3 * known).double().mean() > 0.9
+        assert noise_std < known
+
+
+def coverage(model: Posterior, test: Ratings) -> Tensor:
+    """(n,) whether each rating lies where 90 % of its kind should."""
+    error = model.predict(test.user_index, test.item_index) - test.values
+    return (error.abs() < 1.645 * model.std(test.user_index, test.item_index)).double()
+
+
+@ALL_LIKELIHOODS
+def test_the_spread_is_that_of_ratings_held_out(
+    likelihood: Any, planted: tuple[Ratings, Ratings, float]
+) -> None:
+    training, test, _ = planted
+    model, _ = train(replace(CONFIG, likelihood=likelihood), training, n_epochs=40)
+    assert 0.87 < coverage(model, test).mean() < 0.93
+
+
+@ALL_LIKELIHOODS
+def test_erratic_users_are_told_apart(
+    likelihood: Any, uneven: tuple[Ratings, Ratings, Tensor]
+) -> None:
+    training, test, erratic = uneven
+    model, _ = train(replace(CONFIG, likelihood=likelihood), training, n_epochs=40)
+    noise = model.state_dict()["chain0.user_noise"].log().mean(0)[:-1]
+    many = torch.bincount(training.user_index, minlength=len(noise)) >= 10
+    steady, wild = noise[many & ~erratic], noise[many & erratic]
+    assert (steady[:, None] > wild).double().mean() > 0.9
+    assert steady.mean() - wild.mean() > 0.5
+    covered = coverage(model, test)
+    for kind in (erratic, ~erratic):
+        assert 0.83 < covered[kind[test.user_index]].mean() < 0.97
+
+
+@pytest.mark.parametrize(
+    "ratings",
+    [
+        pytest.param(ratings_of([0], [0], [4.0]), id="one rating"),
+        pytest.param(ratings_of([0, 1], [0, 1], [1.0, 5.0]), id="two ratings"),
+        pytest.param(ratings_of([0, 0, 0, 0], [0, 1, 2, 3], [1.0, 3, 4, 5]), id="one user"),
+        pytest.param(ratings_of([0, 1, 2, 3], [0, 0, 0, 0], [1.0, 3, 4, 5]), id="one item"),
+        pytest.param(ratings_of([5, 2, 1, 2], [7, 7, 1, 0], [1.0, 2, 3, 4]), id="most unseen"),
+        pytest.param(ratings_of([0, 0, 1, 1], [0, 0, 1, 0], [1.0, 2, 3, 4]), id="a pair twice"),
+        pytest.param(ratings_of([0, 0, 1, 1], [0, 1, 1, 2], [3.0] * 4), id="equal ratings"),
+    ],
+)
+@pytest.mark.parametrize("rank", [1, 12])
+@ALL_LIKELIHOODS
+def test_few_ratings_give_predictions_among_them(
+    ratings: Ratings, rank: int, likelihood: Any
+) -> None:
+    config = GibbsConfig(rank=rank, noise_dof=5.0, n_features=32, likelihood=likelihood)
+    model, epochs = train(config, ratings, n_epochs=25, validation=ratings)
+    pairs = every_pair(ratings)
+    predicted = model.predict(*pairs)
+    assert predicted.isfinite().all()
+    assert predicted.min() >= ratings.values.min()
+    assert predicted.max() <= ratings.values.max()
+    assert model.std(*pairs).isfinite().all()
+    assert all(math.isfinite(epoch.train_mse + epoch.validation_mse) for epoch in epochs)
