@@ -24,7 +24,9 @@ from model.posterior import Draw
 from model.side_features import SideFeatures
 from model.variates import gamma
 
-INITIAL_SCALE = 0.3  # standard deviation of the first factors
+# Standard deviation of the first rows. Biases that start at zero stay small for a hundred sweeps
+# where ratings are few: Λ is drawn from the rows, and the rows from Λ.
+INITIAL_SCALE = 0.3
 
 
 @dataclass
@@ -99,7 +101,6 @@ class Chain:
         n_rows, n_others = (len(side.values) for side in features)
         device = own.device
         rows = torch.randn(n_rows, width, generator=self._generator, device=device) * INITIAL_SCALE
-        rows[:, -1] = 0.0
         return Side(
             blocks=group(own, other, n_rows=n_rows, n_others=n_others, width=width + 1),
             counts=torch.bincount(own, minlength=n_rows).double(),

@@ -2,8 +2,9 @@
 
 One validation split chose them, and the best of many trials on it was partly lucky. In each round
 the finalists that are left train on the same new split; squared errors are compared rating by
-rating, and who is clearly worse than the first is out. What single runs came to is kept in the
-study `<name>-finalists`, their predictions beside the database.
+rating, and who is clearly worse than the first is out. It is over when one is left, or when the
+others are clearly so close that it does not matter. What single runs came to is kept in the study
+`<name>-finalists`, their predictions beside the database.
 """
 
 import contextlib
@@ -32,7 +33,7 @@ from study.studies import fail_interrupted, n_finished
 N_FINALISTS = 5
 N_ROUNDS = 3
 CLEAR = 3.0  # standard errors of the mean difference of squared errors
-WORTH = 3e-4  # by which share of the RMSE a longer average has to be better
+WORTH = 3e-4  # the share of the RMSE that is worth another model in the average, or a round
 
 Errors = NDArray[np.float64]  # predicted less true, of the ratings of a round's validation
 
@@ -57,13 +58,13 @@ class Finalists:
         before = self.study.user_attrs.get(RANKING, {})
         if before.get("of") == n_finished(self.study) and before["decided"]:
             return True
-        study = self._open()
         finalists = ranked_settings(self.study)[:N_FINALISTS]
+        if len(finalists) < 2:
+            return True
+        study = self._open()
         errors: dict[Config, list[Errors]] = {setting.config: [] for setting in finalists}
         order, running = finalists, finalists
         for number in range(N_ROUNDS):
-            if len(running) < 2:
-                break
             seed = stable_seed("finalists", self.objective.study_seed, number)
             training, validation = split(self.ratings, seed=seed)
             found = {}
@@ -81,12 +82,15 @@ class Finalists:
                 f"Finalists, round {number + 1}: {len(running)} settings on a fresh split, "
                 f"trial {first.trial.number} leads, RMSE {_mse(errors[first.config]) ** 0.5:.4f}"
             )
-            running = [
-                setting
-                for setting in running
-                if setting is first or not _clearly_worse(errors, setting, first)
-            ]
-            self._store(order, errors, decided=len(running) < 2 or number + 1 == N_ROUNDS)
+            excess = {
+                one.config: _excess(errors[one.config], errors[first.config]) for one in running
+            }
+            running = [one for one in running if one is first or not excess[one.config].clear]
+            matters = any(excess[one.config].matters for one in running if one is not first)
+            decided = not matters or number + 1 == N_ROUNDS
+            self._store(order, errors, decided=decided)
+            if decided:
+                break
         return True
 
     def _open(self) -> optuna.Study:
@@ -182,9 +186,27 @@ def _gain(lists: list[list[Errors]]) -> float:
     return 1 - math.sqrt(average / first) if 0 < first < math.inf else 0.0
 
 
-def _clearly_worse(errors: dict[Config, list[Errors]], setting: Setting, first: Setting) -> bool:
-    mine, best = (np.concatenate(errors[one.config]) for one in (setting, first))
-    excess = np.square(mine) - np.square(best)
-    if not np.isfinite(excess).all():
-        return True
-    return bool(excess.mean() > CLEAR * excess.std() / math.sqrt(len(excess)))
+@dataclass(frozen=True)
+class _Excess:
+    """By how much more a setting errs than the first, over the rounds that it was in."""
+
+    share: float  # of the first's mean squared error
+    standard_error: float
+
+    @property
+    def clear(self) -> bool:
+        return self.share > CLEAR * self.standard_error
+
+    @property
+    def matters(self) -> bool:
+        """Whether it may be more than is worth a round."""
+        return self.share + CLEAR * self.standard_error > 2 * WORTH
+
+
+def _excess(rounds: list[Errors], first: list[Errors]) -> _Excess:
+    mine, theirs = np.square(np.concatenate(rounds)), np.square(np.concatenate(first))
+    if not np.isfinite(mine).all():
+        return _Excess(math.inf, 0.0)
+    scale = float(theirs.mean()) or 1.0
+    excess = (mine - theirs) / scale
+    return _Excess(float(excess.mean()), float(excess.std()) / math.sqrt(len(excess)))

@@ -7,7 +7,6 @@ are independent and the standard error of their mean is plain.
 """
 
 import functools
-import math
 from collections.abc import Callable
 from typing import Any
 
@@ -15,18 +14,19 @@ import pytest
 import torch
 from torch import Tensor
 
-import model.chain
-import model.hyperprior
-import model.ordinal
+from model import chain as chain_module
+from model import hyperprior
+from model import ordinal as ordinal_module
 from model.chain import Chain, Side
 from model.dataset import Ratings
+from model.hyperprior import Hyperprior
 from model.ordinal import Levels, OrdinalLikelihood
 from model.side_features import SideFeatures
 
 N_USERS, N_ITEMS = 5, 4  # the last user has no ratings
 PAIRS = torch.tensor([[0, 0, 0, 0, 1, 1, 1, 2, 2, 2, 3, 3], [0, 1, 2, 3, 0, 1, 2, 1, 2, 3, 0, 3]])
-VALUES = torch.tensor([1.0, 2, 2, 3, 3, 3, 4, 4, 4, 5, 5, 6], dtype=torch.float64)
-LEVELS = 6
+VALUES = torch.tensor([1.0, 1, 2, 2, 2, 2, 3, 3, 3, 3, 4, 4], dtype=torch.float64)
+LEVELS = 4
 RANK, N_FEATURES, NOISE_DOF = 1, 2, 5.0
 MOST = 4.5  # standard errors, of any of about a hundred functions
 N_REFERENCE = 50_000
@@ -151,7 +151,7 @@ def redraw_ratings(chain: Chain, generator: torch.Generator) -> None:
         ordinal = chain.ordinal
         ordinal.levels.index = torch.searchsorted(ordinal.thresholds, drawn)
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(model.ordinal, "STEPS", 0)  # z alone
+            patch.setattr(ordinal_module, "STEPS", 0)  # z alone
             ordinal.draw(fit, weights / chain.precision, generator=generator)
         drawn = ordinal.latent
     chain.targets[:-1] = drawn.float()
@@ -204,7 +204,7 @@ def functions(state: State) -> dict[str, Tensor]:
             "γ²": inner.square(),
             "share of the end levels": share,
             "log α · share": state["precision"].log()[:, None] * share,
-            "level · fit": (state["level"] - 2.5) * fit.arctan(),
+            "level · fit": (state["level"] - 1.5) * fit.arctan(),
         }
     return {name: value.reshape(len(value), -1) for name, value in result.items()}
 
@@ -240,12 +240,143 @@ def z_scores(*, ordinal: bool, n_paths: int, seed: int = 2) -> dict[str, Tensor]
             states.append(get_state(chain))
     values = functions({key: torch.stack([s[key] for s in states]) for key in states[0]})
     scores = {}
-    for name, (mean, variance) in reference(ordinal=ordinal).items():
+    for name, start in functions(starts).items():
         paths = values[name].unflatten(0, (n_paths, PATH)).mean(1)
+        mean, variance = reference(ordinal=ordinal)[name]
         scores[name] = (paths.mean(0) - mean) / (paths.var(0) / n_paths + variance).sqrt()
+        moved = paths - start  # what moves slowly is seen better so
+        scores[f"{name} since the start"] = moved.mean(0) / (moved.var(0) / n_paths).sqrt()
     return scores
 
 
 def largest(scores: dict[str, Tensor]) -> float:
     assert all(score.isfinite().all() for score in scores.values())
     return max(score.abs().max().item() for score in scores.values())
+
+
+def test_means_of_rows_are_those_of_the_slow_loop() -> None:
+    """Each side's given the other's draw at that time, with the precisions of before."""
+    chain = make_chain(ordinal=False, generator=torch.Generator().manual_seed(0))
+    for _ in range(3):
+        chain.sweep()
+    before = get_state(chain)
+    draw = chain.sweep()
+    after = get_state(chain)
+    half = {"rtol": 2e-3, "atol": 2e-3, "check_dtype": False}
+    torch.testing.assert_close(draw.items[:-1], before["items.rows"], **half)
+    torch.testing.assert_close(draw.users[:-1], after["users.rows"], **half)
+    fit = fit_and_weights({key: value[None] for key, value in after.items()})[0][0]
+    torch.testing.assert_close(chain.fit[:-1].double(), fit, rtol=1e-4, atol=1e-4)
+    for own, (name, other, then, means) in enumerate(
+        (
+            ("users", "items", before, draw.user_means),
+            ("items", "users", after, draw.item_means),
+        )
+    ):
+        prior = after[f"{name}.precision"]
+        for row, features_of_row in enumerate(features()[own].values.double()):
+            mean = after[f"{name}.mean"] + features_of_row @ after[f"{name}.link"]
+            precision, right = prior.clone(), prior @ mean
+            for rating in (PAIRS[own] == row).nonzero()[:, 0]:
+                place = PAIRS[1 - own][rating]
+                z = then[f"{other}.rows"][place]
+                phi = torch.cat([z[:-1], torch.ones(1)])
+                weight = before["precision"] * before[f"{name}.noise"][row]
+                weight = weight * then[f"{other}.noise"][place]
+                precision += weight * torch.outer(phi, phi)
+                right += weight * phi * (before["z"][rating] - z[-1])
+            torch.testing.assert_close(means[row], torch.linalg.solve(precision, right), **half)
+        torch.testing.assert_close(means[-1], after[f"{name}.mean"], **half)
+
+
+@pytest.mark.parametrize("ordinal", [False, True], ids=["gaussian", "ordinal"])
+def test_every_conditional_is_that_of_the_model(ordinal: bool) -> None:
+    assert largest(z_scores(ordinal=ordinal, n_paths=100)) < MOST
+
+
+Fault = Callable[[pytest.MonkeyPatch], None]
+
+
+def patched(module: Any, name: str, change: Callable[..., Any]) -> Fault:
+    """Replaces a function by `change`, which is given the original first."""
+
+    def apply(patch: pytest.MonkeyPatch) -> None:
+        patch.setattr(module, name, functools.partial(change, getattr(module, name)))
+
+    return apply
+
+
+def fewer_degrees(wishart_root: Any, degrees: float, *args: Any, **kwargs: Any) -> Any:
+    return wishart_root(degrees - N_FEATURES, *args, **kwargs)
+
+
+def no_link_in_scale(patch: pytest.MonkeyPatch) -> None:
+    draw, wishart_root = Hyperprior.draw, hyperprior.wishart_root
+    present: list[Hyperprior] = []
+
+    def remember(self: Hyperprior, *args: Any, **kwargs: Any) -> None:
+        present[:] = [self]
+        draw(self, *args, **kwargs)
+
+    def without(degrees: float, scale: Tensor, **kwargs: Any) -> Tensor:
+        link = present[0].link
+        return wishart_root(degrees, scale - present[0].link_precision * link.mT @ link, **kwargs)
+
+    patch.setattr(Hyperprior, "draw", remember)
+    patch.setattr(hyperprior, "wishart_root", without)
+
+
+def no_counts_in_noise(gamma: Any, shape: Tensor, *args: Any, **kwargs: Any) -> Any:
+    return gamma(torch.full_like(shape, NOISE_DOF / 2) if shape.dim() else shape, *args, **kwargs)
+
+
+def errors_not_halved(gamma: Any, shape: Tensor, rate: Tensor, **kwargs: Any) -> Any:
+    return gamma(shape, rate if shape.dim() else 2 * rate - 0.5, **kwargs)
+
+
+def no_link_in_its_precision(gamma: Any, shape: Tensor, *args: Any, **kwargs: Any) -> Any:
+    return gamma(torch.full_like(shape, 0.5), *args, **kwargs)
+
+
+def no_prior_mean(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Hyperprior, "row_means", lambda self: torch.zeros(len(self.features.values), 2))
+
+
+def no_precision_in_weights(patch: pytest.MonkeyPatch) -> None:
+    draw_side = Chain._draw_side
+
+    def draw(self: Chain, side: Side, other: Side) -> Tensor:
+        kept, self.precision = self.precision, torch.ones_like(self.precision)
+        result = draw_side(self, side, other)
+        self.precision = kept
+        return result
+
+    patch.setattr(Chain, "_draw_side", draw)
+
+
+def no_noise_in_levels(patch: pytest.MonkeyPatch) -> None:
+    draw = OrdinalLikelihood.draw
+
+    def even(self: OrdinalLikelihood, fit: Tensor, weights: Tensor, **kwargs: Any) -> None:
+        draw(self, fit, torch.ones_like(weights), **kwargs)
+
+    patch.setattr(OrdinalLikelihood, "draw", even)
+
+
+FAULTS = {
+    "degrees without K": (False, patched(hyperprior, "wishart_root", fewer_degrees)),
+    "no BB' in the scale of Λ": (False, no_link_in_scale),
+    "no n in the shape of a": (False, patched(chain_module, "gamma", no_counts_in_noise)),
+    "no ½ in the rate of α": (False, patched(chain_module, "gamma", errors_not_halved)),
+    "no KD in the shape of λ_B": (False, patched(hyperprior, "gamma", no_link_in_its_precision)),
+    "no α in the weights": (False, no_precision_in_weights),
+    "no prior mean of rows": (False, no_prior_mean),
+    "no a and b in the levels": (True, no_noise_in_levels),
+}
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_a_wrong_conditional_is_seen(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    ordinal, fault = FAULTS[name]
+    fault(monkeypatch)
+    assert largest(z_scores(ordinal=ordinal, n_paths=60)) > MOST

@@ -1,0 +1,641 @@
+"""The finalists: the best settings once more on fresh splits, whatever happens on the way."""
+
+import itertools
+import math
+import pkgutil
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import optuna
+import pytest
+import torch
+from numpy.typing import NDArray
+from optuna.storages import BaseStorage, InMemoryStorage
+from optuna.trial import FrozenTrial, TrialState
+
+from model.als import ALSConfig
+from model.dataset import Ratings, index_ratings, split
+from model.solver import Epoch, Solver, measured
+from model.solvers import SOLVERS, Config, make_solver
+from storage.database import open_storage, parse_storage_url
+from study import best_predict, run
+from study.best import best_settings, final_ranking
+from study.finalists import Finalists
+from study.inputs import load_data
+from study.objective import Objective
+from study.space import GivenSampler, suggest
+from study.studies import default_name, identity, n_finished, open_study
+
+N_ROUNDS = 3
+N_EPOCHS = 5  # of a trial of als here
+
+Training = tuple[Config, Ratings]
+ErrorOf = Callable[[int, int, int], NDArray[np.float64]]
+
+
+@pytest.fixture(autouse=True)
+def few_sweeps(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(SOLVERS, "als", replace(SOLVERS["als"], most_epochs=N_EPOCHS))
+
+
+@pytest.fixture(scope="module")
+def ratings() -> Ratings:
+    """1600 ratings: 160 of a round's validation."""
+    draw = np.random.default_rng(4)
+    users, items = np.divmod(draw.permutation(60 * 40)[:1600], 40)
+    signal = draw.normal(size=(60, 2)) @ draw.normal(size=(2, 40))
+    return index_ratings(users, items, signal[users, items] + draw.normal(0, 0.5, 1600))[0]
+
+
+@dataclass(frozen=True)
+class Race:
+    """A study and what its finalists are run with."""
+
+    study: optuna.Study
+    storage: BaseStorage
+    ratings: Ratings
+    folder: Path
+    said: list[str]
+
+    def run(self, **changes: object) -> bool:
+        """Runs the finalists, with changes of the objective."""
+        training, validation = split(self.ratings, seed=0)
+        objective = Objective(
+            training=training, validation=validation, device=torch.device("cpu"), study_seed=0
+        )
+        return Finalists(
+            study=self.study,
+            storage=self.storage,
+            ratings=self.ratings,
+            folder=self.folder,
+            objective=replace(objective, **changes),  # type: ignore[arg-type]
+            say=self.said.append,
+        ).run()
+
+    def runs(self, *states: TrialState) -> list[FrozenTrial]:
+        """The finalists' single runs that ended in these states."""
+        name = f"{self.study.study_name}-finalists"
+        study = optuna.load_study(study_name=name, storage=self.storage)
+        return [trial for trial in study.get_trials() if trial.state in states]
+
+    def completed(self) -> Counter[tuple[int, int]]:
+        """How often each (trial of the study, round) was completed."""
+        return Counter(
+            (trial.user_attrs["of_trial"], trial.user_attrs["round"])
+            for trial in self.runs(TrialState.COMPLETE)
+        )
+
+    @property
+    def ranking(self) -> dict[str, Any]:
+        """What was stored."""
+        return dict(self.study.user_attrs["finalists"])
+
+
+@pytest.fixture
+def new_race(ratings: Ratings, tmp_path: Path) -> Callable[..., Race]:
+    """Makes a study with a completed trial of als of each rank, the first the best."""
+    made = itertools.count()
+
+    def make(*ranks: int) -> Race:
+        storage = InMemoryStorage()
+        study = optuna.create_study(study_name="ratings", storage=storage)
+        study.set_user_attr("seed", 0)
+        study.set_user_attr("ratings_digest", "of these")
+        race = Race(study, storage, ratings, tmp_path / f"runs{next(made)}", [])
+        for place, rank in enumerate(ranks):
+            tried(study, als(rank), 0.5 + place / 100)
+        return race
+
+    return make
+
+
+NewRace = Callable[..., Race]
+
+
+@pytest.fixture
+def trained(monkeypatch: pytest.MonkeyPatch) -> list[Training]:
+    """The finalists' trainings that were begun, as they come."""
+    begun: list[Training] = []
+
+    def make_and_count(
+        config: Config, training: Ratings, *, device: torch.device, seed: int
+    ) -> Solver:
+        begun.append((config, training))
+        return make_solver(config, training, device=device, seed=seed)
+
+    monkeypatch.setattr("study.objective.make_solver", make_and_count)
+    return begun
+
+
+@pytest.fixture
+def plant(monkeypatch: pytest.MonkeyPatch) -> Callable[[ErrorOf], None]:
+    """Puts a solver in the place of als that errs as it is told: by rank, round, and how many."""
+
+    def put(error_of: ErrorOf) -> None:
+        rounds: Counter[int] = Counter()
+
+        class Planted:
+            model = None
+
+            def __init__(self, config: ALSConfig, training: Ratings, **_: object) -> None:
+                self._rank = config.rank
+                rounds[config.rank] += 1
+
+            def epochs(self, validation: Ratings) -> Iterator[Epoch]:
+                for number in itertools.count(1):
+                    error = error_of(self._rank, rounds[self._rank], len(validation))
+                    if number > 1:  # its first epoch is the best
+                        error = error * 1.5
+                    predictions = validation.values + torch.from_numpy(error)
+                    yield measured(number, 1.0, predictions, validation)
+
+        monkeypatch.setitem(SOLVERS, "als", replace(SOLVERS["als"], solver=Planted))
+
+    return put
+
+
+Plant = Callable[[ErrorOf], None]
+
+
+def als(rank: int) -> ALSConfig:
+    return ALSConfig(rank=rank, weight_decay=0.1, bias_decay=0.05)
+
+
+def tried(study: optuna.Study, config: Config, mse: float) -> int:
+    """Adds a completed trial of a setting: its number."""
+    sampler, study.sampler = study.sampler, GivenSampler(config)
+    trial = study.ask()
+    suggest(trial)
+    study.sampler = sampler
+    attributes = {
+        "stopped": "last epoch",
+        "best_epoch": 3,
+        "validation_mse": mse,
+        "validation_rmse": math.sqrt(mse),
+    }
+    for name, value in attributes.items():
+        trial.set_user_attr(name, value)
+    study.tell(trial, mse)
+    return trial.number
+
+
+def noise(deviations: dict[int, float]) -> ErrorOf:
+    """Independent errors of these standard deviations by rank."""
+
+    def error_of(rank: int, number: int, n: int) -> NDArray[np.float64]:
+        return np.random.default_rng([rank, number]).normal(0, deviations[rank], n)
+
+    return error_of
+
+
+def pairs(ratings: Ratings) -> set[tuple[int, int]]:
+    return set(zip(ratings.user_index.tolist(), ratings.item_index.tolist(), strict=True))
+
+
+def ranks(study: optuna.Study, n: int | None = 9) -> list[int]:
+    """The ranks of the best settings, which tell them apart here."""
+    return [setting.config.rank for setting in best_settings(study, n)]
+
+
+def test_finalists_share_a_fresh_split_in_each_round(
+    new_race: NewRace, trained: list[Training]
+) -> None:
+    race = new_race(2, 3)
+    assert race.run()
+    assert Counter(config for config, _ in trained) == {als(2): N_ROUNDS, als(3): N_ROUNDS}
+    splits = [pairs(training) for _, training in trained]
+    for number in range(N_ROUNDS):
+        assert splits[2 * number] == splits[2 * number + 1]
+    of_rounds = [frozenset(pairs(split(race.ratings, seed=0)[0])), *map(frozenset, splits)]
+    assert len(set(of_rounds)) == 1 + N_ROUNDS
+    assert {len(of_round) for of_round in of_rounds} == {1440}
+
+    again = new_race(2, 3)
+    assert again.run(study_seed=1)
+    assert {frozenset(pairs(training)) for _, training in trained[6:]}.isdisjoint(of_rounds)
+
+
+def test_errors_are_those_of_the_rounds_validation_at_the_best_epoch(
+    new_race: NewRace, plant: Plant
+) -> None:
+    plant(lambda rank, number, n: np.full(n, rank * number / 10.0))
+    race = new_race(2, 3)
+    assert race.run()
+    assert race.ranking["trials"] == [0, 1]
+    assert race.ranking["rounds"] == [1, 1]  # the second is worse at every rating
+    assert race.ranking["rmse"] == [0.2, 0.3]
+
+    plant(lambda rank, number, n: np.full(n, number / 10.0))
+    race = new_race(2, 3)
+    assert race.run()
+    assert race.ranking["rounds"] == [3, 3]
+    together = math.sqrt((0.1**2 + 0.2**2 + 0.3**2) / 3)
+    assert race.ranking["rmse"] == pytest.approx([together, together], abs=1e-6)
+
+
+def test_runs_are_trials_of_a_study_beside(new_race: NewRace) -> None:
+    race = new_race(2, 3)
+    assert race.run()
+    assert optuna.get_all_study_names(race.storage) == ["ratings", "ratings-finalists"]
+    assert n_finished(race.study) == len(race.study.trials) == 2
+    expected = {(trial, number): 1 for trial in (0, 1) for number in (1, 2, 3)}
+    assert race.completed() == expected
+    for trial in race.runs(TrialState.COMPLETE):
+        of = race.study.trials[trial.user_attrs["of_trial"]]
+        assert trial.params == of.params
+        assert (
+            trial.value
+            == trial.user_attrs["validation_mse"]
+            == min(trial.intermediate_values.values())
+        )
+
+
+def test_the_five_best_distinct_settings_meet(new_race: NewRace, trained: list[Training]) -> None:
+    race = new_race(8, 8, 2, 3, 4, 5, 6)
+    assert race.run()
+    assert [config for config, _ in trained[:5]] == [als(rank) for rank in (8, 2, 3, 4, 5)]
+    assert als(6) not in [config for config, _ in trained]
+    assert sorted(race.ranking["trials"]) == [0, 2, 3, 4, 5]
+    assert ranks(race.study)[5:] == [6]
+
+
+def test_settings_that_are_alike_go_all_rounds_and_the_best_of_them_wins(
+    new_race: NewRace, plant: Plant
+) -> None:
+    plant(noise({2: 1.0, 3: 0.95, 4: 1.05}))
+    race = new_race(2, 3, 4)
+    assert race.run()
+    assert race.ranking["rounds"] == [3, 3, 3]
+    assert race.ranking["rmse"] == sorted(race.ranking["rmse"])
+    assert race.ranking["decided"] is True
+    assert ranks(race.study) == [3, 2, 4]
+    assert [said.partition(":")[0] for said in race.said] == [
+        f"Finalists, round {number}" for number in (1, 2, 3)
+    ]
+    assert "3 settings on a fresh split, trial 1 leads, RMSE 0." in race.said[-1]
+
+
+def test_who_is_clearly_worse_is_out_and_stays_behind(new_race: NewRace, plant: Plant) -> None:
+    # Later rounds are harder, and 5 is out in the second: 2, which was out before, is last.
+    hard = {1: 1.0, 2: 4.0, 3: 4.0}
+    deviations = {2: 2.0, 3: 1.0, 4: 1.0, 5: 1.0}
+
+    def error_of(rank: int, number: int, n: int) -> NDArray[np.float64]:
+        worse = 2.0 if (rank, number) == (5, 2) else 1.0
+        deviation = deviations[rank] * hard[number] * worse
+        return np.random.default_rng([rank, number]).normal(0, deviation, n)
+
+    plant(error_of)
+    race = new_race(2, 3, 4, 5)
+    assert race.run()
+    assert race.ranking["rounds"] == [3, 3, 2, 1]
+    assert ranks(race.study)[2:] == [5, 2]
+    assert race.ranking["rmse"][0] > race.ranking["rmse"][3]
+    assert len(race.runs(TrialState.COMPLETE)) == 9
+
+
+def test_a_race_is_over_when_one_is_left(new_race: NewRace, plant: Plant) -> None:
+    plant(noise({2: 2.0, 3: 1.0}))
+    race = new_race(2, 3)
+    assert race.run()
+    assert len(race.said) == 1
+    assert race.ranking["decided"] is True
+    assert ranks(race.study) == [3, 2]
+
+
+def test_one_setting_alone_needs_no_race(new_race: NewRace, trained: list[Training]) -> None:
+    race = new_race(2, 2)
+    assert race.run()
+    assert not trained
+    assert not race.said
+    assert ranks(race.study, None) == [2]
+
+
+def test_without_any_setting_nothing_is_decided_and_nothing_fails(new_race: NewRace) -> None:
+    race = new_race()
+    assert race.run()
+    assert ranks(race.study) == []
+
+
+def test_what_is_decided_is_not_run_again(new_race: NewRace, trained: list[Training]) -> None:
+    race = new_race(2, 3)
+    assert race.run()
+    assert race.run(interrupted=lambda: True)
+    assert len(trained) == 2 * N_ROUNDS
+    assert len(race.said) == N_ROUNDS
+    assert len(race.runs(*TrialState)) == 2 * N_ROUNDS
+
+
+def cut_by_hand(race: Race, epochs: int) -> bool:
+    """Runs the finalists, with an interrupt after so many epochs of all."""
+    left = itertools.count(epochs - 1, -1)
+    return race.run(interrupted=lambda: next(left) <= 0)
+
+
+def cut_by_the_clock(race: Race, epochs: int) -> bool:
+    """Runs the finalists, with a clock that says that time is up after so many epochs."""
+    with pytest.MonkeyPatch.context() as patch:
+        seen: list[None] = []
+
+        def report(*_: object) -> None:
+            seen.append(None)
+
+        patch.setattr(optuna.Trial, "report", report)
+        clock = SimpleNamespace(monotonic=lambda: float(len(seen)))
+        patch.setattr("study.objective.time", clock)
+        return race.run(deadline=epochs)
+
+
+@pytest.mark.parametrize("cut", [cut_by_hand, cut_by_the_clock])
+@pytest.mark.parametrize("epochs", [1, 2 * N_EPOCHS - 1, 3 * N_EPOCHS + 1, 8 * N_EPOCHS + 2])
+def test_a_race_that_was_cut_goes_on_to_the_same_end(
+    new_race: NewRace, cut: Callable[[Race, int], bool], epochs: int
+) -> None:
+    whole, broken = new_race(2, 3, 4), new_race(2, 3, 4)
+    assert whole.run()
+    assert not cut(broken, epochs)
+    assert broken.runs(TrialState.RUNNING) == []
+    assert len(broken.runs(TrialState.COMPLETE)) == (epochs - 1) // N_EPOCHS
+    if epochs <= 3 * N_EPOCHS:  # no round is over
+        assert final_ranking(broken.study) is None
+        assert ranks(broken.study) == [2, 3, 4]
+    else:
+        assert broken.ranking["decided"] is False
+        assert set(broken.ranking["rounds"]) == {(epochs - 1) // (3 * N_EPOCHS)}
+        assert ranks(broken.study) == [2 + number for number in broken.ranking["trials"]]
+    assert len(broken.said) == (epochs - 1) // (3 * N_EPOCHS)
+
+    assert broken.run()
+    assert broken.ranking == whole.ranking
+    assert broken.completed() == whole.completed()
+    assert broken.said[-1] == whole.said[-1]
+    (cut_trial,) = broken.runs(TrialState.FAIL)
+    assert cut_trial.user_attrs["interrupted"]
+
+
+@pytest.mark.parametrize(
+    ("where", "nth"),
+    [
+        ("optuna.Trial.report", 12),
+        ("optuna.Trial.report", 3 * N_EPOCHS),
+        ("optuna.Trial.set_user_attr", 30),
+        ("study.finalists.write_arrays", 4),
+        ("optuna.Study.tell", 1),
+        ("optuna.Study.tell", 6),
+        ("optuna.Study.set_user_attr", 1),
+        ("optuna.Study.set_user_attr", 3),
+    ],
+)
+def test_a_race_whose_process_died_goes_on_to_the_same_end(
+    new_race: NewRace, monkeypatch: pytest.MonkeyPatch, where: str, nth: int
+) -> None:
+    whole, broken = new_race(2, 3, 4), new_race(2, 3, 4)
+    assert whole.run()
+    left = itertools.count(nth - 1, -1)
+    with monkeypatch.context() as patch:
+        before = pkgutil.resolve_name(where)
+
+        def die(*arguments: object, **named: object) -> object:
+            if next(left) == 0:
+                raise KeyboardInterrupt
+            return before(*arguments, **named)
+
+        patch.setattr(where, die)
+        with pytest.raises(KeyboardInterrupt):
+            broken.run()
+    assert broken.study.user_attrs.get("finalists", {}).get("decided") is not True
+
+    assert broken.run()
+    assert broken.ranking == whole.ranking
+    assert broken.runs(TrialState.RUNNING) == []
+    assert max(broken.completed().values()) == 1
+    lost = len(whole.runs(TrialState.COMPLETE)) - len(broken.runs(TrialState.COMPLETE))
+    assert lost <= 1  # its predictions were there already
+    assert len(broken.runs(TrialState.FAIL)) <= 1
+
+
+def test_predictions_that_are_damaged_or_gone_are_made_again(
+    new_race: NewRace, trained: list[Training]
+) -> None:
+    race = new_race(2, 3, 4, 5, 6, 7)
+    assert race.run()
+    before = race.ranking
+    n_runs = len(trained)
+    files = sorted((race.folder / "finalists").iterdir())
+    assert len(files) == n_runs
+    files[0].unlink()
+    content = bytearray(files[1].read_bytes())
+    content[-5] ^= 1
+    files[1].write_bytes(content)
+    files[2].write_bytes(files[2].read_bytes()[:100])
+
+    tried(race.study, als(9), 0.9)  # one more trial, which does not get there
+    assert race.run()
+    assert len(trained) == n_runs + 3
+    assert race.ranking == before | {"of": 7}
+
+    tried(race.study, als(10), 0.9)
+    assert race.run()
+    assert len(trained) == n_runs + 3
+
+
+def test_predictions_that_cannot_be_kept_do_not_matter(new_race: NewRace) -> None:
+    whole, broken = new_race(2, 3), new_race(2, 3)
+    assert whole.run()
+    broken.folder.mkdir()
+    (broken.folder / "finalists").write_text("not a folder")
+    assert broken.run()
+    assert broken.ranking == whole.ranking
+
+
+def test_predictions_of_another_seed_or_of_other_ratings_are_not_taken(
+    new_race: NewRace, trained: list[Training]
+) -> None:
+    race = new_race(2, 3)
+    assert race.run()
+    for attributes, seed in (({"ratings_digest": "of others"}, 0), ({}, 1)):
+        other = replace(new_race(2, 3), folder=race.folder)
+        for name, value in attributes.items():
+            other.study.set_user_attr(name, value)
+        before = len(trained)
+        assert other.run(study_seed=seed)
+        assert len(trained) - before == len(other.runs(TrialState.COMPLETE)) >= 2
+
+
+def test_new_settings_race_against_the_runs_of_the_old_ones(
+    new_race: NewRace, trained: list[Training]
+) -> None:
+    race = new_race(2, 3, 4, 5, 6)
+    assert race.run()
+    before, n_runs = race.completed(), len(trained)
+
+    new = tried(race.study, als(7), 0.505)
+    assert race.run()
+    assert {config for config, _ in trained[n_runs:]} == {als(7)}
+    assert sorted(race.ranking["trials"]) == [0, 1, 2, 3, new]  # the fifth has to go
+    assert race.ranking["of"] == 6
+    assert race.completed() - before == {
+        (new, number): 1 for number in range(1, len(trained) - n_runs + 1)
+    }
+
+
+@pytest.mark.parametrize("fault", ["diverges", "diverges late", "fails", "has no memory"])
+def test_a_finalist_that_comes_to_nothing_does_not_win(
+    new_race: NewRace, plant: Plant, fault: str
+) -> None:
+    good, epochs = noise({2: 0.01, 3: 1.0, 4: 1.0}), itertools.count(1)
+
+    def error_of(rank: int, number: int, n: int) -> NDArray[np.float64]:
+        if rank != 2:
+            return good(rank, number, n)
+        if fault == "fails":
+            raise RuntimeError("no such\nkernel")
+        if fault == "has no memory":
+            raise MemoryError
+        if fault == "diverges late" and next(epochs) == 1:
+            return good(rank, number, n)
+        return np.full(n, np.nan)
+
+    plant(error_of)
+    race = new_race(2, 3, 4)
+    assert race.run()
+    assert ranks(race.study)[2:] == [2]
+    assert race.ranking["rounds"] == [3, 3, 1]
+    assert race.ranking["decided"] is True
+    assert race.ranking["average"] == 2
+    (bad,) = race.runs(TrialState.PRUNED, TrialState.FAIL)
+    assert bad.user_attrs["of_trial"] == 0
+    expected = {"fails": "no such kernel", "has no memory": "MemoryError"}
+    if fault in expected:
+        assert bad.user_attrs["failed"] == expected[fault]
+    else:
+        assert bad.user_attrs["stopped"].startswith("diverged")
+
+
+def test_one_that_diverges_in_a_later_round_does_not_win_either(
+    new_race: NewRace, plant: Plant
+) -> None:
+    good = noise({2: 0.95, 3: 1.0, 4: 1.0})
+
+    def error_of(rank: int, number: int, n: int) -> NDArray[np.float64]:
+        return np.full(n, np.nan) if (rank, number) == (2, 2) else good(rank, number, n)
+
+    plant(error_of)
+    race = new_race(2, 3, 4)
+    assert race.run()
+    assert ranks(race.study)[2:] == [2]
+    assert race.ranking["rounds"] == [3, 3, 2]
+
+
+@pytest.mark.parametrize(
+    ("part", "average"), [(0.0007, 1), (0.0008, 2), (0.003, 3), (0.008, 4), (3.0, 5)]
+)
+def test_an_average_is_as_long_as_it_is_worth(
+    new_race: NewRace, plant: Plant, part: float, average: int
+) -> None:
+    """Errors of 1 + a·(an orthogonal pattern): the mean of n has the MSE 1 + a²/n."""
+
+    def error_of(rank: int, _: int, n: int) -> NDArray[np.float64]:
+        signs = 1.0 - 2.0 * (np.arange(n) >> (rank - 2) & 1)
+        return np.asarray(1.0 + math.sqrt(part) * signs)
+
+    plant(error_of)
+    race = new_race(2, 3, 4, 5, 6)
+    assert race.run()
+    assert race.ranking["rounds"] == [3] * 5
+    gains = [1 - math.sqrt((1 + part / n) / (1 + part)) for n in range(1, 6)]
+    assert race.ranking["average_gain"] == pytest.approx(gains, abs=1e-6)
+    assert race.ranking["average"] == average
+    assert len(ranks(race.study, None)) == average
+    assert len(ranks(race.study, 4)) == 4
+
+
+def test_an_average_that_gets_worse_again_is_cut_where_it_is_best(
+    new_race: NewRace, plant: Plant
+) -> None:
+    sides = {2: 1.0, 3: -1.0, 4: 1.0}
+    plant(lambda rank, _, n: np.full(n, sides[rank] * (1 + rank * 1e-9)))
+    race = new_race(2, 3, 4)
+    assert race.run()
+    assert race.ranking["average"] == 2
+    assert race.ranking["average_gain"] == pytest.approx([0, 1, 2 / 3], abs=1e-6)
+
+
+def test_who_is_out_can_still_help_in_an_average(new_race: NewRace, plant: Plant) -> None:
+    plant(lambda rank, number, n: np.full(n, {2: 1.0, 3: -1.2}[rank] * number))
+    race = new_race(2, 3)
+    assert race.run()
+    assert race.ranking["rounds"] == [1, 1]
+    assert race.ranking["average"] == 2
+
+
+def test_a_later_trial_that_beats_all_finalists_comes_first(
+    new_race: NewRace, plant: Plant
+) -> None:
+    plant(noise({2: 1.0, 3: 0.9, 4: 0.99, 5: 1.0}))
+    race = new_race(2, 3)
+    assert race.run()
+    assert ranks(race.study) == [3, 2]
+    tried(race.study, als(4), 0.505)  # better than one of them only
+    assert ranks(race.study) == [3, 2, 4]
+    tried(race.study, als(5), 0.4)
+    assert final_ranking(race.study) is None
+    assert ranks(race.study) == [5, 2, 4, 3]
+    assert ranks(race.study, None) == [5]
+    assert race.run()
+    assert ranks(race.study)[0] == 3
+
+
+def test_what_a_dead_process_left_running_is_done_again(new_race: NewRace) -> None:
+    race = new_race(2, 3)
+    beside = optuna.create_study(study_name="ratings-finalists", storage=race.storage)
+    beside.sampler = GivenSampler(als(2))
+    suggest(beside.ask())
+    assert race.run()
+    (dead,) = race.runs(TrialState.FAIL)
+    assert dead.user_attrs["interrupted"] == "the process that ran it is gone"
+    assert len(race.completed()) == 2 * N_ROUNDS
+
+
+GOOD = "3 4 9\n1 1 5\n1 2 3\n1 3 4\n2 1 4\n2 2 2\n2 4 5\n3 1 1\n3 3 2\n3 4 3\n1\n3 2\n"
+
+
+def test_the_commands_run_the_finalists_and_answer_with_as_many_as_they_say(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def call(command: Callable[[list[str]], None], *arguments: str) -> str:
+        with pytest.raises(SystemExit) as exit_:
+            command(list(arguments))
+        assert exit_.value.code == 0
+        return capsys.readouterr().out
+
+    monkeypatch.chdir(tmp_path)
+    Path("mat_comp").write_text(GOOD)
+    storage = open_storage(parse_storage_url("sqlite:///runs/study.db"))
+    data = load_data(None, runs=Path("runs"))
+    wanted = identity(data.table, split(data.ratings, seed=0)[1], seed=0)
+    study = open_study(storage, default_name(data.table), wanted, about="a test")
+    for rank in (2, 3):
+        tried(study, als(rank), 0.5)
+
+    out = call(run.main, "--trials", "2", "--timeout", "0")
+    assert "Time is up: the same command goes on from the finalists" in out
+    assert final_ranking(study) is None
+    out = call(run.main, "--trials", "2")
+    assert "2 of 2 trials finished" in out
+    assert "Finalists, round 1: 2 settings" in out
+    ranking = final_ranking(study)
+    assert ranking is not None
+    assert ranking["decided"] is True
+    assert f"trial {ranking['trials'][0]} is first of 2" in out
+
+    for average in (1, 2):
+        study.set_user_attr("finalists", ranking | {"average": average, "trials": [1, 0]})
+        out = call(best_predict.main)
+        lines = [line for line in out.splitlines() if line.startswith("Trial ")]
+        assert [line[:12] for line in lines] == ["Trial 1, als", "Trial 0, als"][:average]
