@@ -13,34 +13,29 @@ from pathlib import Path
 
 import optuna
 import torch
-from optuna.pruners import (
-    BasePruner,
-    HyperbandPruner,
-    MedianPruner,
-    NopPruner,
-    PatientPruner,
-    PercentilePruner,
-    SuccessiveHalvingPruner,
-)
+from optuna.pruners import BasePruner, MedianPruner, NopPruner
 
 from model.dataset import split
 from study.best import ranked_trials
 from study.inputs import Data, load_data
-from study.objective import MAX_EPOCHS, Objective
+from study.objective import Objective
+from study.pruning import SolverMedianPruner
 from study.space import SlotSampler
 from study.trials import run_trials
 
 
 def pruners() -> dict[str, BasePruner]:
     """The candidates; steps are epochs."""
+
+    def median_of_solver(gibbs: int, others: int) -> BasePruner:
+        return SolverMedianPruner({"gibbs": gibbs, "als": others, "gradient": others})
+
     return {
         "none": NopPruner(),
-        "median, from epoch 5": MedianPruner(n_warmup_steps=5),
-        "median, from epoch 20": MedianPruner(n_warmup_steps=20),
-        "worst quarter, from epoch 20": PercentilePruner(75.0, n_warmup_steps=20),
-        "median, patience 10": PatientPruner(MedianPruner(n_warmup_steps=5), patience=10),
-        "successive halving": SuccessiveHalvingPruner(min_resource=5, reduction_factor=3),
-        "hyperband": HyperbandPruner(min_resource=5, max_resource=MAX_EPOCHS, reduction_factor=3),
+        "median of all solvers, from epoch 20": MedianPruner(n_warmup_steps=20),
+        "median of the solver, from epoch 10": median_of_solver(10, 10),
+        "median of the solver, from epoch 20": median_of_solver(20, 20),
+        "median of the solver, gibbs from sweep 40": SolverMedianPruner(),
     }
 
 

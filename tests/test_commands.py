@@ -241,13 +241,15 @@ def test_a_database_whose_making_was_cut_short_is_made_whole(call: Call, data: P
 @pytest.mark.parametrize("precious", ["data/mat_comp", "data/truth", "runs/study.db"])
 def test_what_is_read_is_not_written_over(call: Call, data: Path, precious: str) -> None:
     assert call(run.main, "--data", data, "--trials", 1)[0] == 0
-    before = Path(precious).read_bytes()
+    is_database = precious.endswith(".db")
+    before = the_study().trials if is_database else Path(precious).read_bytes()
     code, _, err = call(
         best_predict.main, "--data", data, "--truth", data.parent / "truth", "--out", precious
     )
     assert code == 2
     assert "expected a file of its own" in err
-    assert Path(precious).read_bytes() == before
+    # SQLite may fold its journal into the file whenever it is read.
+    assert before == (the_study().trials if is_database else Path(precious).read_bytes())
 
 
 def test_no_queries_is_no_error(call: Call) -> None:

@@ -97,9 +97,9 @@ def test_it_beats_what_knows_less(uneven: tuple[Ratings, Ratings, Tensor]) -> No
         _, epochs = train(replace(CONFIG, **change), training, n_epochs=60, validation=test)
         rmse[name] = epochs[-1].validation_mse ** 0.5
     assert 0.71 < rmse["full"] < 0.75
-    assert rmse["full"] < min(rmse["gaussian"], rmse["ordinal"]) + 0.003
-    assert max(rmse["gaussian"], rmse["ordinal"]) < 0.98 * rmse["even noise"]
-    assert rmse["even noise"] < 0.96 * rmse["no features"]
+    assert max(rmse["gaussian"], rmse["ordinal"]) < 0.765
+    assert rmse["full"] < 0.995 * rmse["even noise"]
+    assert max(rmse["full"], rmse["even noise"]) < 0.95 * rmse["no features"]
     assert rmse["no features"] < 0.98 * min(rmse["als"], rmse["biases"])
 
 
@@ -142,34 +142,6 @@ def test_many_sweeps_are_thinned_evenly(
     model, epochs = train(CONFIG, few_ratings, n_epochs=BURN_IN + 60, validation=few_ratings)
     assert 4 <= len(model.state_dict()["chain1.precision"]) <= 8
     assert model.mse(few_ratings) == pytest.approx(epochs[-1].validation_mse, rel=0.2)
-
-
-def numbered(number: int) -> Draw:
-    one = torch.tensor(float(number)).double()
-    rows = torch.zeros(2, 2)
-    return Draw.of(
-        users=(rows, rows),
-        items=(rows, rows),
-        unknown=(rows[0], rows[0]),
-        noise=(torch.ones(2), torch.ones(2)),
-        precision=one,
-        thresholds=None,
-    )
-
-
-def test_a_posterior_keeps_draws_of_even_spacing_from_first_to_last() -> None:
-    zero = torch.zeros(()).double()
-    scale = Scale(mean=zero, scale=zero, lowest=zero, highest=zero, levels=torch.zeros(0))
-    kept = Posterior(scale, 1)
-    for number in range(1000):
-        kept.add([numbered(number)])
-        numbers = kept.state_dict()["chain0.precision"]
-        steps = numbers.diff().unique()
-        assert numbers[0] == 0
-        assert len(steps) <= 1
-        assert number - numbers[-1] < (steps[0] if len(steps) else 1)
-        assert len(numbers) <= posterior.MOST_DRAWS
-        assert len(numbers) == number + 1 or len(numbers) > posterior.MOST_DRAWS // 2
 
 
 @ALL_LIKELIHOODS

@@ -1,0 +1,119 @@
+"""What each solver reaches at its default setting, and what each part of the sampler adds.
+
+    python -m benchmarks.accuracy --data FILE --truth FILE [--seeds 3]
+
+Of each seed the ratings are split as a study splits them: epochs are chosen on the validation
+ratings, the model is trained on every rating, and only then scored on the queries' truth.
+"""
+
+import argparse
+import statistics
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from model.biases import fit_biases
+from model.dataset import Ratings, split
+from model.gibbs import GibbsConfig
+from model.gradient import ORIGINAL
+from model.solver import Epoch, best_epoch
+from model.solvers import SOLVERS, Config, make_solver, solver_name
+from storage.ratings import read_numbers
+from study.inputs import Data, load_data
+from study.objective import PATIENCE
+from study.space import DEFAULTS
+
+CPU = torch.device("cpu")
+
+
+def settings() -> dict[str, Config]:
+    """The rows of the table, but for biases alone and draws in place of conditional means."""
+    gibbs = DEFAULTS["gibbs"]
+    assert isinstance(gibbs, GibbsConfig)
+    gaussian = replace(gibbs, likelihood="gaussian")
+    even = float("inf")
+    return {
+        "the original's setting": ORIGINAL,
+        "gradient": DEFAULTS["gradient"],
+        "als": DEFAULTS["als"],
+        "gibbs, Gaussian, no features, even noise": replace(gaussian, n_features=0, noise_dof=even),
+        "… with who rated what, textbook scaling": replace(
+            gaussian, noise_dof=even, degree_power=0.5, spectrum_power=1.0
+        ),
+        "… with who rated what, our scaling": replace(gaussian, noise_dof=even),
+        "… and noise by user and item": gaussian,
+        "gibbs, ordinal": replace(gibbs, likelihood="ordinal"),
+        "gibbs, both": gibbs,
+    }
+
+
+def rmse_of(config: Config, data: Data, truth: np.ndarray, seed: int) -> tuple[float, float]:
+    """The RMSE on the validation ratings, and on the queries after training on all ratings."""
+    training, validation = split(data.ratings, seed=seed)
+    entry = SOLVERS[solver_name(config)]
+    epochs: list[Epoch] = []
+    for epoch in make_solver(config, training, device=CPU, seed=seed).epochs(validation):
+        epochs.append(replace(epoch, validation_predictions=None))
+        best = best_epoch(epochs)
+        assert best is not None
+        if epoch.number in (best.number + PATIENCE, entry.most_epochs):
+            break
+    solver = make_solver(config, data.ratings, device=CPU, seed=seed)
+    n_epochs = entry.retraining_epochs or best.number
+    next(epoch for epoch in solver.epochs(None) if epoch.number == n_epochs)
+    return best.validation_mse**0.5, on_queries(solver.model.predict, data, truth)
+
+
+def on_queries(
+    predict: Callable[[torch.Tensor, torch.Tensor], torch.Tensor], data: Data, truth: np.ndarray
+) -> float:
+    """The RMSE of what is predicted for the queries, kept to the range of the ratings."""
+    users = data.users.index(data.table.query_user_ids)
+    items = data.items.index(data.table.query_item_ids)
+    low, high = data.table.ratings.min(), data.table.ratings.max()
+    error = np.clip(predict(users, items).detach().numpy(), low, high) - truth
+    return float(np.sqrt(np.mean(error**2)))
+
+
+def biases_alone(data: Data, truth: np.ndarray, seed: int) -> tuple[float, float]:
+    """The same two figures of biases alone."""
+    training, validation = split(data.ratings, seed=seed)
+    all_ratings: Ratings = data.ratings
+    on_truth = on_queries(fit_biases(all_ratings).predict, data, truth)
+    return fit_biases(training).mse(validation) ** 0.5, on_truth
+
+
+def rows(
+    data: Data, truth: np.ndarray, seeds: int
+) -> Iterator[tuple[str, list[tuple[float, float]]]]:
+    """Name and figures, one pair a seed, of every row."""
+    yield "biases alone", [biases_alone(data, truth, seed) for seed in range(seeds)]
+    for name, config in settings().items():
+        yield name, [rmse_of(config, data, truth, seed) for seed in range(seeds)]
+
+
+def main() -> None:
+    """Prints a table: mean and standard deviation over the seeds."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--truth", type=Path, required=True)
+    parser.add_argument("--seeds", type=int, default=3)
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    data = load_data(options.data, runs=Path("runs"))
+    truth = read_numbers(options.truth, expected=data.table.n_queries)
+    print("| | validation RMSE | queries RMSE |")
+    print("|---|---|---|")
+    for name, figures in rows(data, truth, options.seeds):
+        cells = [
+            f"{statistics.mean(column):.4f} ± {statistics.pstdev(column):.4f}"
+            for column in zip(*figures, strict=True)
+        ]
+        print(f"| {name} | {' | '.join(cells)} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
