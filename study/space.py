@@ -68,7 +68,7 @@ PARAMETERS = ["solver", *(name for space in SPACE.values() for name in space)]
 
 DEFAULTS: dict[str, Config] = {
     "gibbs": GibbsConfig(rank=24, noise_dof=20.0, n_features=64),
-    "als": ALSConfig(rank=32, weight_decay=0.13, bias_decay=0.05),
+    "als": ALSConfig(rank=16, weight_decay=0.1, bias_decay=0.05),
     "gradient": GradientConfig(
         rank=64,
         learning_rate=0.015,

@@ -14,7 +14,7 @@ from model.als import ALS, ALSConfig
 from model.biases import fit_biases
 from model.dataset import Ratings
 from model.gibbs import BURN_IN, Gibbs, GibbsConfig
-from model.posterior import Draw, Posterior, Scale
+from model.posterior import Posterior
 from model.solver import Epoch
 
 CPU = torch.device("cpu")
@@ -175,31 +175,6 @@ def test_a_seed_is_all_that_the_result_depends_on(likelihood: Any, few_ratings: 
     other, _ = train(config, few_ratings, n_epochs=15, seed=2)
     assert torch.equal(first.predict(*pairs), again.predict(*pairs))
     assert not torch.allclose(first.predict(*pairs), other.predict(*pairs))
-
-
-@ALL_LIKELIHOODS
-def test_a_stored_posterior_is_as_before(likelihood: Any, few_ratings: Ratings) -> None:
-    model, _ = train(replace(CONFIG, likelihood=likelihood), few_ratings, n_epochs=15)
-    restored = Posterior.from_state(model.state_dict())
-    pairs = every_pair(few_ratings)
-    assert torch.equal(model.predict(*pairs), restored.predict(*pairs))
-    assert torch.equal(model.std(*pairs), restored.std(*pairs))
-    if likelihood != "gaussian":
-        assert torch.equal(model.probabilities(*pairs), restored.probabilities(*pairs))
-    state = restored.state_dict()
-    assert state.keys() == model.state_dict().keys()
-    assert all(torch.equal(value, state[name]) for name, value in model.state_dict().items())
-
-
-def test_pairs_may_be_predicted_in_blocks(
-    few_ratings: Ratings, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    model, _ = train(CONFIG, few_ratings, n_epochs=15)
-    pairs = every_pair(few_ratings)
-    whole = model.predict(*pairs), model.std(*pairs), model.probabilities(*pairs)
-    monkeypatch.setattr(posterior, "PAIRS_AT_ONCE", 10)
-    parts = model.predict(*pairs), model.std(*pairs), model.probabilities(*pairs)
-    torch.testing.assert_close(parts, whole)
 
 
 def test_probabilities_of_the_levels(few_ratings: Ratings) -> None:

@@ -63,6 +63,13 @@ def test_continuous_ratings_have_no_more_than_twenty_levels_of_about_one_size() 
     assert (in_order.diff() >= 0).all()
 
 
+@pytest.mark.parametrize(("distinct", "most"), [(19, 19), (20, 20), (21, 20), (40, 20)])
+def test_there_are_no_more_than_twenty_levels(distinct: int, most: int) -> None:
+    levels = Levels(stars(distinct, 7))
+    assert len(levels) <= most
+    assert len(levels) == distinct or distinct > 20
+
+
 @pytest.mark.parametrize(
     ("values", "enough"),
     [([4.0], False), ([1.0, 5.0], False), ([1, 2, 3], False), ([1, 2, 3, 4], True)],

@@ -32,6 +32,8 @@ MOST = 4.5  # standard errors, of any of about a hundred functions
 N_REFERENCE = 50_000
 PATH = 25  # sweeps
 
+HYPERPRIOR = ("mean", "precision", "link", "link_precision")
+
 State = dict[str, Tensor]
 
 
@@ -117,7 +119,7 @@ def fit_and_weights(state: State) -> tuple[Tensor, Tensor]:
 
 def set_state(chain: Chain, state: State, path: int) -> None:
     for name, side in (("users", chain.users), ("items", chain.items)):
-        for key in ("mean", "precision", "link", "link_precision"):
+        for key in HYPERPRIOR:
             setattr(side.prior, key, state[f"{name}.{key}"][path].clone())
         side.rows = state[f"{name}.rows"][path].float()
         side.noise = state[f"{name}.noise"][path].clone()
@@ -133,7 +135,7 @@ def set_state(chain: Chain, state: State, path: int) -> None:
 def get_state(chain: Chain) -> State:
     state = {"precision": chain.precision, "z": chain.targets[:-1].double()}
     for name, side in (("users", chain.users), ("items", chain.items)):
-        for key in ("mean", "precision", "link", "link_precision"):
+        for key in HYPERPRIOR:
             state[f"{name}.{key}"] = getattr(side.prior, key)
         state |= {f"{name}.rows": side.rows.double(), f"{name}.noise": side.noise}
     if chain.ordinal:
@@ -287,6 +289,26 @@ def test_means_of_rows_are_those_of_the_slow_loop() -> None:
                 right += weight * phi * (before["z"][rating] - z[-1])
             torch.testing.assert_close(means[row], torch.linalg.solve(precision, right), **half)
         torch.testing.assert_close(means[-1], after[f"{name}.mean"], **half)
+
+
+def test_a_hyperprior_is_drawn_given_the_rows() -> None:
+    """After one draw the prior and its rows are still those of the prior: from 3000 starts."""
+    generator = torch.Generator().manual_seed(3)
+    starts = from_prior(3000, thresholds=None, generator=generator)
+    after = {key: value.clone() for key, value in starts.items()}
+    for side, name in zip(features(), ("users", "items"), strict=True):
+        prior = Hyperprior(side, RANK + 1)
+        for k in range(3000):
+            for key in HYPERPRIOR:
+                setattr(prior, key, starts[f"{name}.{key}"][k])
+            prior.draw(starts[f"{name}.rows"][k].float(), generator=generator)
+            for key in HYPERPRIOR:
+                after[f"{name}.{key}"][k] = getattr(prior, key)
+    before = functions(starts)
+    for name, value in functions(after).items():
+        moved = value - before[name]
+        error = moved.std(0).clamp(min=1e-12) / len(moved) ** 0.5
+        assert (moved.mean(0) / error).abs().max() < MOST, name
 
 
 @pytest.mark.parametrize("ordinal", [False, True], ids=["gaussian", "ordinal"])

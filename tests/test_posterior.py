@@ -1,0 +1,180 @@
+"""What a posterior predicts from its draws, beside slow loops over pairs and draws."""
+
+from statistics import NormalDist
+
+import pytest
+import torch
+from torch import Tensor
+
+from model import posterior
+from model.posterior import Draw, Posterior, Scale
+
+N_USERS, N_ITEMS, RANK = 3, 4, 2
+USERS, ITEMS = (
+    index.flatten()
+    for index in torch.meshgrid(torch.arange(-1, 3), torch.arange(-1, 4), indexing="ij")
+)
+LEVELS = [1.0, 2.5, 4.0, 5.0]
+ALL_CHAINS = pytest.mark.parametrize(
+    "ordinal", [[False], [True], [False, True]], ids=["gaussian", "ordinal", "both"]
+)
+
+
+def some_draw(*, ordinal: bool, generator: torch.Generator) -> Draw:
+    def normal(*shape: int) -> Tensor:
+        return torch.randn(*shape, generator=generator)
+
+    return Draw.of(
+        users=(normal(N_USERS, RANK + 1), normal(N_USERS, RANK + 1)),
+        items=(normal(N_ITEMS, RANK + 1), normal(N_ITEMS, RANK + 1)),
+        unknown=(normal(RANK + 1).double(), normal(RANK + 1).double()),
+        noise=(normal(N_USERS).exp().double(), normal(N_ITEMS).exp().double()),
+        precision=normal().exp().double(),
+        thresholds=normal(3).sort().values.double() if ordinal else None,
+    )
+
+
+def some_posterior(ordinal: list[bool]) -> tuple[Posterior, list[Draw]]:
+    """Of three sweeps of each chain; and its draws."""
+    generator = torch.Generator().manual_seed(0)
+    mean, scale, lowest, highest = (torch.tensor(x).double() for x in (3.2, 2.0, 1.0, 5.0))
+    scales = Scale(
+        mean=mean, scale=scale, lowest=lowest, highest=highest, levels=torch.tensor(LEVELS).double()
+    )
+    made = Posterior(scales, len(ordinal))
+    draws = []
+    for _ in range(3):
+        sweep = [some_draw(ordinal=kind, generator=generator) for kind in ordinal]
+        made.add(sweep)
+        draws += sweep
+    return made, draws
+
+
+def fit(user: Tensor, item: Tensor) -> float:
+    *p, b = user.tolist()
+    *q, c = item.tolist()
+    return float(sum(x * y for x, y in zip(p, q, strict=True)) + b + c)
+
+
+def chances(draw: Draw, mean: float, weight: float) -> list[float]:
+    """Of each level."""
+    latent = NormalDist(mean, weight**-0.5)
+    below = [0.0, *(latent.cdf(threshold) for threshold in draw.thresholds.tolist()), 1.0]
+    return [below[level + 1] - below[level] for level in range(4)]
+
+
+def weight(draw: Draw, u: int, i: int) -> float:
+    """α a_u b_i; one for the a or b of who is unknown."""
+    return (draw.precision * draw.user_noise[u] * draw.item_noise[i]).item()
+
+
+@ALL_CHAINS
+def test_predictions_are_those_of_the_slow_loop(ordinal: list[bool]) -> None:
+    """Mean over draws of what means of users with items, and users with means of items, give."""
+    made, draws = some_posterior(ordinal)
+    expected = []
+    for u, i in zip(USERS.tolist(), ITEMS.tolist(), strict=True):
+        total = 0.0
+        for draw in draws:
+            for mean in (
+                fit(draw.user_means[u], draw.items[i]),
+                fit(draw.users[u], draw.item_means[i]),
+            ):
+                if len(draw.thresholds):
+                    by_level = chances(draw, mean, weight(draw, u, i))
+                    total += sum(p * value for p, value in zip(by_level, LEVELS, strict=True))
+                else:
+                    total += 3.2 + 2.0 * mean
+        expected.append(min(max(total / len(draws) / 2, 1.0), 5.0))
+    assert made.predict(USERS, ITEMS).tolist() == pytest.approx(expected, abs=1e-5)
+    if ordinal == [False]:
+        assert 1.0 in expected
+        assert 5.0 in expected
+
+
+@ALL_CHAINS
+def test_spread_and_probabilities_are_those_of_the_slow_loop(ordinal: list[bool]) -> None:
+    """The mixture over draws: of ratings, or of their levels."""
+    made, draws = some_posterior(ordinal)
+    stds, probabilities = [], []
+    for u, i in zip(USERS.tolist(), ITEMS.tolist(), strict=True):
+        first, second, total = 0.0, 0.0, [0.0] * 4
+        for draw in draws:
+            mean, precision = fit(draw.users[u], draw.items[i]), weight(draw, u, i)
+            if len(draw.thresholds):
+                by_level = chances(draw, mean, precision)
+                total = [before + p for before, p in zip(total, by_level, strict=True)]
+                first += sum(p * value for p, value in zip(by_level, LEVELS, strict=True))
+                second += sum(p * value**2 for p, value in zip(by_level, LEVELS, strict=True))
+            else:
+                rating = 3.2 + 2.0 * mean
+                first += rating
+                second += rating**2 + 2.0**2 / precision
+        stds.append((second / len(draws) - (first / len(draws)) ** 2) ** 0.5)
+        probabilities.append([p / 3 for p in total])
+    assert made.std(USERS, ITEMS).tolist() == pytest.approx(stds, rel=1e-4)
+    if any(ordinal):
+        result = made.probabilities(USERS, ITEMS)
+        torch.testing.assert_close(result, torch.tensor(probabilities).double(), rtol=0, atol=1e-6)
+
+
+def test_whoever_is_unknown_is_as_sure_as_most() -> None:
+    draw = some_draw(ordinal=False, generator=torch.Generator().manual_seed(0))
+    assert draw.user_noise[-1] == draw.item_noise[-1] == 1.0
+    assert torch.equal(draw.users[-1], draw.user_means[-1])
+    assert torch.equal(draw.items[-1], draw.item_means[-1])
+
+
+@ALL_CHAINS
+def test_a_stored_posterior_is_as_before(ordinal: list[bool]) -> None:
+    made, _ = some_posterior(ordinal)
+    state = made.state_dict()
+    restored = Posterior.from_state(state)
+    assert torch.equal(made.predict(USERS, ITEMS), restored.predict(USERS, ITEMS))
+    assert torch.equal(made.std(USERS, ITEMS), restored.std(USERS, ITEMS))
+    if any(ordinal):
+        assert torch.equal(made.probabilities(USERS, ITEMS), restored.probabilities(USERS, ITEMS))
+    again = restored.state_dict()
+    assert again.keys() == state.keys()
+    assert all(torch.equal(value, state[name]) for name, value in again.items())
+
+
+@ALL_CHAINS
+def test_pairs_are_predicted_in_blocks(
+    ordinal: list[bool], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made, _ = some_posterior(ordinal)
+    whole = made.predict(USERS, ITEMS), made.std(USERS, ITEMS)
+    monkeypatch.setattr(posterior, "PAIRS_AT_ONCE", 7)
+    torch.testing.assert_close((made.predict(USERS, ITEMS), made.std(USERS, ITEMS)), whole)
+    if any(ordinal):
+        assert made.probabilities(USERS, ITEMS).shape == (len(USERS), 4)
+
+
+def test_without_an_ordinal_chain_there_are_no_probabilities() -> None:
+    made, _ = some_posterior([False])
+    with pytest.raises(ValueError, match="expected an ordinal chain"):
+        made.probabilities(USERS, ITEMS)
+
+
+def test_draws_are_kept_at_even_spacing_from_the_first_on() -> None:
+    kept, _ = some_posterior([False])
+    kept = Posterior(kept.scale, 1)
+    for number in range(600):
+        rows, ones = torch.zeros(1, 2), torch.ones(1)
+        draw = Draw.of(
+            users=(rows, rows),
+            items=(rows, rows),
+            unknown=(rows[0], rows[0]),
+            noise=(ones, ones),
+            precision=torch.tensor(float(number)).double(),
+            thresholds=None,
+        )
+        kept.add([draw])
+        numbers = kept.state_dict()["chain0.precision"]
+        steps = numbers.diff().unique()
+        assert numbers[0] == 0
+        assert len(steps) <= 1
+        assert number - numbers[-1] < (steps[0] if len(steps) else 1)
+        assert len(numbers) <= posterior.MOST_DRAWS
+        assert len(numbers) == number + 1 or len(numbers) > posterior.MOST_DRAWS // 2
