@@ -193,6 +193,11 @@ def noise(deviations: dict[int, float]) -> ErrorOf:
     return error_of
 
 
+def pattern(rank: int, n: int) -> NDArray[np.float64]:
+    """Ones with signs such that the patterns of the ranks 2, 3, … are orthogonal."""
+    return np.asarray(1.0 - 2.0 * (np.arange(n) >> (rank - 2) & 1))
+
+
 def pairs(ratings: Ratings) -> set[tuple[int, int]]:
     return set(zip(ratings.user_index.tolist(), ratings.item_index.tolist(), strict=True))
 
@@ -230,11 +235,14 @@ def test_errors_are_those_of_the_rounds_validation_at_the_best_epoch(
     assert race.ranking["rounds"] == [1, 1]  # the second is worse at every rating
     assert race.ranking["rmse"] == [0.2, 0.3]
 
-    plant(lambda rank, number, n: np.full(n, number / 10.0))
+    def error_of(rank: int, number: int, n: int) -> NDArray[np.float64]:
+        return number / 10.0 * (1 + pattern(rank, n))
+
+    plant(error_of)
     race = new_race(2, 3)
     assert race.run()
     assert race.ranking["rounds"] == [3, 3]
-    together = math.sqrt((0.1**2 + 0.2**2 + 0.3**2) / 3)
+    together = math.sqrt(2 * (0.1**2 + 0.2**2 + 0.3**2) / 3)
     assert race.ranking["rmse"] == pytest.approx([together, together], abs=1e-6)
 
 
@@ -278,6 +286,23 @@ def test_settings_that_are_alike_go_all_rounds_and_the_best_of_them_wins(
         f"Finalists, round {number}" for number in (1, 2, 3)
     ]
     assert "3 settings on a fresh split, trial 1 leads, RMSE 0." in race.said[-1]
+
+
+@pytest.mark.parametrize(("apart", "rounds"), [(0.0, 1), (1e-3, 1), (1.5e-3, 2), (1e-2, 3)])
+def test_a_race_is_over_when_its_outcome_does_not_matter(
+    new_race: NewRace, plant: Plant, apart: float, rounds: int
+) -> None:
+    """Three standard errors of the difference are 0.47 `apart` of the MSE after a round."""
+
+    def error_of(rank: int, _: int, n: int) -> NDArray[np.float64]:
+        return 1.0 + (apart * pattern(3, n) if rank == 3 else np.zeros(n))
+
+    plant(error_of)
+    race = new_race(3, 2)
+    assert race.run()
+    assert race.ranking["rounds"] == [rounds, rounds]
+    assert race.ranking["decided"] is True
+    assert ranks(race.study) == ([3, 2] if apart == 0 else [2, 3])
 
 
 def test_who_is_clearly_worse_is_out_and_stays_behind(new_race: NewRace, plant: Plant) -> None:
@@ -541,8 +566,7 @@ def test_an_average_is_as_long_as_it_is_worth(
     """Errors of 1 + a·(an orthogonal pattern): the mean of n has the MSE 1 + a²/n."""
 
     def error_of(rank: int, _: int, n: int) -> NDArray[np.float64]:
-        signs = 1.0 - 2.0 * (np.arange(n) >> (rank - 2) & 1)
-        return np.asarray(1.0 + math.sqrt(part) * signs)
+        return 1.0 + math.sqrt(part) * pattern(rank, n)
 
     plant(error_of)
     race = new_race(2, 3, 4, 5, 6)

@@ -135,6 +135,18 @@ def test_the_validation_error_is_that_of_the_model(likelihood: Any, few_ratings:
     assert torch.equal(alone.predict(*pairs), solver.model.predict(*pairs))
 
 
+def test_predictions_of_an_epoch_are_clipped(planted: tuple[Ratings, Ratings, float]) -> None:
+    training, test, _ = planted
+    training = replace(training, values=training.values.clamp(2, 4))
+    config = replace(CONFIG, likelihood="gaussian")
+    model, epochs = train(config, training, n_epochs=5, validation=test)
+    predicted = epochs[-1].validation_predictions
+    assert predicted is not None
+    assert predicted.min() == 2
+    assert predicted.max() == 4
+    torch.testing.assert_close(predicted, model.predict(test.user_index, test.item_index))
+
+
 def test_many_sweeps_are_thinned_evenly(
     few_ratings: Ratings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -293,4 +305,5 @@ def test_few_ratings_give_predictions_among_them(
     assert predicted.min() >= ratings.values.min()
     assert predicted.max() <= ratings.values.max()
     assert model.std(*pairs).isfinite().all()
+    assert (model.std(*pairs) > 0).all()
     assert all(math.isfinite(epoch.train_mse + epoch.validation_mse) for epoch in epochs)

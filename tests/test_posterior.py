@@ -22,7 +22,7 @@ ALL_CHAINS = pytest.mark.parametrize(
 
 def some_draw(*, ordinal: bool, generator: torch.Generator) -> Draw:
     def normal(*shape: int) -> Tensor:
-        return torch.randn(*shape, generator=generator)
+        return torch.randn(shape, generator=generator)
 
     return Draw.of(
         users=(normal(N_USERS, RANK + 1), normal(N_USERS, RANK + 1)),
