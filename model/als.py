@@ -17,7 +17,7 @@ from torch import Tensor
 from model.biases import fit_biases
 from model.dataset import Ratings
 from model.factorization import Factorization, average_unseen
-from model.normal_equations import Block, gather, group, regressors
+from model.normal_equations import Block, cholesky, gather, group, regressors
 from model.solver import Epoch, measured
 
 INITIAL_SCALE = 0.1  # standard deviation of the items' first factors
@@ -84,8 +84,7 @@ class ALS:
             gram = cells.mT @ cells
             n_ratings = gram[:, -2, -2].clamp(min=1.0)  # Σ 1 · 1; without ratings the row is zero
             precision = gram[:, :-1, :-1] + torch.diag_embed(n_ratings[:, None] * self._decay)
-            factor, _ = torch.linalg.cholesky_ex(precision)
-            solution = torch.cholesky_solve(gram[:, :-1, -1:], factor)
+            solution = torch.cholesky_solve(gram[:, :-1, -1:], cholesky(precision))
             rows[block.rows] = solution[..., 0]
             error = cells[..., -1:] - cells[..., :-1] @ solution
             squared_error += error.square().sum(dtype=torch.float64)

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from model.dataset import Ratings
 from model.hyperprior import GAMMA_RATE, GAMMA_SHAPE, Hyperprior
-from model.normal_equations import Block, gather, group, regressors
+from model.normal_equations import Block, cholesky, gather, group, regressors
 from model.ordinal import Levels, OrdinalLikelihood
 from model.posterior import Draw
 from model.side_features import SideFeatures
@@ -89,7 +89,7 @@ class Chain:
         return Draw.of(
             users=users,
             items=(earlier_items, self.items.means),
-            unknown=(self.users.prior.mean, self.items.prior.mean),
+            unknown=(self.users.prior.row_means().mean(0), self.items.prior.row_means().mean(0)),
             noise=(self.users.noise, self.items.noise),
             precision=self.precision,
             thresholds=self.ordinal.thresholds if self.ordinal else None,
@@ -123,7 +123,7 @@ class Chain:
             rows = block.rows
             cells = gather(block, table, self.targets)
             gram = (cells.mT @ cells) * weights[rows, None, None]
-            factor, _ = torch.linalg.cholesky_ex(gram[:, :-1, :-1] + prior_precision)
+            factor = cholesky(gram[:, :-1, :-1] + prior_precision)
             right = (gram[:, :-1, -1] + prior_means[rows])[..., None]
             half = torch.linalg.solve_triangular(factor, right, upper=False)
             both = torch.cat([half, half + noise[rows, :, None]], dim=2)
@@ -143,13 +143,14 @@ class Chain:
         return (side.noise * errors).sum()
 
     def _draw_precision(self, weighted_error: Tensor) -> None:
-        """Draws α; with levels also the thresholds and z."""
+        """Draws α; with levels then the thresholds and α again without z, and z."""
         n_ratings = len(self.targets) - 1
+        shape = weighted_error.new_tensor(GAMMA_SHAPE + n_ratings / 2)
+        rate = GAMMA_RATE + weighted_error / 2
+        self.precision = gamma(shape, rate, generator=self._generator)
         if self.ordinal is None:
-            shape = weighted_error.new_tensor(GAMMA_SHAPE + n_ratings / 2)
-            rate = GAMMA_RATE + weighted_error / 2
-            self.precision = gamma(shape, rate, generator=self._generator)
             return
+        self.ordinal.precision = self.precision
         users, items = self._pairs
         weights = self.users.noise[users] * self.items.noise[items]
         self.ordinal.draw(self.fit[:-1].double(), weights, generator=self._generator)

@@ -25,6 +25,7 @@ class Factorization(nn.Module):
     global_mean: Tensor
     lowest: Tensor
     highest: Tensor
+    spread: Tensor  # the RMSE on ratings that were held out; 1 until somebody knows it
 
     def __init__(self, n_users: int, n_items: int, rank: int) -> None:
         super().__init__()
@@ -35,6 +36,7 @@ class Factorization(nn.Module):
         self.register_buffer("global_mean", torch.tensor(0.0, dtype=torch.float64))
         self.register_buffer("lowest", torch.tensor(-torch.inf, dtype=torch.float64))
         self.register_buffer("highest", torch.tensor(torch.inf, dtype=torch.float64))
+        self.register_buffer("spread", torch.tensor(1.0, dtype=torch.float64))
 
     def forward(self, user_index: Tensor, item_index: Tensor) -> Tensor:
         """The (n,) float64 predicted ratings of (n,) int64 pairs of indices."""
@@ -66,8 +68,8 @@ class Factorization(nn.Module):
         return (predicted - ratings.values).square().mean().item()
 
     def std(self, user_index: Tensor, item_index: Tensor) -> Tensor:
-        """Ones: how far off it is, the model does not know; held-out ratings tell."""
-        return torch.ones(len(user_index), dtype=torch.float64, device=user_index.device)
+        """The same `spread` for every pair: of one pair in particular it knows nothing."""
+        return self.spread.expand(len(user_index))
 
     @classmethod
     def from_state(cls, state: Mapping[str, Tensor]) -> Self:

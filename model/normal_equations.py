@@ -90,6 +90,15 @@ def gather(block: Block, table: Tensor, targets: Tensor) -> Tensor:
     return cells
 
 
+def cholesky(matrices: Tensor) -> Tensor:
+    """The (b, D, D) lower factors of positive definite matrices, in float32 unless it fails."""
+    factors: Tensor
+    factors, failed = torch.linalg.cholesky_ex(matrices)
+    if bool(failed.any()):
+        factors = torch.linalg.cholesky_ex(matrices.double())[0].to(matrices.dtype)
+    return factors
+
+
 def _cuts(counts: NDArray[np.int64], width: int, device: str) -> Iterator[tuple[int, int, int]]:
     """Begin, end and length of each block, of rows whose numbers of ratings fall."""
     begin = 0

@@ -81,7 +81,7 @@ class OrdinalLikelihood:
                 continue
             proposed = self._bounds(thresholds, precision, fit, roots)
             log_density = self._log_density(proposed, precision)
-            if bool(accept < log_density - likelihood):
+            if bool(accept < log_density - likelihood + self._hastings(thresholds, precision)):
                 self.thresholds, self.precision = thresholds, precision
                 bounds, likelihood = proposed, log_density
         lower, upper, sign = bounds
@@ -96,6 +96,12 @@ class OrdinalLikelihood:
         change = self._log_precision_step * normal((), generator=generator)
         return thresholds, self.precision * change.exp()
 
+    def _hastings(self, thresholds: Tensor, precision: Tensor) -> Tensor:
+        """log of the chance of the way back over that of the way there: the step depends on α."""
+        moved = ((thresholds - self.thresholds)[1:-1] / self._threshold_step).square()
+        there, back = self.precision, precision
+        return (len(moved) * (back / there).log() - (back - there) * moved.sum()) / 2
+
     def _bounds(
         self, thresholds: Tensor, precision: Tensor, fit: Tensor, roots: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
@@ -108,7 +114,7 @@ class OrdinalLikelihood:
         above = lower > 0
         low, high = torch.where(above, -upper, lower), torch.where(above, -lower, upper)
         sign = torch.where(above, -1.0, 1.0).double()
-        return torch.special.ndtr(low), torch.special.ndtr(high), sign
+        return _ndtr(low), _ndtr(high), sign
 
     def _log_density(self, bounds: tuple[Tensor, Tensor, Tensor], precision: Tensor) -> Tensor:
         """Of the levels and of log α, up to a constant."""
@@ -123,6 +129,12 @@ def level_probabilities(thresholds: Tensor, fit: Tensor, weights: Tensor) -> Ten
     return torch.cat([below, torch.ones_like(below[:, :1])], 1).diff(
         dim=1, prepend=torch.zeros_like(below[:, :1])
     )
+
+
+def _ndtr(x: Tensor) -> Tensor:
+    """Φ, exact far below zero too, where `torch.special.ndtr` loses all digits."""
+    chance: Tensor = torch.special.erfc(-x / math.sqrt(2.0)) / 2
+    return chance
 
 
 def _merged(counts: Tensor, smallest: int) -> Tensor:

@@ -23,7 +23,7 @@ MOST_DRAWS = 64  # a chain's sweeps that are kept: of more, every second, every 
 class Draw:
     """The state of a chain after a sweep, or, with a leading dimension, after many.
 
-    The last row of a table is the prior's mean, for users and items without ratings.
+    The last row of a table is the mean of the rows' priors, for who has no ratings.
     """
 
     user_means: Tensor  # (n_users + 1, D) float16, given `items`; the bias last
@@ -144,7 +144,7 @@ class Posterior:
             raise ValueError("expected an ordinal chain, got none")
         blocks = []
         for users, items in _blocks(user_index, item_index):
-            total = torch.zeros(len(users), len(self.scale.levels), dtype=torch.float64)
+            total = self.scale.levels.new_zeros(len(users), len(self.scale.levels))
             for draw in draws:
                 fit = _product(draw.users[users], draw.items[items])
                 total += level_probabilities(draw.thresholds, fit, draw.weights(users, items))

@@ -37,7 +37,7 @@ def write_intervals(
     figures = [[f"{value:.6f}" for value in column] for column in columns.values()]
     try:
         with replacing(path) as file:
-            writer = csv.writer(file)
+            writer = csv.writer(file, lineterminator="\n")
             writer.writerow(["user", "item", *columns])
             writer.writerows(zip(table.query_user_ids, table.query_item_ids, *figures, strict=True))
     except OSError as error:
@@ -53,10 +53,17 @@ def check_writable(path: Path, *, precious: Iterable[Path] = ()) -> None:
         if path.exists() and not path.is_file():
             kind = "a directory" if path.is_dir() else "something else"
             raise InputError(f"{path}: expected a file to write, got {kind}")
-        if path.exists() and any(path.samefile(other) for other in precious if other.exists()):
-            raise InputError(f"{path}: expected a file of its own, got one that is read here")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=path.parent):
+        target = path.resolve()
+        if any(other.resolve() == target or _same_file(path, other) for other in precious):
+            raise InputError(f"{path}: expected a file of its own, got one that is used here")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=target.parent):
             pass
+    except RuntimeError:  # of resolve
+        raise InputError(f"{path}: expected a file to write, got a link to itself") from None
     except OSError as error:
         raise InputError(f"{path}: cannot be written ({error.strerror})") from None
+
+
+def _same_file(path: Path, other: Path) -> bool:
+    return path.exists() and other.exists() and path.samefile(other)

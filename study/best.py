@@ -1,7 +1,8 @@
 """The answer of a study: its best settings, trained again on every rating."""
 
 import contextlib
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +11,15 @@ import torch
 from optuna.trial import FrozenTrial, TrialState
 
 from model.dataset import Ratings, split
+from model.factorization import Factorization
 from model.solver import Model
 from model.solvers import SOLVERS, Config, make_solver, solver_name
+from storage.errors import InputError
 from storage.models import load_model, recipe_path, save_model
 from study.inputs import Data
 from study.objective import Stop, setting_seed
 from study.space import to_config, to_params
-from study.studies import FINISHED, n_finished
+from study.studies import FINISHED
 
 RANKING = "finalists"  # the attribute of a study that holds what its finalists came to
 
@@ -27,6 +30,7 @@ class Setting:
 
     trial: FrozenTrial
     config: Config
+    best_epoch: int  # of the trial, or the median of the finalist's rounds
 
     @property
     def solver(self) -> str:
@@ -36,8 +40,7 @@ class Setting:
     @property
     def epochs(self) -> int:
         """How long to train it on every rating."""
-        best: int = self.trial.user_attrs["best_epoch"]
-        return SOLVERS[self.solver].retraining_epochs or best
+        return SOLVERS[self.solver].retraining_epochs or self.best_epoch
 
 
 def ranked_trials(study: optuna.Study) -> list[FrozenTrial]:
@@ -63,7 +66,8 @@ def ranked_settings(study: optuna.Study) -> list[Setting]:
     found: dict[Config, Setting] = {}
     for trial in ranked_trials(study):
         config = to_config(trial.params)
-        found.setdefault(config, Setting(trial=trial, config=config))
+        best: int = trial.user_attrs["best_epoch"]
+        found.setdefault(config, Setting(trial=trial, config=config, best_epoch=best))
     return list(found.values())
 
 
@@ -76,8 +80,13 @@ def best_settings(study: optuna.Study, n: int | None = None) -> list[Setting]:
     settings = ranked_settings(study)
     ranking = final_ranking(study)
     if ranking:
-        order = {number: place for place, number in enumerate(ranking["trials"])}
-        settings.sort(key=lambda setting: order.get(setting.trial.number, len(order)))
+        by_trial = {setting.trial.number: setting for setting in settings}
+        finalists = [
+            replace(by_trial[number], best_epoch=best_epoch)
+            for number, best_epoch in zip(ranking["trials"], ranking["best_epochs"], strict=True)
+        ]
+        others = [one for one in settings if one.trial.number not in ranking["trials"]]
+        settings = finalists + others
     if n is None:
         n = ranking["average"] if ranking else 1
     return settings[:n]
@@ -88,8 +97,7 @@ def final_ranking(study: optuna.Study) -> dict[str, Any] | None:
     ranking: dict[str, Any] | None = study.user_attrs.get(RANKING)
     if not ranking:
         return None
-    best = ranked_trials(study)[0].number
-    return ranking if ranking["of"] == n_finished(study) or best in ranking["trials"] else None
+    return ranking if ranked_trials(study)[0].number in ranking["trials"] else None
 
 
 def load_or_train(
@@ -133,6 +141,13 @@ def _train(setting: Setting, ratings: Ratings, study: optuna.Study, device: torc
     seed = setting_seed(study.user_attrs["seed"], setting.config)
     solver = make_solver(setting.config, ratings.to(device), device=device, seed=seed)
     for epoch in solver.epochs(validation=None):
+        if not math.isfinite(epoch.train_mse):
+            raise InputError(
+                f"trial {setting.trial.number}: diverged in epoch {epoch.number} on all the "
+                "ratings; more --trials may find a better one"
+            )
         if epoch.number >= setting.epochs:
             break
+    if isinstance(solver.model, Factorization):
+        solver.model.spread.fill_(setting.trial.user_attrs["validation_mse"] ** 0.5)
     return solver.model

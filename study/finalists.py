@@ -9,9 +9,12 @@ others are clearly so close that it does not matter. What single runs came to is
 
 import contextlib
 import math
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
+from statistics import median
 
 import numpy as np
 import optuna
@@ -23,12 +26,14 @@ from torch import Tensor
 
 from model.dataset import Ratings, split
 from model.solvers import Config
-from storage.files import write_arrays
-from storage.models import load_model, recipe_path
+from storage.errors import InputError
+from storage.files import Arrays
+from storage.models import load_model, recipe_path, save_model
 from study.best import RANKING, Setting, ranked_settings
 from study.objective import Interrupted, Objective, Stop
 from study.space import GivenSampler, stable_seed, suggest, to_params
-from study.studies import fail_interrupted, n_finished
+from study.studies import fail_interrupted, finalists_name, n_finished
+from study.trials import StudyFailedError
 
 N_FINALISTS = 5
 N_ROUNDS = 3
@@ -36,6 +41,14 @@ CLEAR = 3.0  # standard errors of the mean difference of squared errors
 WORTH = 3e-4  # the share of the RMSE that is worth another model in the average, or a round
 
 Errors = NDArray[np.float64]  # predicted less true, of the ratings of a round's validation
+
+
+def is_decided(study: optuna.Study) -> bool:
+    """Whether there is nothing left to find out: no race is needed, or it is over."""
+    ranking = study.user_attrs.get(RANKING, {})
+    if ranking.get("of") == n_finished(study):
+        return bool(ranking["decided"])
+    return len(ranked_settings(study)) < 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,13 +68,11 @@ class Finalists:
         When the deadline passes or an interrupt arrives before that, the order is that of the
         rounds that were finished.
         """
-        before = self.study.user_attrs.get(RANKING, {})
-        if before.get("of") == n_finished(self.study) and before["decided"]:
+        if is_decided(self.study):
             return True
         finalists = ranked_settings(self.study)[:N_FINALISTS]
-        if len(finalists) < 2:
-            return True
         study = self._open()
+        best_epochs: dict[Config, list[int]] = {setting.config: [] for setting in finalists}
         errors: dict[Config, list[Errors]] = {setting.config: [] for setting in finalists}
         order, running = finalists, finalists
         for number in range(N_ROUNDS):
@@ -69,14 +80,19 @@ class Finalists:
             training, validation = split(self.ratings, seed=seed)
             found = {}
             for setting in running:
-                predictions = self._predictions(study, setting, number, training, validation)
-                if predictions is None:
+                result = self._result(study, setting, number, training, validation)
+                if result is None:
                     return False
+                predictions, best_epoch = result
                 found[setting.config] = predictions - validation.values.cpu().numpy()
+                best_epochs[setting.config].append(best_epoch)
             for config, error in found.items():
                 errors[config].append(error)
+            if not any(np.isfinite(error).all() for error in found.values()):
+                raise StudyFailedError(f"finalists, round {number + 1}: none came to a result")
             running = sorted(running, key=lambda setting: _mse(errors[setting.config]))
             order = running + [setting for setting in order if setting not in running]
+            order = sorted(order, key=lambda setting: math.isinf(_mse(errors[setting.config])))
             first = running[0]
             self.say(
                 f"Finalists, round {number + 1}: {len(running)} settings on a fresh split, "
@@ -88,31 +104,39 @@ class Finalists:
             running = [one for one in running if one is first or not excess[one.config].clear]
             matters = any(excess[one.config].matters for one in running if one is not first)
             decided = not matters or number + 1 == N_ROUNDS
-            self._store(order, errors, decided=decided)
+            self._store(order, errors, best_epochs, decided=decided)
             if decided:
                 break
         return True
 
     def _open(self) -> optuna.Study:
+        """The study of the single runs.
+
+        Raises:
+            InputError: somebody's own study has its name.
+        """
         study = optuna.create_study(
-            study_name=f"{self.study.study_name}-finalists",
+            study_name=finalists_name(self.study),
             storage=self.storage,
             pruner=NopPruner(),
             load_if_exists=True,
         )
+        if study.get_trials(deepcopy=False) and "finalists_of" not in study.user_attrs:
+            raise InputError(f"study '{study.study_name}': was not made by study.run; rename it")
+        study.set_user_attr("finalists_of", self.study.study_name)
         for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
             fail_interrupted(study, trial.number, "the process that ran it is gone")
         return study
 
-    def _predictions(
+    def _result(
         self,
         study: optuna.Study,
         setting: Setting,
         number: int,
         training: Ratings,
         validation: Ratings,
-    ) -> NDArray[np.float64] | None:
-        """What a finalist predicts in a round, now or before; None if it was cut."""
+    ) -> tuple[NDArray[np.float64], int] | None:
+        """What a finalist predicts in a round, and its best epoch; None if it was cut."""
         recipe = {
             "params": to_params(setting.config),
             "round": number,
@@ -121,13 +145,41 @@ class Finalists:
         }
         path = recipe_path(self.folder / "finalists", self.study.study_name, recipe)
         if (arrays := load_model(path)) is not None:
-            return arrays["predictions"].astype(np.float64)
-        best: list[Tensor] = []
+            return arrays["predictions"].astype(np.float64), int(arrays["best_epoch"])
+        if self.objective.interrupted() or time.monotonic() >= self.objective.deadline:
+            return None
         study.sampler = GivenSampler(setting.config)
         trial = study.ask()
         suggest(trial)
         trial.set_user_attr("round", number + 1)
         trial.set_user_attr("of_trial", setting.trial.number)
+        try:
+            keep = partial(save_model, path, recipe=recipe)
+            return self._run(study, trial, training, validation, keep)
+        except Interrupted:
+            fail_interrupted(study, trial.number, "stopped, to be done again")
+            return None
+        except optuna.exceptions.UpdateFinishedTrialError as error:
+            raise StudyFailedError("another process has taken over the study") from error
+        except (MemoryError, RuntimeError) as error:
+            trial.set_user_attr("failed", " ".join(str(error).split()) or type(error).__name__)
+            study.tell(trial, state=TrialState.FAIL)
+            return np.full(len(validation), math.inf), 1
+
+    def _run(
+        self,
+        study: optuna.Study,
+        trial: optuna.Trial,
+        training: Ratings,
+        validation: Ratings,
+        keep: Callable[[Arrays], None],
+    ) -> tuple[NDArray[np.float64], int]:
+        """Trains a finalist; what it predicted is on disk before its trial is told complete.
+
+        Raises:
+            Interrupted: it was stopped, or its time was up.
+        """
+        best: list[Tensor] = []
         objective = replace(
             self.objective,
             training=training.to(self.objective.device),
@@ -137,37 +189,39 @@ class Finalists:
         )
         try:
             value = objective(trial)
-        except (Interrupted, optuna.TrialPruned) as stop:
-            if isinstance(stop, Interrupted) or str(stop) == Stop.TIMEOUT:
-                fail_interrupted(study, trial.number, "stopped, to be done again")
-                return None
+        except optuna.TrialPruned:
+            if trial.user_attrs["stopped"] == Stop.TIMEOUT:
+                raise Interrupted from None
             study.tell(trial, state=TrialState.PRUNED)  # it diverged: worse than any
-            return np.full(len(validation), math.inf)
-        except (MemoryError, RuntimeError) as error:
-            trial.set_user_attr("failed", " ".join(str(error).split()) or type(error).__name__)
-            study.tell(trial, state=TrialState.FAIL)
-            return np.full(len(validation), math.inf)
+            return np.full(len(validation), math.inf), 1
         predictions = best[0].cpu().numpy()
+        best_epoch: int = trial.user_attrs["best_epoch"]
         with contextlib.suppress(OSError):
-            write_arrays(path, {"predictions": predictions}, recipe)
+            keep({"predictions": predictions, "best_epoch": np.array(best_epoch)})
         study.tell(trial, value)
-        return predictions
+        return predictions, best_epoch
 
     def _store(
-        self, order: list[Setting], errors: dict[Config, list[Errors]], *, decided: bool
+        self,
+        order: list[Setting],
+        errors: dict[Config, list[Errors]],
+        best_epochs: dict[Config, list[int]],
+        *,
+        decided: bool,
     ) -> None:
         """Stores the order, and how many of the first are worth averaging."""
         lists = [errors[setting.config] for setting in order]
-        gains = [_gain(lists[: n + 1]) for n in range(len(lists))]
-        best = max(gains)
-        average = next(n + 1 for n, gain in enumerate(gains) if gain >= best - WORTH)
-        rmse = [round(_mse(errors[setting.config]) ** 0.5, 6) for setting in order]
+        rmse = [_mse(rounds) ** 0.5 for rounds in lists]
+        finite = sum(map(math.isfinite, rmse))  # they come first
+        gains = [_gain(lists[: n + 1]) for n in range(finite)]
+        average = next(n + 1 for n, gain in enumerate(gains) if gain >= max(gains) - WORTH)
         ranking = {
             "of": n_finished(self.study),
             "decided": decided,
             "trials": [setting.trial.number for setting in order],
-            "rmse": rmse,
+            "rmse": [round(figure, 6) if math.isfinite(figure) else None for figure in rmse],
             "rounds": [len(rounds) for rounds in lists],
+            "best_epochs": [round(median(best_epochs[setting.config])) for setting in order],
             "average": average,
             "average_gain": [round(gain, 6) for gain in gains],
         }

@@ -53,7 +53,7 @@ def calibrate(ensemble: Ensemble) -> Calibration:
     level = min(1.0, math.ceil((len(score) + 1) * COVERAGE) / len(score))
     return Calibration(
         std_factor=float(np.sqrt(np.square(score).mean())),
-        quantile=float(np.quantile(score, level, method="higher")),
+        quantile=float(np.quantile(score, level, method="inverted_cdf")),
         lowest=float(ratings.values.min()),
         highest=float(ratings.values.max()),
     )

@@ -27,7 +27,8 @@ def summary(study: optuna.Study, *, biases_rmse: float) -> str:
     if ranking := final_ranking(study):
         lines.append(
             f"Finalists: trial {best.number} is first of {len(ranking['trials'])}, "
-            f"RMSE {ranking['rmse'][0]:.4f} on {ranking['rounds'][0]} fresh splits"
+            f"RMSE {ranking['rmse'][0]:.4f} on {_splits(ranking['rounds'][0])}"
+            + ("" if ranking["decided"] else ", not decided yet")
         )
         if ranking["average"] > 1:
             gain = 100 * ranking["average_gain"][ranking["average"] - 1]
@@ -54,7 +55,7 @@ def write_csv(study: optuna.Study, path: Path) -> None:
     """Writes a row a trial: number, state, best epoch's errors, seconds, parameters."""
     attributes = ("validation_rmse", "validation_mse", "best_epoch", "seconds")
     with replacing(path) as file:
-        writer = csv.writer(file)
+        writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["trial", "state", *attributes, "stopped", *PARAMETERS])
         for trial in study.get_trials(deepcopy=False):
             writer.writerow(
@@ -63,6 +64,10 @@ def write_csv(study: optuna.Study, path: Path) -> None:
                 + [_ended_by(trial)]
                 + [trial.params.get(name, "") for name in PARAMETERS]
             )
+
+
+def _splits(n: int) -> str:
+    return "a fresh split" if n == 1 else f"{n} fresh splits"
 
 
 def _ended_by(trial: FrozenTrial) -> str:

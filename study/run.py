@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from types import FrameType
 from typing import TYPE_CHECKING
 
@@ -77,7 +78,7 @@ def run(options: argparse.Namespace) -> int:
         runs_folder,
         shown,
     )
-    from study.finalists import Finalists
+    from study.finalists import Finalists, is_decided
     from study.inputs import choose_device, load_data
     from study.objective import Objective
     from study.report import summary
@@ -108,7 +109,7 @@ def run(options: argparse.Namespace) -> int:
     take_over(study, say=print)
     before = n_finished(study)
     enough = max(before, options.trials)
-    over = ", nothing left to run" if before == enough else ""
+    over = ", nothing left to run" if before == enough and is_decided(study) else ""
     print(f"Study: {name}, {before} of {enough} trials finished{over}, {shown(url)}")
 
     interrupts = _count_interrupts()
@@ -126,7 +127,7 @@ def run(options: argparse.Namespace) -> int:
         ratings=data.ratings,
         folder=runs_folder(url),
         objective=objective,
-        say=print,
+        say=partial(print, flush=True),
     )
     failed = False
     try:
@@ -140,8 +141,8 @@ def run(options: argparse.Namespace) -> int:
     print(f"\n{summary(study, biases_rmse=biases_rmse)}\n")
     if not done:
         why = "Stopped by hand" if interrupts() else "Stopped" if failed else "Time is up"
-        left = n_finished(study)
-        where = f"{left} trials" if left < options.trials else "the finalists"
+        finished = n_finished(study)
+        where = f"{finished} trials" if finished < options.trials else "the finalists"
         print(f"{why}: the same command goes on from {where}")
     _say_what_next(study, url, options)
     return FAILED if failed else INTERRUPTED if interrupts() and not done else 0

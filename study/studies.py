@@ -1,5 +1,6 @@
 """Opens a study: made for one set of ratings, or found again and checked to be of the same."""
 
+import contextlib
 import hashlib
 import socket
 import time
@@ -30,6 +31,11 @@ def default_name(table: RatingsTable) -> str:
     return f"ratings-{table.digest[:10]}"
 
 
+def finalists_name(study: optuna.Study) -> str:
+    """The name of the study that holds the runs of a study's finalists."""
+    return f"{study.study_name}-finalists"
+
+
 def identity(table: RatingsTable, validation: Ratings, *, seed: int) -> dict[str, object]:
     """What every trial of a study has in common, kept in the study's attributes."""
     digest = hashlib.sha256()
@@ -52,7 +58,8 @@ def find_study(storage: BaseStorage, name: str, table: RatingsTable, *, about: s
     try:
         study = optuna.load_study(study_name=name, storage=storage)
     except KeyError:
-        known = ", ".join(sorted(optuna.get_all_study_names(storage))) or "none"
+        names = sorted(optuna.get_all_study_names(storage))
+        known = ", ".join(n for n in names if not n.endswith("-finalists")) or "none"
         raise InputError(
             f"study '{name}' of {about}: not in this database, which holds: {known}; "
             "python -m study.run makes it from the same options"
@@ -189,6 +196,10 @@ def _moves_on(study: optuna.Study) -> bool:
     return False
 
 
-def _reports(study: optuna.Study) -> tuple[int, int]:
+def _reports(study: optuna.Study) -> list[int]:
+    """The numbers of reports of every trial, those of the finalists too."""
     trials = study.get_trials(deepcopy=False)
-    return len(trials), sum(len(trial.intermediate_values) for trial in trials)
+    with contextlib.suppress(KeyError):
+        finalists = optuna.load_study(study_name=finalists_name(study), storage=study._storage)
+        trials = trials + finalists.get_trials(deepcopy=False)
+    return [len(trial.intermediate_values) for trial in trials]

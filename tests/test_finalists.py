@@ -295,7 +295,7 @@ def test_a_race_is_over_when_its_outcome_does_not_matter(
     """Three standard errors of the difference are 0.47 `apart` of the MSE after a round."""
 
     def error_of(rank: int, _: int, n: int) -> NDArray[np.float64]:
-        return 1.0 + (apart * pattern(3, n) if rank == 3 else np.zeros(n))
+        return 10.0 + (10.0 * apart * pattern(3, n) if rank == 3 else np.zeros(n))
 
     plant(error_of)
     race = new_race(3, 2)
@@ -358,8 +358,10 @@ def test_what_is_decided_is_not_run_again(new_race: NewRace, trained: list[Train
 
 def cut_by_hand(race: Race, epochs: int) -> bool:
     """Runs the finalists, with an interrupt after so many epochs of all."""
-    left = itertools.count(epochs - 1, -1)
-    return race.run(interrupted=lambda: next(left) <= 0)
+    with pytest.MonkeyPatch.context() as patch:
+        seen: list[None] = []
+        patch.setattr(optuna.Trial, "report", lambda *_: seen.append(None))
+        return race.run(interrupted=lambda: len(seen) >= epochs)
 
 
 def cut_by_the_clock(race: Race, epochs: int) -> bool:
@@ -373,6 +375,7 @@ def cut_by_the_clock(race: Race, epochs: int) -> bool:
         patch.setattr(optuna.Trial, "report", report)
         clock = SimpleNamespace(monotonic=lambda: float(len(seen)))
         patch.setattr("study.objective.time", clock)
+        patch.setattr("study.finalists.time", clock)
         return race.run(deadline=epochs)
 
 
@@ -409,7 +412,7 @@ def test_a_race_that_was_cut_goes_on_to_the_same_end(
         ("optuna.Trial.report", 12),
         ("optuna.Trial.report", 3 * N_EPOCHS),
         ("optuna.Trial.set_user_attr", 30),
-        ("study.finalists.write_arrays", 4),
+        ("study.finalists.save_model", 4),
         ("optuna.Study.tell", 1),
         ("optuna.Study.tell", 6),
         ("optuna.Study.set_user_attr", 1),
@@ -620,6 +623,7 @@ def test_what_a_dead_process_left_running_is_done_again(new_race: NewRace) -> No
     beside = optuna.create_study(study_name="ratings-finalists", storage=race.storage)
     beside.sampler = GivenSampler(als(2))
     suggest(beside.ask())
+    beside.set_user_attr("finalists_of", "ratings")
     assert race.run()
     (dead,) = race.runs(TrialState.FAIL)
     assert dead.user_attrs["interrupted"] == "the process that ran it is gone"

@@ -96,7 +96,7 @@ def test_a_study_of_any_name_keeps_its_models_in_the_folder(name: str, tmp_path:
     path = recipe_path(tmp_path, name, RECIPE)
     save_model(path, ARRAYS, RECIPE)
     assert load_model(path) is not None
-    assert path.resolve().parent == tmp_path / "models"
+    assert path.resolve().parent == tmp_path
     assert [kept.relative_to(tmp_path) for kept in tmp_path.rglob("*.safetensors")] == [
         path.relative_to(tmp_path)
     ]

@@ -23,12 +23,12 @@ from model.hyperprior import Hyperprior
 from model.ordinal import Levels, OrdinalLikelihood
 from model.side_features import SideFeatures
 
-N_USERS, N_ITEMS = 5, 4  # the last user has no ratings
-PAIRS = torch.tensor([[0, 0, 0, 0, 1, 1, 1, 2, 2, 2, 3, 3], [0, 1, 2, 3, 0, 1, 2, 1, 2, 3, 0, 3]])
+N_USERS, N_ITEMS = 5, 4  # the second user has no ratings
+PAIRS = torch.tensor([[0, 0, 2, 2, 2, 3, 3, 3, 4, 4, 4, 4], [1, 3, 0, 2, 3, 1, 2, 3, 0, 1, 2, 3]])
 VALUES = torch.tensor([1.0, 1, 2, 2, 2, 2, 3, 3, 3, 3, 4, 4], dtype=torch.float64)
 LEVELS = 4
 RANK, N_FEATURES, NOISE_DOF = 1, 2, 5.0
-MOST = 4.5  # standard errors, of any of about a hundred functions
+MOST = 4.5  # standard errors, of any of four hundred means
 N_REFERENCE = 50_000
 PATH = 25  # sweeps
 
@@ -66,7 +66,7 @@ def make_chain(*, ordinal: bool, generator: torch.Generator) -> Chain:
     )
 
 
-def from_prior(n: int, *, thresholds: Tensor | None, generator: torch.Generator) -> State:
+def from_prior(n: int, *, generator: torch.Generator, thresholds: Tensor | None = None) -> State:
     """n draws of all unknowns and ratings; the inner of the given thresholds are drawn anew."""
 
     def normal(*shape: int) -> Tensor:
@@ -133,7 +133,8 @@ def set_state(chain: Chain, state: State, path: int) -> None:
 
 
 def get_state(chain: Chain) -> State:
-    state = {"precision": chain.precision, "z": chain.targets[:-1].double()}
+    z = chain.ordinal.latent if chain.ordinal else chain.targets[:-1].double()
+    state = {"precision": chain.precision, "z": z}
     for name, side in (("users", chain.users), ("items", chain.items)):
         for key in HYPERPRIOR:
             state[f"{name}.{key}"] = getattr(side.prior, key)
@@ -171,6 +172,9 @@ def functions(state: State) -> dict[str, Tensor]:
         "|z|": state["z"].abs().log(),
         "error": error,
         "error²": error.square(),
+        "log |error|": error.abs().log(),
+        "error² · log a": error.square() * state["users.noise"].log()[:, PAIRS[0]],
+        "error² · log b": error.square() * state["items.noise"].log()[:, PAIRS[1]],
         "error² · log α": error.square().mean(1) * state["precision"].log(),
     }
     for name, side in zip(("users", "items"), features(), strict=True):
@@ -256,9 +260,10 @@ def largest(scores: dict[str, Tensor]) -> float:
     return max(score.abs().max().item() for score in scores.values())
 
 
-def test_means_of_rows_are_those_of_the_slow_loop() -> None:
+@pytest.mark.parametrize("ordinal", [False, True], ids=["gaussian", "ordinal"])
+def test_means_of_rows_are_those_of_the_slow_loop(ordinal: bool) -> None:
     """Each side's given the other's draw at that time, with the precisions of before."""
-    chain = make_chain(ordinal=False, generator=torch.Generator().manual_seed(0))
+    chain = make_chain(ordinal=ordinal, generator=torch.Generator().manual_seed(0))
     for _ in range(3):
         chain.sweep()
     before = get_state(chain)
@@ -288,17 +293,44 @@ def test_means_of_rows_are_those_of_the_slow_loop() -> None:
                 precision += weight * torch.outer(phi, phi)
                 right += weight * phi * (before["z"][rating] - z[-1])
             torch.testing.assert_close(means[row], torch.linalg.solve(precision, right), **half)
-        torch.testing.assert_close(means[-1], after[f"{name}.mean"], **half)
+
+
+def test_a_precision_is_wishart_of_these_parameters(monkeypatch: pytest.MonkeyPatch) -> None:
+    """W⁻¹ = I + S + β₀ N / (β₀ + N) x̄ x̄ᵀ + λ_B BᵀB, of rows without what features explain."""
+    generator = torch.Generator().manual_seed(4)
+    state = {key: value[0] for key, value in from_prior(1, generator=generator).items()}
+    seen: list[tuple[float, Tensor]] = []
+    wishart_root = hyperprior.wishart_root
+
+    def remember(degrees: float, inverse_scale: Tensor, **kwargs: Any) -> Tensor:
+        seen.append((degrees, inverse_scale))
+        return wishart_root(degrees, inverse_scale, **kwargs)
+
+    monkeypatch.setattr(hyperprior, "wishart_root", remember)
+    prior = Hyperprior(features()[0], RANK + 1)
+    prior.link, prior.link_precision = state["users.link"], state["users.link_precision"]
+    prior.draw(state["users.rows"].float(), generator=generator)
+
+    rest = state["users.rows"] - features()[0].values.double() @ state["users.link"]
+    mean = sum(rest) / N_USERS
+    expected = torch.eye(RANK + 1).double() + N_USERS / (1 + N_USERS) * torch.outer(mean, mean)
+    for row in rest:
+        expected += torch.outer(row - mean, row - mean)
+    for row in state["users.link"]:
+        expected += state["users.link_precision"] * torch.outer(row, row)
+    [(degrees, inverse_scale)] = seen
+    assert degrees == RANK + 1 + N_USERS + N_FEATURES
+    torch.testing.assert_close(inverse_scale, expected, rtol=1e-4, atol=1e-4)
 
 
 def test_a_hyperprior_is_drawn_given_the_rows() -> None:
-    """After one draw the prior and its rows are still those of the prior: from 3000 starts."""
+    """After one draw the prior and its rows are still those of the prior: from 2000 starts."""
     generator = torch.Generator().manual_seed(3)
-    starts = from_prior(3000, thresholds=None, generator=generator)
+    starts = from_prior(2000, generator=generator)
     after = {key: value.clone() for key, value in starts.items()}
     for side, name in zip(features(), ("users", "items"), strict=True):
         prior = Hyperprior(side, RANK + 1)
-        for k in range(3000):
+        for k in range(2000):
             for key in HYPERPRIOR:
                 setattr(prior, key, starts[f"{name}.{key}"][k])
             prior.draw(starts[f"{name}.rows"][k].float(), generator=generator)
