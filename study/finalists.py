@@ -2,8 +2,8 @@
 
 One validation split chose them, and the best of many trials on it was partly lucky. In each round
 the finalists that are left train on the same new split; squared errors are compared rating by
-rating, and who is clearly worse than the first is out. It is over when one is left, or when the
-others are clearly so close that it does not matter. What single runs came to is kept in the study
+rating, and who is clearly worse than the first is out. It is over when one is left, when the
+others are clearly so close that it does not matter, or when enough was compared. What single runs came to is kept in the study
 `<name>-finalists`, their predictions beside the database.
 """
 
@@ -37,6 +37,7 @@ from study.trials import StudyFailedError
 
 N_FINALISTS = 5
 N_ROUNDS = 3
+ENOUGH = 50_000  # ratings that all were compared on: more rounds would not tell more
 CLEAR = 3.0  # standard errors of the mean difference of squared errors
 WORTH = 3e-4  # the share of the RMSE that is worth another model in the average, or a round
 
@@ -103,7 +104,8 @@ class Finalists:
             }
             running = [one for one in running if one is first or not excess[one.config].clear]
             matters = any(excess[one.config].matters for one in running if one is not first)
-            decided = not matters or number + 1 == N_ROUNDS
+            compared = (number + 1) * len(validation)
+            decided = not matters or number + 1 == N_ROUNDS or compared >= ENOUGH
             self._store(order, errors, best_epochs, decided=decided)
             if decided:
                 break

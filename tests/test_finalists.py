@@ -667,3 +667,13 @@ def test_the_commands_run_the_finalists_and_answer_with_as_many_as_they_say(
         out = call(best_predict.main)
         lines = [line for line in out.splitlines() if line.startswith("Trial ")]
         assert [line[:12] for line in lines] == ["Trial 1, als", "Trial 0, als"][:average]
+
+
+def test_where_ratings_are_many_one_round_is_enough(
+    new_race: NewRace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    race = new_race(2, 3)
+    monkeypatch.setattr("study.finalists.ENOUGH", len(split(race.ratings, seed=0)[1]))
+    assert race.run()
+    assert race.ranking["decided"]
+    assert race.ranking["rounds"] == [1, 1]
