@@ -35,7 +35,7 @@ class GibbsConfig:
 
 
 class Gibbs:
-    """The solver; fewer than four levels of ratings are taken as lengths, whatever is asked."""
+    """The solver; continuous ratings, or fewer than four levels, are lengths, whatever is asked."""
 
     def __init__(
         self, config: GibbsConfig, training: Ratings, *, device: torch.device, seed: int

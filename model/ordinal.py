@@ -19,6 +19,7 @@ from model.variates import normal, uniform
 
 FEWEST_LEVELS = 4
 MOST_LEVELS = 20
+MOST_LOST = 0.01  # share of the ratings' variance within levels: beyond it, they are lengths
 RAREST_SHARE = 0.002  # a level of fewer ratings is merged into the next
 INITIAL_PRECISION = 1.5
 STEPS = 2  # Metropolis steps a sweep
@@ -39,14 +40,16 @@ class Levels:
         self.index = merged.to(values.device)[index]  # (n_ratings,) int64
         self.counts = torch.bincount(self.index).double()
         self.values = torch.bincount(self.index, values) / self.counts  # (K,) mean ratings
+        within = (values - self.values[self.index]).square().mean()
+        self.lost = (within / values.var(correction=0)).item()
 
     def __len__(self) -> int:
         return len(self.values)
 
     @property
     def enough(self) -> bool:
-        """Whether they are worth thresholds of their own."""
-        return len(self) >= FEWEST_LEVELS
+        """Whether they are worth thresholds of their own, and stand for nearly all of a rating."""
+        return len(self) >= FEWEST_LEVELS and self.lost <= MOST_LOST
 
 
 class OrdinalLikelihood:

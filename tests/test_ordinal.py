@@ -196,3 +196,11 @@ def test_metropolis_steps_leave_the_joint_distribution_as_it_is(
     monkeypatch.setattr(ordinal, "GAMMA_SHAPE", 0.0)  # without the prior it is seen to move
     monkeypatch.setattr(ordinal, "GAMMA_RATE", 0.0)
     assert scores_of_metropolis_steps().abs().max() > 5
+
+
+def test_continuous_ratings_are_not_levels_and_a_scale_of_a_hundred_is() -> None:
+    draw = torch.Generator().manual_seed(0)
+    continuous = torch.randn(5000, generator=draw, dtype=torch.float64)
+    hundred = torch.randint(1, 101, (5000,), generator=draw).double()
+    assert not Levels(continuous).enough
+    assert Levels(hundred).enough
