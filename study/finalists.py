@@ -3,8 +3,8 @@
 One validation split chose them, and the best of many trials on it was partly lucky. In each round
 the finalists that are left train on the same new split; squared errors are compared rating by
 rating, and who is clearly worse than the first is out. It is over when one is left, when the
-others are clearly so close that it does not matter, or when enough was compared. What single runs came to is kept in the study
-`<name>-finalists`, their predictions beside the database.
+others are clearly so close that it does not matter, or when enough was compared. What single runs
+came to is kept in the study `<name>-finalists`, their predictions beside the database.
 """
 
 import contextlib
