@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from model.biases import fit_biases
-from model.dataset import Ratings, split
+from model.dataset import split
 from model.gibbs import GibbsConfig
 from model.gradient import ORIGINAL
 from model.solver import Epoch, best_epoch
@@ -30,7 +30,7 @@ CPU = torch.device("cpu")
 
 
 def settings() -> dict[str, Config]:
-    """The rows of the table, but for biases alone and draws in place of conditional means."""
+    """The rows of the table, but for biases alone."""
     gibbs = DEFAULTS["gibbs"]
     assert isinstance(gibbs, GibbsConfig)
     gaussian = replace(gibbs, likelihood="gaussian")
@@ -81,8 +81,7 @@ def on_queries(
 def biases_alone(data: Data, truth: np.ndarray, seed: int) -> tuple[float, float]:
     """The same two figures of biases alone."""
     training, validation = split(data.ratings, seed=seed)
-    all_ratings: Ratings = data.ratings
-    on_truth = on_queries(fit_biases(all_ratings).predict, data, truth)
+    on_truth = on_queries(fit_biases(data.ratings).predict, data, truth)
     return fit_biases(training).mse(validation) ** 0.5, on_truth
 
 

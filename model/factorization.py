@@ -5,7 +5,7 @@
 Koren, Bell & Volinsky 2009 (Matrix Factorization Techniques for Recommender Systems), eq. 4.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Self
 
 import torch
@@ -51,11 +51,7 @@ class Factorization(nn.Module):
     @torch.no_grad()
     def predict(self, user_index: Tensor, item_index: Tensor) -> Tensor:
         """`forward` without gradients, in blocks: the (n,) ratings of any number of pairs."""
-        blocks = zip(
-            torch.split(user_index, PAIRS_AT_ONCE),
-            torch.split(item_index, PAIRS_AT_ONCE),
-            strict=True,
-        )
+        blocks = pairs_in_blocks(user_index, item_index)
         return torch.cat([self(users, items) for users, items in blocks])
 
     def predict_all(self, ratings: Ratings | None) -> Tensor | None:
@@ -78,6 +74,12 @@ class Factorization(nn.Module):
         model = cls(n_users - 1, len(state["item_bias"]) - 1, rank)
         model.load_state_dict(dict(state))
         return model
+
+
+def pairs_in_blocks(user_index: Tensor, item_index: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    """Any number of pairs of indices, so many at once that what they gather stays small."""
+    users, items = torch.split(user_index, PAIRS_AT_ONCE), torch.split(item_index, PAIRS_AT_ONCE)
+    return zip(users, items, strict=True)
 
 
 def average_unseen(rows: Tensor, unseen: Tensor) -> Tensor:

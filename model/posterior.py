@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from model.dataset import Ratings
-from model.factorization import PAIRS_AT_ONCE
+from model.factorization import pairs_in_blocks
 from model.ordinal import level_probabilities
 
 MOST_DRAWS = 64  # a chain's sweeps that are kept: of more, every second, every fourth, …
@@ -103,7 +103,7 @@ class Posterior:
         """The (n,) float64 predicted ratings of (n,) int64 pairs of indices."""
         blocks = [
             sum(self.expected(draw, users, items) for draw in self._draws())
-            for users, items in _blocks(user_index, item_index)
+            for users, items in pairs_in_blocks(user_index, item_index)
         ]
         mean = torch.cat([torch.as_tensor(block) for block in blocks]) / len(self._draws())
         return self.clip(mean)
@@ -127,7 +127,7 @@ class Posterior:
     def std(self, user_index: Tensor, item_index: Tensor) -> Tensor:
         """The (n,) float64 standard deviations of the ratings that may be seen."""
         stds = []
-        for users, items in _blocks(user_index, item_index):
+        for users, items in pairs_in_blocks(user_index, item_index):
             moments = [self._moments(draw, users, items) for draw in self._draws()]
             mean, square = torch.stack(moments).mean(0)
             stds.append((square - mean.square()).clamp(min=0.0).sqrt() * self.scale.scale)
@@ -143,7 +143,7 @@ class Posterior:
         if not draws:
             raise ValueError("expected an ordinal chain, got none")
         blocks = []
-        for users, items in _blocks(user_index, item_index):
+        for users, items in pairs_in_blocks(user_index, item_index):
             total = self.scale.levels.new_zeros(len(users), len(self.scale.levels))
             for draw in draws:
                 fit = _product(draw.users[users], draw.items[items])
@@ -196,8 +196,3 @@ def _product(users: Tensor, items: Tensor) -> Tensor:
     users, items = users.float(), items.float()
     fit: Tensor = torch.linalg.vecdot(users[:, :-1], items[:, :-1]) + users[:, -1] + items[:, -1]
     return fit.double()
-
-
-def _blocks(users: Tensor, items: Tensor) -> list[tuple[Tensor, Tensor]]:
-    pairs = zip(torch.split(users, PAIRS_AT_ONCE), torch.split(items, PAIRS_AT_ONCE), strict=True)
-    return list(pairs)

@@ -33,7 +33,7 @@ from study.best import RANKING, Setting, ranked_settings
 from study.objective import Interrupted, Objective, Stop
 from study.space import GivenSampler, stable_seed, suggest, to_params
 from study.studies import fail_interrupted, finalists_name, n_finished
-from study.trials import StudyFailedError
+from study.trials import StudyFailedError, failure_reason
 
 N_FINALISTS = 5
 N_ROUNDS = 3
@@ -164,7 +164,7 @@ class Finalists:
         except optuna.exceptions.UpdateFinishedTrialError as error:
             raise StudyFailedError("another process has taken over the study") from error
         except (MemoryError, RuntimeError) as error:
-            trial.set_user_attr("failed", " ".join(str(error).split()) or type(error).__name__)
+            trial.set_user_attr("failed", failure_reason(error))
             study.tell(trial, state=TrialState.FAIL)
             return np.full(len(validation), math.inf), 1
 

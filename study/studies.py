@@ -22,6 +22,7 @@ from study.pruning import SolverMedianPruner
 from study.space import INTERRUPTED_BY, SPACE_VERSION, SlotSampler
 
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
+FINALISTS = "-finalists"  # what the name of a study of finalists ends with
 WATCH_SECONDS = 30.0
 CLOCK_SECONDS = 2.0  # by which the start of a process may seem to move
 
@@ -33,7 +34,7 @@ def default_name(table: RatingsTable) -> str:
 
 def finalists_name(study: optuna.Study) -> str:
     """The name of the study that holds the runs of a study's finalists."""
-    return f"{study.study_name}-finalists"
+    return study.study_name + FINALISTS
 
 
 def identity(table: RatingsTable, validation: Ratings, *, seed: int) -> dict[str, object]:
@@ -59,7 +60,7 @@ def find_study(storage: BaseStorage, name: str, table: RatingsTable, *, about: s
         study = optuna.load_study(study_name=name, storage=storage)
     except KeyError:
         names = sorted(optuna.get_all_study_names(storage))
-        known = ", ".join(n for n in names if not n.endswith("-finalists")) or "none"
+        known = ", ".join(n for n in names if not n.endswith(FINALISTS)) or "none"
         raise InputError(
             f"study '{name}' of {about}: not in this database, which holds: {known}; "
             "python -m study.run makes it from the same options"

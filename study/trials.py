@@ -49,7 +49,7 @@ def run_trials(
         except optuna.exceptions.UpdateFinishedTrialError as error:
             raise StudyFailedError("another process has taken over the study") from error
         except (MemoryError, RuntimeError) as error:
-            reason = " ".join(str(error).split()) or type(error).__name__
+            reason = failure_reason(error)
             trial.set_user_attr("failed", reason)
             finished = study.tell(trial, state=TrialState.FAIL)
             # Two that ran out of memory did so for the same reason, whatever they asked for.
@@ -62,3 +62,8 @@ def run_trials(
             finished = study.tell(trial, value)
             failures.clear()
         on_finish(finished)
+
+
+def failure_reason(error: BaseException) -> str:
+    """What went wrong, in one line."""
+    return " ".join(str(error).split()) or type(error).__name__
