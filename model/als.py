@@ -17,7 +17,7 @@ from torch import Tensor
 from model.biases import fit_biases
 from model.dataset import Ratings
 from model.factorization import Factorization, average_unseen
-from model.normal_equations import Block, cholesky, gather, group, regressors
+from model.normal_equations import Regressions, regressions
 from model.solver import Epoch, measured
 
 INITIAL_SCALE = 0.1  # standard deviation of the items' first factors
@@ -46,11 +46,9 @@ class ALS:
         self.model.lowest.copy_(values.min())
         self.model.highest.copy_(values.max())
         self._scale = values.std(correction=0).item() or 1.0
-        standardized = ((values - values.mean()) / self._scale).float()
-        self._targets = torch.cat([standardized, standardized.new_zeros(1)])
-        width = config.rank + 2
-        self._user_blocks = group(users, items, n_rows=n_users, n_others=n_items, width=width)
-        self._item_blocks = group(items, users, n_rows=n_items, n_others=n_users, width=width)
+        self._targets = ((values - values.mean()) / self._scale).float()
+        self._user_side = regressions(users, items, n_rows=n_users, n_others=n_items)
+        self._item_side = regressions(items, users, n_rows=n_items, n_others=n_users)
         self._decay = torch.full((config.rank + 1,), config.weight_decay, device=device)
         self._decay[-1] = config.bias_decay
 
@@ -69,26 +67,22 @@ class ALS:
     def epochs(self, validation: Ratings | None) -> Iterator[Epoch]:
         """Solves for users, then for items: a sweep an epoch."""
         for number in itertools.count(1):
-            self._solve(self._user_blocks, self._users, self._items)
-            squared_error = self._solve(self._item_blocks, self._items, self._users)
+            self._users, _ = self._solve(self._user_side, self._users, self._items)
+            self._items, squared_error = self._solve(self._item_side, self._items, self._users)
             self._write_model()
-            train_mse = squared_error / (len(self._targets) - 1) * self._scale**2
+            train_mse = squared_error / len(self._targets) * self._scale**2
             yield measured(number, train_mse, self.model.predict_all(validation), validation)
 
-    def _solve(self, blocks: list[Block], rows: Tensor, others: Tensor) -> float:
-        """Sets every row to its minimum, the others fixed: the sum of squared errors then."""
-        table = regressors(others)
-        squared_error = torch.zeros((), dtype=torch.float64, device=rows.device)
-        for block in blocks:
-            cells = gather(block, table, self._targets)
-            gram = cells.mT @ cells
-            n_ratings = gram[:, -2, -2].clamp(min=1.0)  # Σ 1 · 1; without ratings the row is zero
-            precision = gram[:, :-1, :-1] + torch.diag_embed(n_ratings[:, None] * self._decay)
-            solution = torch.cholesky_solve(gram[:, :-1, -1:], cholesky(precision))
-            rows[block.rows] = solution[..., 0]
-            error = cells[..., -1:] - cells[..., :-1] @ solution
-            squared_error += error.square().sum(dtype=torch.float64)
-        return squared_error.item()
+    def _solve(self, side: Regressions, rows: Tensor, others: Tensor) -> tuple[Tensor, float]:
+        """Every row at its minimum, the others fixed, and the sum of squared errors then."""
+        solution = side.solve(
+            others,
+            self._targets,
+            precision=rows.new_zeros(rows.shape[1], rows.shape[1]),
+            right=torch.zeros_like(rows),
+            decay=self._decay,
+        )
+        return solution.means, solution.squared_errors.sum().item()
 
     @torch.no_grad()
     def _write_model(self) -> None:

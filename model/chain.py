@@ -18,7 +18,7 @@ from torch import Tensor
 
 from model.dataset import Ratings
 from model.hyperprior import GAMMA_RATE, GAMMA_SHAPE, Hyperprior
-from model.normal_equations import Block, cholesky, gather, group, regressors
+from model.normal_equations import Regressions, regressions
 from model.ordinal import Levels, OrdinalLikelihood
 from model.posterior import Draw
 from model.side_features import SideFeatures
@@ -33,11 +33,12 @@ INITIAL_SCALE = 0.3
 class Side:
     """The users' unknowns, or the items'."""
 
-    blocks: list[Block]
+    regressions: Regressions
     counts: Tensor  # (n_rows,) float64, numbers of ratings
     prior: Hyperprior
     rows: Tensor  # (n_rows, D) float32, the present draw, the bias last
     means: Tensor  # (n_rows, D) float32, the mean that the draw was around
+    unknown: Tensor  # (D,) float32, the mean of the rows' priors, for who has no ratings
     noise: Tensor  # (n_rows,) float64, a
 
 
@@ -70,8 +71,8 @@ class Chain:
         self._generator = generator
         self._noise_dof = noise_dof
         self._pairs = users, items
-        self.targets = torch.cat([(values - mean) / scale, values.new_zeros(1)]).float()
-        self.fit = torch.zeros_like(self.targets)  # p_u · q_i + b_u + c_i, where y is
+        self.targets = ((values - mean) / scale).float()
+        self.residuals = self.targets.clone()  # y - p_u · q_i - b_u - c_i
         self.precision = torch.ones((), dtype=torch.float64, device=values.device)  # α
         self.ordinal = OrdinalLikelihood(levels, mean=mean, scale=scale) if levels else None
         if self.ordinal:
@@ -81,15 +82,15 @@ class Chain:
 
     def sweep(self) -> Draw:
         """Draws every unknown once: the state to predict from."""
-        earlier_items = self.items.rows.clone()
+        earlier_items = self.items.rows
         self._draw_side(self.users, self.items)
-        users = self.users.means.clone(), self.users.rows.clone()
+        users = self.users.means, self.users.rows
         weighted_error = self._draw_side(self.items, self.users)
         self._draw_precision(weighted_error)
         return Draw.of(
             users=users,
             items=(earlier_items, self.items.means),
-            unknown=(self.users.prior.row_means().mean(0), self.items.prior.row_means().mean(0)),
+            unknown=(self.users.unknown, self.items.unknown),
             noise=(self.users.noise, self.items.noise),
             precision=self.precision,
             thresholds=self.ordinal.thresholds if self.ordinal else None,
@@ -102,11 +103,12 @@ class Chain:
         device = own.device
         rows = torch.randn(n_rows, width, generator=self._generator, device=device) * INITIAL_SCALE
         return Side(
-            blocks=group(own, other, n_rows=n_rows, n_others=n_others, width=width + 1),
+            regressions=regressions(own, other, n_rows=n_rows, n_others=n_others),
             counts=torch.bincount(own, minlength=n_rows).double(),
             prior=Hyperprior(features[0], width),
             rows=rows,
             means=rows.clone(),
+            unknown=rows.new_zeros(width),
             noise=torch.ones(n_rows, dtype=torch.float64, device=device),
         )
 
@@ -114,26 +116,22 @@ class Chain:
         """Draws a side's prior, rows and noise given the other side: Σ a_u b_i e_ui²."""
         side.prior.draw(side.rows, generator=self._generator)
         prior_precision = side.prior.precision.float()
-        prior_means = side.prior.row_means() @ prior_precision
-        table = regressors(other.rows, other.noise.sqrt().float())
-        weights = (self.precision * side.noise).float()
-        noise = torch.randn(side.rows.shape, generator=self._generator, device=table.device)
-        weighted_error = torch.zeros_like(weights)  # Σ_i b_i e_ui² of each row
-        for block in side.blocks:
-            rows = block.rows
-            cells = gather(block, table, self.targets)
-            gram = (cells.mT @ cells) * weights[rows, None, None]
-            factor = cholesky(gram[:, :-1, :-1] + prior_precision)
-            right = (gram[:, :-1, -1] + prior_means[rows])[..., None]
-            half = torch.linalg.solve_triangular(factor, right, upper=False)
-            both = torch.cat([half, half + noise[rows, :, None]], dim=2)
-            both = torch.linalg.solve_triangular(factor.mT, both, upper=True)
-            side.means[rows], side.rows[rows] = both[..., 0], both[..., 1]
-            error = cells[..., -1] - (cells[..., :-1] @ both[..., 1:])[..., 0]  # e_ui √b_i
-            weighted_error[rows] = error.square().sum(1)
-            # √b_i stands in the cells, at the feature that is one.
-            self.fit[block.ratings] = self.targets[block.ratings] - error / cells[..., -2]
-        errors = weighted_error.double()
+        row_means = side.prior.row_means()
+        side.unknown = row_means.mean(0)
+        weights = self.precision * side.noise
+        noise = torch.randn(side.rows.shape, generator=self._generator, device=row_means.device)
+        solution = side.regressions.solve(
+            other.rows,
+            self.targets,
+            precision=prior_precision,
+            right=row_means @ prior_precision,
+            weights=weights.float(),
+            other_weights=other.noise.float(),
+            noise=noise,
+            residuals=self.residuals,
+        )
+        side.means, side.rows = solution.means, solution.draws
+        errors = solution.squared_errors  # Σ_i b_i e_ui² of each row
         if math.isfinite(self._noise_dof):
             side.noise = gamma(
                 (self._noise_dof + side.counts) / 2,
@@ -144,15 +142,18 @@ class Chain:
 
     def _draw_precision(self, weighted_error: Tensor) -> None:
         """Draws α; with levels then the thresholds and α again without z, and z."""
-        n_ratings = len(self.targets) - 1
-        shape = weighted_error.new_tensor(GAMMA_SHAPE + n_ratings / 2)
+        shape = weighted_error.new_tensor(GAMMA_SHAPE + len(self.targets) / 2)
         rate = GAMMA_RATE + weighted_error / 2
         self.precision = gamma(shape, rate, generator=self._generator)
         if self.ordinal is None:
             return
         self.ordinal.precision = self.precision
         users, items = self._pairs
-        weights = self.users.noise[users] * self.items.noise[items]
-        self.ordinal.draw(self.fit[:-1].double(), weights, generator=self._generator)
+        user_roots, item_roots = (side.noise.sqrt().float() for side in (self.users, self.items))
+        self.ordinal.draw(
+            self.targets - self.residuals,
+            user_roots[users] * item_roots[items],
+            generator=self._generator,
+        )
         self.precision = self.ordinal.precision
-        self.targets[:-1] = self.ordinal.latent.float()
+        self.targets = self.ordinal.latent.float()

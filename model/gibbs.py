@@ -94,6 +94,5 @@ class Gibbs:
 
     def _train_mse(self) -> float:
         """Of the present draw, not of the mean; of an ordinal chain, of its z."""
-        chain = self._chains[0]
-        error = (chain.targets - chain.fit)[:-1]
-        return (error.double().square().mean() * self._scale.scale**2).item()
+        error = self._chains[0].residuals.double()
+        return (error.square().mean() * self._scale.scale**2).item()

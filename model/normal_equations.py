@@ -2,16 +2,18 @@
 
 With the other side fixed, row u of one side is a weighted linear regression on the other's rows:
 
-    (Λ_u + Σ_i w_i φ_i φ_iᵀ) x_u = h_u + Σ_i w_i φ_i (y_ui - c_i)
-    x_u = [p_u, b_u],  φ_i = [q_i, 1]
+    (Λ + n_u D + s_u Σ_i w_i φ_i φ_iᵀ) x_u = h_u + s_u Σ_i w_i φ_i (y_ui - c_i)
+    x_u = [p_u, b_u],  φ_i = [q_i, 1],  D diagonal
 
-The sums are parts of one Gram matrix, that of the gathered rows [φ_i, y_ui - c_i] √w_i. Rows with
-about as many ratings share a block, padded with empty cells to the longest, so that one batched
-product serves them all; what a block gathers still is in the cache when it is multiplied.
+The sums are parts of one Gram matrix, that of the rows [φ_i, y_ui - c_i] √w_i. On a CPU they are
+compiled (`compiled`); what stands here is the same in PyTorch, for a GPU and to compare with. Rows
+with about as many ratings share a block, padded with empty cells to the longest, so that one
+batched product serves them all; what a block gathers still is in the cache when it is multiplied.
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -21,6 +23,123 @@ from torch import Tensor
 GATHERED_AT_ONCE = {"cpu": 1 << 18, "cuda": 1 << 26}  # numbers; on a CPU the mebibyte of a cache
 PADDING = 1.5  # the longest row of a block has at most so many times the shortest's ratings, …
 FREE_CELLS = 8  # … and about so many more
+
+
+@dataclass(frozen=True)
+class Solution:
+    """What the regressions of a side come to."""
+
+    means: Tensor  # (n_rows, D) float32, x
+    draws: Tensor  # (n_rows, D) float32, x + L⁻ᵀ noise; the means if there is no noise
+    squared_errors: Tensor  # (n_rows,) float64, Σ_i w_i e_ui² of the draws
+
+
+class Regressions(Protocol):
+    """The regressions of one side, whose ratings stay and whose targets and weights change."""
+
+    def solve(
+        self,
+        others: Tensor,
+        targets: Tensor,
+        *,
+        precision: Tensor,
+        right: Tensor,
+        decay: Tensor | None = None,
+        weights: Tensor | None = None,
+        other_weights: Tensor | None = None,
+        noise: Tensor | None = None,
+        residuals: Tensor | None = None,
+    ) -> Solution:
+        """Solves for every row.
+
+        Args:
+            others: (n_others, D) float32, the other side's rows [q_i, c_i].
+            targets: (n_ratings,) float32, y.
+            precision: (D, D) float32, Λ.
+            right: (n_rows, D) float32, h.
+            decay: (D,) float32, the diagonal of D, once for each rating, at least once; zero if not
+                given.
+            weights: (n_rows,) float32, s; ones if not given.
+            other_weights: (n_others,) float32, w; ones if not given.
+            noise: (n_rows, D) float32, standard normal; L Lᵀ is the matrix of the system.
+            residuals: (n_ratings,) float32, where e_ui = y_ui - c_i - φ_i x_u of the draws is to be
+                written.
+        """
+        ...
+
+
+def regressions(own: Tensor, other: Tensor, *, n_rows: int, n_others: int) -> Regressions:
+    """The regressions of one side, for the device that its ratings are on.
+
+    Args:
+        own: (n_ratings,) int64, the row of this side that each rating belongs to.
+        other: (n_ratings,) int64, its row of the other side.
+        n_rows: the number of rows of this side.
+        n_others: the number of rows of the other side.
+    """
+    if own.device.type != "cpu":
+        return Batched(own, other, n_rows=n_rows, n_others=n_others)
+    from model.compiled import Compiled
+
+    return Compiled(own, other, n_rows=n_rows)
+
+
+class Batched:
+    """The regressions of one side, in PyTorch."""
+
+    def __init__(self, own: Tensor, other: Tensor, *, n_rows: int, n_others: int) -> None:
+        self._ratings = own, other
+        self._sizes = n_rows, n_others
+        self._blocks: list[Block] = []
+        self._width = 0  # that the blocks are cut for
+
+    def solve(
+        self,
+        others: Tensor,
+        targets: Tensor,
+        *,
+        precision: Tensor,
+        right: Tensor,
+        decay: Tensor | None = None,
+        weights: Tensor | None = None,
+        other_weights: Tensor | None = None,
+        noise: Tensor | None = None,
+        residuals: Tensor | None = None,
+    ) -> Solution:
+        """As `Regressions` says."""
+        if self._width != right.shape[1] + 1:
+            self._width = right.shape[1] + 1
+            (own, other), (n_rows, n_others) = self._ratings, self._sizes
+            self._blocks = group(own, other, n_rows=n_rows, n_others=n_others, width=self._width)
+        table = regressors(others, None if other_weights is None else other_weights.sqrt())
+        targets = torch.cat([targets, targets.new_zeros(1)])
+        means = torch.empty_like(right)
+        draws = torch.empty_like(right) if noise is not None else means
+        squared_errors = torch.zeros(len(right), dtype=torch.float64, device=right.device)
+        for block in self._blocks:
+            rows = block.rows
+            cells = gather(block, table, targets)
+            gram = cells.mT @ cells
+            if weights is not None:
+                gram *= weights[rows, None, None]
+            system = gram[:, :-1, :-1] + precision
+            if decay is not None:
+                counts = (block.others < len(others)).sum(1).clamp(min=1)
+                system += torch.diag_embed(counts[:, None] * decay)
+            factor = cholesky(system)
+            half = (gram[:, :-1, -1] + right[rows])[..., None]
+            half = torch.linalg.solve_triangular(factor, half, upper=False)
+            if noise is not None:
+                half = torch.cat([half, half + noise[rows, :, None]], dim=2)
+            solution = torch.linalg.solve_triangular(factor.mT, half, upper=True)
+            means[rows], draws[rows] = solution[..., 0], solution[..., -1]
+            errors = cells[..., -1] - (cells[..., :-1] @ solution[..., -1:])[..., 0]  # e √w
+            squared_errors[rows] = errors.square().sum(1, dtype=torch.float64)
+            if residuals is not None:
+                filled = block.others < len(others)
+                # √w stands in the cells, at the feature that is one.
+                residuals[block.ratings[filled]] = (errors / cells[..., -2])[filled]
+        return Solution(means=means, draws=draws, squared_errors=squared_errors)
 
 
 @dataclass(frozen=True)

@@ -67,30 +67,38 @@ class OrdinalLikelihood:
         self._threshold_step = step * pairs.rsqrt()  # (K - 3,), at α = 1
         self._log_precision_step = step * math.sqrt(2 / len(self.latent))
 
-    def draw(self, fit: Tensor, weights: Tensor, *, generator: torch.Generator) -> None:
+    def draw(self, fit: Tensor, roots: Tensor, *, generator: torch.Generator) -> None:
         """Draws the inner thresholds and α, then z.
 
         Args:
-            fit: (n_ratings,) float64, f.
-            weights: (n_ratings,) float64, w / α.
+            fit: (n_ratings,) float32, f.
+            roots: (n_ratings,) float32, √(w / α).
         """
-        roots = weights.sqrt()
-        bounds = self._bounds(self.thresholds, self.precision, fit, roots)
-        likelihood = self._log_density(bounds, self.precision)
+        intervals = self._intervals(fit, roots)
+        likelihood = self._log_density(intervals, self.thresholds, self.precision)
         for _ in range(STEPS):
             thresholds, precision = self._propose(generator)
             accept = uniform((), generator=generator).log()
             if bool((thresholds[1:] <= thresholds[:-1]).any()):
                 continue
-            proposed = self._bounds(thresholds, precision, fit, roots)
-            log_density = self._log_density(proposed, precision)
+            log_density = self._log_density(intervals, thresholds, precision)
             if bool(accept < log_density - likelihood + self._hastings(thresholds, precision)):
                 self.thresholds, self.precision = thresholds, precision
-                bounds, likelihood = proposed, log_density
-        lower, upper, sign = bounds
-        chance = lower + (upper - lower) * uniform(lower.shape, generator=generator)
-        quantile = torch.special.ndtri(chance.clamp(min=SMALLEST, max=1 - 1e-16))
-        self.latent = fit + sign * quantile / (roots * self.precision.sqrt())
+                likelihood = log_density
+        chance, scale = intervals.chances(
+            _ends(self.thresholds),
+            self.precision.sqrt().item(),
+            uniform(fit.shape, generator=generator),
+        )
+        quantile = torch.special.ndtri(chance.clamp_(min=SMALLEST, max=1 - 1e-16))
+        self.latent = fit + quantile.mul_(scale)
+
+    def _intervals(self, fit: Tensor, roots: Tensor) -> "Intervals":
+        if fit.device.type != "cpu":
+            return Intervals(self.levels.index, fit, roots)
+        from model.compiled_ordinal import CompiledIntervals
+
+        return CompiledIntervals(self.levels.index, fit, roots)
 
     def _propose(self, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         thresholds = self.thresholds.clone()
@@ -105,25 +113,51 @@ class OrdinalLikelihood:
         there, back = self.precision, precision
         return (len(moved) * (back / there).log() - (back - there) * moved.sum()) / 2
 
-    def _bounds(
-        self, thresholds: Tensor, precision: Tensor, fit: Tensor, roots: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Φ at both ends of each rating's level, mirrored by the sign where both lie above f."""
-        end = thresholds.new_tensor([torch.inf])
-        ends = torch.cat([-end, thresholds, end])
-        root = roots * precision.sqrt()
-        lower = (ends[self.levels.index] - fit) * root
-        upper = (ends[self.levels.index + 1] - fit) * root
-        above = lower > 0
-        low, high = torch.where(above, -upper, lower), torch.where(above, -lower, upper)
-        sign = torch.where(above, -1.0, 1.0).double()
-        return _ndtr(low), _ndtr(high), sign
-
-    def _log_density(self, bounds: tuple[Tensor, Tensor, Tensor], precision: Tensor) -> Tensor:
+    def _log_density(self, intervals: "Intervals", thresholds: Tensor, precision: Tensor) -> Tensor:
         """Of the levels and of log α, up to a constant."""
-        lower, upper, _ = bounds
-        likelihood = (upper - lower).clamp(min=SMALLEST).log().sum()
+        likelihood = intervals.log_likelihood(_ends(thresholds), precision.sqrt().item())
         return likelihood + GAMMA_SHAPE * precision.log() - GAMMA_RATE * precision
+
+
+class Intervals:
+    """Of each rating the interval of z that its level stands for; compiled on a CPU."""
+
+    def __init__(self, levels: Tensor, fit: Tensor, roots: Tensor) -> None:
+        """Those of (n_ratings,) levels, fits f and roots √(w / α)."""
+        self._levels, self._fit, self._roots = levels, fit.double(), roots.double()
+
+    def log_likelihood(self, ends: Tensor, root_precision: float) -> float:
+        """Σ log P(level), of thresholds between two infinities and √α."""
+        lower, upper, _ = self._mirrored(ends, root_precision)
+        return (_ndtr(upper) - _ndtr(lower)).clamp(min=SMALLEST).log().sum().item()
+
+    def chances(
+        self, ends: Tensor, root_precision: float, uniform: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Where in its level each z falls: z - f is Φ⁻¹ of the first times the second.
+
+        An interval above f is looked at in a mirror: there a small tail keeps its digits.
+
+        Args:
+            ends: (K + 1,) float64, thresholds between two infinities.
+            root_precision: √α.
+            uniform: (n_ratings,) float64 between 0 and 1.
+
+        Returns:
+            (n_ratings,) float64 probabilities, and (n_ratings,) float64 scales, with a sign.
+        """
+        lower, upper, sign = self._mirrored(ends, root_precision)
+        bottom = _ndtr(lower)
+        return bottom + (_ndtr(upper) - bottom) * uniform, sign / (self._roots * root_precision)
+
+    def _mirrored(self, ends: Tensor, root_precision: float) -> tuple[Tensor, Tensor, Tensor]:
+        """Both ends in standard deviations from f, and the sign of the mirror."""
+        root = self._roots * root_precision
+        lower = (ends[self._levels] - self._fit) * root
+        upper = (ends[self._levels + 1] - self._fit) * root
+        above = lower > 0
+        sign = torch.where(above, -1.0, 1.0).double()
+        return torch.where(above, -upper, lower), torch.where(above, -lower, upper), sign
 
 
 def level_probabilities(thresholds: Tensor, fit: Tensor, weights: Tensor) -> Tensor:
@@ -132,6 +166,12 @@ def level_probabilities(thresholds: Tensor, fit: Tensor, weights: Tensor) -> Ten
     return torch.cat([below, torch.ones_like(below[:, :1])], 1).diff(
         dim=1, prepend=torch.zeros_like(below[:, :1])
     )
+
+
+def _ends(thresholds: Tensor) -> Tensor:
+    """The thresholds between two infinities."""
+    end = thresholds.new_tensor([torch.inf])
+    return torch.cat([-end, thresholds, end])
 
 
 def _ndtr(x: Tensor) -> Tensor:

@@ -10,7 +10,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from model import normal_equations
 from model.als import ALS, ALSConfig
 from model.biases import fit_biases
 from model.dataset import Ratings
@@ -121,11 +120,7 @@ def of_model(config: ALSConfig, training: Ratings, model: Factorization) -> Slow
         pytest.param(ALSConfig(rank=20, weight_decay=0.05, bias_decay=0.2), id="rank over items"),
     ],
 )
-@pytest.mark.parametrize("at_once", [1 << 18, 60])
-def test_a_sweep_is_that_of_the_slow_loop(
-    config: ALSConfig, at_once: int, few_ratings: Ratings, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(normal_equations, "GATHERED_AT_ONCE", {"cpu": at_once})
+def test_a_sweep_is_that_of_the_slow_loop(config: ALSConfig, few_ratings: Ratings) -> None:
     solver = ALS(config, few_ratings, device=CPU, seed=3)
     slow = of_model(config, few_ratings, solver.model)
     epochs = solver.epochs(None)

@@ -71,7 +71,13 @@ def test_the_way_of_the_data_is_taken() -> None:
     }
     assert {"model", "storage", "optuna", "torch"} <= packages["study"]
     assert {"optuna", "sqlalchemy", "safetensors"} <= packages["storage"]
-    assert packages["model"] - set(sys.stdlib_module_names) <= {"model", "numpy", "torch", "numba"}
+    assert packages["model"] - set(sys.stdlib_module_names) <= {
+        "model",
+        "numpy",
+        "torch",
+        "numba",
+        "llvmlite",
+    }
 
 
 @pytest.mark.parametrize("room", ROOMS)

@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 
 from model import ordinal
-from model.ordinal import Levels, OrdinalLikelihood, level_probabilities
+from model.compiled_ordinal import CompiledIntervals
+from model.ordinal import Intervals, Levels, OrdinalLikelihood, level_probabilities
 
 MEAN, SCALE = torch.tensor(3.5).double(), 1.0
 
@@ -23,12 +24,12 @@ def stars(n_levels: int, each: int) -> Tensor:
 def simulated(
     n: int, thresholds: Tensor, precision: float, *, seed: int = 0
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Levels of latent values between known thresholds: (index, fit, weights without α)."""
+    """Levels of latent values between known thresholds: (index, fit, √ of weights without α)."""
     draw = generator(seed)
     fit = torch.randn(n, generator=draw).double()
     weights = 0.5 + torch.rand(n, generator=draw).double()
     latent = fit + torch.randn(n, generator=draw).double() / (precision * weights).sqrt()
-    return torch.searchsorted(thresholds, latent), fit, weights
+    return torch.searchsorted(thresholds, latent), fit.float(), weights.sqrt().float()
 
 
 def test_each_value_is_a_level() -> None:
@@ -104,9 +105,9 @@ def test_latent_values_lie_within_their_level_and_outer_thresholds_stay() -> Non
     outer = likelihood.thresholds[[0, -1]].tolist()
     first = likelihood.thresholds.clone()
     draw = generator()
-    fit = 4 * torch.randn(300, generator=draw).double()  # mostly nowhere near
+    fit = 4 * torch.randn(300, generator=draw)  # mostly nowhere near
     for _ in range(50):
-        likelihood.draw(fit, torch.ones(300).double(), generator=draw)
+        likelihood.draw(fit, torch.ones(300), generator=draw)
         end = torch.tensor([torch.inf]).double()
         ends = torch.cat([-end, likelihood.thresholds, end])
         assert (likelihood.latent >= ends[likelihood.levels.index] - 1e-9).all()
@@ -122,8 +123,8 @@ def test_latent_values_are_truncated_normal(fit: float, monkeypatch: pytest.Monk
     monkeypatch.setattr(ordinal, "STEPS", 0)
     likelihood = OrdinalLikelihood(Levels(stars(6, 4000)), mean=MEAN, scale=SCALE)
     likelihood.precision = torch.tensor(0.5).double()
-    weights = torch.full((24_000,), 3.0).double()
-    likelihood.draw(torch.full_like(weights, fit), weights, generator=generator())
+    roots = torch.full((24_000,), 3.0).sqrt()
+    likelihood.draw(torch.full_like(roots, fit), roots, generator=generator())
     z = torch.distributions.Normal(torch.tensor(fit).double(), (1 / 1.5) ** 0.5)
     below = [0.0, *z.cdf(likelihood.thresholds).tolist(), 1.0]
     for level in range(6):
@@ -137,8 +138,8 @@ def test_latent_values_are_truncated_normal(fit: float, monkeypatch: pytest.Monk
 def test_fits_far_away_give_finite_latent_values(far: float) -> None:
     likelihood = OrdinalLikelihood(Levels(stars(6, 4)), mean=MEAN, scale=SCALE)
     for _ in range(5):
-        fit = torch.full((24,), far).double()
-        likelihood.draw(fit, torch.ones(24).double(), generator=generator())
+        fit = torch.full((24,), far)
+        likelihood.draw(fit, torch.ones(24), generator=generator())
         assert likelihood.latent.isfinite().all()
         assert likelihood.thresholds.isfinite().all()
         assert likelihood.precision.isfinite()
@@ -147,10 +148,10 @@ def test_fits_far_away_give_finite_latent_values(far: float) -> None:
 def test_planted_thresholds_and_precision_are_recovered() -> None:
     likelihood = OrdinalLikelihood(Levels(stars(6, 500)), mean=MEAN, scale=SCALE)
     planted = torch.tensor([-2.0, -1.4, 0.3, 0.8, 2.0]).double()
-    likelihood.levels.index, fit, weights = simulated(3000, planted, precision=3.0)
+    likelihood.levels.index, fit, roots = simulated(3000, planted, precision=3.0)
     draw, draws = generator(), []
     for _ in range(600):
-        likelihood.draw(fit, weights, generator=draw)
+        likelihood.draw(fit, roots, generator=draw)
         draws.append(torch.cat([likelihood.thresholds, likelihood.precision[None]]))
     kept = torch.stack(draws[100:])
     assert (kept.mean(0)[:-1] - planted).abs().max() < 0.05
@@ -159,6 +160,35 @@ def test_planted_thresholds_and_precision_are_recovered() -> None:
     assert (spread > 0.01).all()
     assert (spread < 0.15).all()
     assert 0.15 < (kept.diff(dim=0)[:, 2] != 0).double().mean() < 0.8  # two steps a draw
+
+
+@pytest.mark.parametrize("n", [1, 511, 513, 40_000])
+def test_compiled_intervals_are_those_of_pytorch(n: int) -> None:
+    draw = generator()
+    levels = torch.randint(0, 6, (n,), generator=draw)
+    fit = 3 * torch.randn(n, generator=draw)
+    fit[::7] *= 30  # far out in a tail
+    roots = 0.2 + 2 * torch.rand(n, generator=draw)
+    ends = torch.tensor([-torch.inf, -2.0, -1.4, 0.3, 0.8, 2.0, torch.inf]).double()
+    uniform = torch.rand(n, generator=draw).double()
+    plain, compiled = Intervals(levels, fit, roots), CompiledIntervals(levels, fit, roots)
+    expected = plain.log_likelihood(ends, 1.7)
+    assert compiled.log_likelihood(ends, 1.7) == pytest.approx(expected, rel=1e-10)
+    chance, scale = compiled.chances(ends, 1.7, uniform)
+    expected_chance, expected_scale = plain.chances(ends, 1.7, uniform)
+    torch.testing.assert_close(chance, expected_chance, rtol=1e-9, atol=1e-299)
+    torch.testing.assert_close(scale, expected_scale, rtol=1e-12, atol=0)
+
+
+def test_a_compiled_tail_keeps_its_digits() -> None:
+    fit = torch.linspace(0.01, 36.0, 1000)
+    ends = torch.tensor([-torch.inf, 0.0, torch.inf]).double()
+    below = torch.zeros(1000, dtype=torch.int64)
+    for levels, side in ((below, fit), (below + 1, -fit)):
+        intervals = CompiledIntervals(levels, side, torch.ones(1000))
+        tails, _ = intervals.chances(ends, 1.0, torch.ones(1000).double())
+        exact = torch.special.erfc(fit.double() / 2**0.5) / 2
+        torch.testing.assert_close(tails, exact, rtol=1e-11, atol=0)
 
 
 def scores_of_metropolis_steps() -> Tensor:
@@ -179,7 +209,7 @@ def scores_of_metropolis_steps() -> Tensor:
         noise = torch.randn(5, generator=draw).double()
         levels.index = torch.searchsorted(thresholds, fit + noise / precision.sqrt())
         likelihood.thresholds, likelihood.precision = thresholds, precision
-        likelihood.draw(fit, torch.ones(5).double(), generator=draw)
+        likelihood.draw(fit.float(), torch.ones(5), generator=draw)
         inner, before = likelihood.thresholds[1:-1], thresholds[1:-1]
         change = inner - before, inner.square() - before.square()
         changes.append(torch.cat([*change, (likelihood.precision / precision).log()[None]]))

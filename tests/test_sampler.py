@@ -124,7 +124,7 @@ def set_state(chain: Chain, state: State, path: int) -> None:
         side.rows = state[f"{name}.rows"][path].float()
         side.noise = state[f"{name}.noise"][path].clone()
     chain.precision = state["precision"][path].clone()
-    chain.targets[:-1] = state["z"][path].float()
+    chain.targets = state["z"][path].float()
     if chain.ordinal:
         chain.ordinal.precision = chain.precision
         chain.ordinal.thresholds = state["thresholds"][path].clone()
@@ -133,7 +133,7 @@ def set_state(chain: Chain, state: State, path: int) -> None:
 
 
 def get_state(chain: Chain) -> State:
-    z = chain.ordinal.latent if chain.ordinal else chain.targets[:-1].double()
+    z = chain.ordinal.latent if chain.ordinal else chain.targets.double()
     state = {"precision": chain.precision, "z": z}
     for name, side in (("users", chain.users), ("items", chain.items)):
         for key in HYPERPRIOR:
@@ -155,9 +155,10 @@ def redraw_ratings(chain: Chain, generator: torch.Generator) -> None:
         ordinal.levels.index = torch.searchsorted(ordinal.thresholds, drawn)
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(ordinal_module, "STEPS", 0)  # z alone
-            ordinal.draw(fit, weights / chain.precision, generator=generator)
+            roots = (weights / chain.precision).sqrt()
+            ordinal.draw(fit.float(), roots.float(), generator=generator)
         drawn = ordinal.latent
-    chain.targets[:-1] = drawn.float()
+    chain.targets = drawn.float()
 
 
 def functions(state: State) -> dict[str, Tensor]:
@@ -273,7 +274,8 @@ def test_means_of_rows_are_those_of_the_slow_loop(ordinal: bool) -> None:
     torch.testing.assert_close(draw.items[:-1], before["items.rows"], **half)
     torch.testing.assert_close(draw.users[:-1], after["users.rows"], **half)
     fit = fit_and_weights({key: value[None] for key, value in after.items()})[0][0]
-    torch.testing.assert_close(chain.fit[:-1].double(), fit, rtol=1e-4, atol=1e-4)
+    residuals = before["z"] - fit
+    torch.testing.assert_close(chain.residuals.double(), residuals, rtol=1e-4, atol=1e-4)
     for own, (name, other, then, means) in enumerate(
         (
             ("users", "items", before, draw.user_means),
@@ -411,8 +413,8 @@ def no_precision_in_weights(patch: pytest.MonkeyPatch) -> None:
 def no_noise_in_levels(patch: pytest.MonkeyPatch) -> None:
     draw = OrdinalLikelihood.draw
 
-    def even(self: OrdinalLikelihood, fit: Tensor, weights: Tensor, **kwargs: Any) -> None:
-        draw(self, fit, torch.ones_like(weights), **kwargs)
+    def even(self: OrdinalLikelihood, fit: Tensor, roots: Tensor, **kwargs: Any) -> None:
+        draw(self, fit, torch.ones_like(roots), **kwargs)
 
     patch.setattr(OrdinalLikelihood, "draw", even)
 

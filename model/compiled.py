@@ -1,0 +1,288 @@
+"""`Regressions` compiled by numba, for a CPU: the form that als and gibbs run there.
+
+Each row's Gram matrix is summed from a panel of its ratings that fits the first cache, the lower
+half only; sixteen systems are factorized together, one a vector lane. Rows are shared out to
+threads; what comes back does not depend on how many there are. `normal_equations.Batched` says the
+same in a few lines of PyTorch, and the tests compare the two.
+"""
+
+import itertools
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from typing import Any
+
+import numba
+import numpy as np
+import torch
+from numba import njit
+from numpy.typing import NDArray
+from torch import Tensor
+
+from model.normal_equations import Solution, regressors
+from model.simd import LANES, TILE, add_products, subtract_products
+
+PANEL = 1 << 12  # numbers gathered at once: half of a first-level cache
+WORK = 1 << 15  # ratings, or so, that a thread takes at a time
+LEAST_PIVOT = np.float32(1e-6)  # as a share of its diagonal entry: less is only rounding
+
+Array = NDArray[Any]
+
+
+class Compiled:
+    """The regressions of one side, on a CPU."""
+
+    def __init__(self, own: Tensor, other: Tensor, *, n_rows: int) -> None:
+        self._first, self._others, self._places = grouped(own.numpy(), other.numpy(), n_rows)
+        # A row without ratings costs a factorization all the same.
+        work = (self._first[1:] - self._first[:-1] + 32).cumsum()
+        cuts = np.searchsorted(work, np.arange(WORK, work[-1], WORK) if n_rows else [])
+        cuts = np.unique(cuts // LANES * LANES)  # where a batch of systems begins
+        self._chunks = list(itertools.pairwise([0, *cuts[cuts > 0], n_rows]))
+
+    def solve(
+        self,
+        others: Tensor,
+        targets: Tensor,
+        *,
+        precision: Tensor,
+        right: Tensor,
+        decay: Tensor | None = None,
+        weights: Tensor | None = None,
+        other_weights: Tensor | None = None,
+        noise: Tensor | None = None,
+        residuals: Tensor | None = None,
+    ) -> Solution:
+        """As `normal_equations.Regressions` says."""
+        n_rows, width = right.shape
+        table = np.zeros((len(others) + 1, -(-(width + 1) // LANES) * LANES), dtype=np.float32)
+        table[:, : width + 1] = regressors(
+            others, None if other_weights is None else other_weights.sqrt()
+        ).numpy()
+        means = torch.empty_like(right)
+        draws = torch.empty_like(right) if noise is not None else means
+        errors = torch.empty(n_rows, dtype=torch.float64)
+        none = np.empty((0, width), dtype=np.float32)
+        arguments = (
+            self._first,
+            self._others,
+            self._places,
+            table,
+            targets.numpy(),
+            precision.numpy(),
+            right.numpy(),
+            np.zeros(width, dtype=np.float32) if decay is None else decay.numpy(),
+            np.ones(n_rows, dtype=np.float32) if weights is None else weights.numpy(),
+            none if noise is None else noise.numpy(),
+            none[:, 0] if residuals is None else residuals.numpy(),
+            means.numpy(),
+            draws.numpy(),
+            errors.numpy(),
+        )
+        in_threads(lambda chunk: solve_rows(*chunk, *arguments), self._chunks)
+        return Solution(means=means, draws=draws, squared_errors=errors)
+
+
+def in_threads(work: Callable[[Any], None], chunks: list[Any]) -> None:
+    """Does the work of every chunk, in as many threads as numba is set to use."""
+    if min(numba.get_num_threads(), len(chunks)) == 1:
+        for chunk in chunks:
+            work(chunk)
+    else:
+        list(_pool(numba.get_num_threads()).map(work, chunks))
+
+
+@cache
+def _pool(n_threads: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(n_threads, thread_name_prefix="regressions")
+
+
+@njit(nogil=True, cache=True)
+def grouped(own: Array, other: Array, n_rows: int) -> tuple[Array, Array, Array]:
+    """Ratings sorted by row, their order kept: where each row begins, others, places.
+
+    Args:
+        own: (n_ratings,) int64, the row of each rating.
+        other: (n_ratings,) int64, its row of the other side.
+        n_rows: the number of rows.
+
+    Returns:
+        (n_rows + 1,) int64, (n_ratings,) int32 and (n_ratings,) int32.
+    """
+    first = np.zeros(n_rows + 1, dtype=np.int64)
+    for row in own:
+        first[row + 1] += 1
+    first = first.cumsum()
+    following = first[:-1].copy()
+    others = np.empty(len(own), dtype=np.int32)
+    places = np.empty(len(own), dtype=np.int32)
+    for rating in range(len(own)):
+        at = following[own[rating]]
+        following[own[rating]] += 1
+        others[at] = other[rating]
+        places[at] = rating
+    return first, others, places
+
+
+@njit(nogil=True, cache=True, error_model="numpy", fastmath={"contract", "nsz"})
+def solve_rows(
+    begin: int,
+    end: int,
+    first: Array,
+    others: Array,
+    places: Array,
+    table: Array,
+    targets: Array,
+    precision: Array,
+    right: Array,
+    decay: Array,
+    weights: Array,
+    noise: Array,
+    residuals: Array,
+    means: Array,
+    draws: Array,
+    errors: Array,
+) -> None:
+    """Solves the regressions of rows begin … end - 1, sixteen at a time."""
+    padded, width = table.shape[1], len(decay)
+    panel = np.zeros((max(TILE, PANEL // padded), padded), dtype=np.float32)
+    gram = np.zeros((padded, padded), dtype=np.float32)
+    # Lower triangles, packed row by row, the right-hand side as one more; those of a last tile
+    # beyond it stay zero.
+    lower = np.zeros(((width + TILE) * (width + TILE + 1) // 2, LANES), dtype=np.float32)
+    inverse = np.empty((width, LANES), dtype=np.float32)
+    mean = np.empty((width, LANES), dtype=np.float32)
+    draw = np.empty((width, LANES), dtype=np.float32)
+    row = np.zeros(padded, dtype=np.float32)
+    for start in range(begin, end, LANES):
+        lanes = min(LANES, end - start)
+        for lane in range(lanes):
+            u = start + lane
+            gram[:] = 0.0
+            _sum_gram(first[u], first[u + 1], others, places, table, targets, width, panel, gram)
+            n_decay = np.float32(max(first[u + 1] - first[u], 1))
+            at = 0
+            for i in range(width):
+                for j in range(i + 1):
+                    lower[at, lane] = weights[u] * gram[i, j] + precision[i, j]
+                    at += 1
+                lower[at - 1, lane] += n_decay * decay[i]
+            for j in range(width):
+                lower[at + j, lane] = weights[u] * gram[width, j] + right[u, j]
+        for lane in range(lanes, LANES):
+            lower[:, lane] = 0.0
+            for i in range(width):
+                lower[i * (i + 3) // 2, lane] = 1.0
+        _factorize(lower, width, inverse)
+        after = width * (width + 1) // 2
+        for j in range(width):
+            for lane in range(LANES):
+                mean[j, lane] = lower[after + j, lane]
+        for lane in range(lanes if len(noise) else 0):
+            for j in range(width):
+                draw[j, lane] = mean[j, lane] + noise[start + lane, j]
+        _substitute_back(lower, inverse, mean)
+        if len(noise):
+            _substitute_back(lower, inverse, draw)
+        for lane in range(lanes):
+            u = start + lane
+            for j in range(width):
+                means[u, j] = mean[j, lane]
+                if len(noise):
+                    draws[u, j] = draw[j, lane]
+                row[j] = draws[u, j]
+            row[width] = -1.0
+            errors[u] = _measure(
+                first[u], first[u + 1], others, places, table, targets, width, row, residuals
+            )
+
+
+@njit(nogil=True, cache=True)
+def _sum_gram(
+    begin: int,
+    end: int,
+    others: Array,
+    places: Array,
+    table: Array,
+    targets: Array,
+    width: int,
+    panel: Array,
+    gram: Array,
+) -> None:
+    """Adds [φ, y - c] [φ, y - c]ᵀ w of the ratings begin … end - 1, where i ≥ j."""
+    padded = table.shape[1]
+    for start in range(begin, end, len(panel)):
+        n = min(len(panel), end - start)
+        for cell in range(n):
+            other = others[start + cell]
+            for j in range(padded):
+                panel[cell, j] = table[other, j]
+            panel[cell, width] += targets[places[start + cell]] * panel[cell, width - 1]
+        for i in range(0, width + 1, TILE):
+            for j in range(0, i + 1, LANES):
+                add_products(panel, gram, n, padded, i, j)
+
+
+@njit(nogil=True, cache=True, error_model="numpy", fastmath={"contract", "nsz"})
+def _factorize(lower: Array, width: int, inverse: Array) -> None:
+    """Cholesky factors of packed lower triangles in place; the row below becomes L⁻¹ times it.
+
+    Column by column, from the left. A pivot that rounding made vanish is kept at the size of
+    rounding: what it stands for is too certain for float32.
+
+    Args:
+        lower: ((width + 1) (width + 2) / 2 or more, LANES).
+        width: the number of columns.
+        inverse: (width, LANES), where the reciprocals of the diagonals go.
+    """
+    for j in range(width):
+        diagonal = j * (j + 3) // 2
+        for lane in range(LANES):
+            inverse[j, lane] = LEAST_PIVOT * lower[diagonal, lane]
+        for i in range(j, width + 1, TILE):
+            subtract_products(lower, i, j)
+        for lane in range(LANES):
+            pivot = max(lower[diagonal, lane], inverse[j, lane])
+            inverse[j, lane] = np.float32(1.0) / np.sqrt(pivot)
+        for i in range(j, width + 1):
+            at = i * (i + 1) // 2 + j
+            for lane in range(LANES):
+                lower[at, lane] *= inverse[j, lane]
+
+
+@njit(nogil=True, cache=True, fastmath={"contract", "nsz"})
+def _substitute_back(lower: Array, inverse: Array, solution: Array) -> None:
+    """Solves Lᵀ x = b in place, (width, LANES)."""
+    for j in range(len(solution) - 1, -1, -1):
+        for lane in range(LANES):
+            solution[j, lane] *= inverse[j, lane]
+        before = j * (j + 1) // 2
+        for k in range(j):
+            for lane in range(LANES):
+                solution[k, lane] -= lower[before + k, lane] * solution[j, lane]
+
+
+@njit(nogil=True, cache=True, fastmath={"contract", "reassoc", "nsz"})
+def _measure(
+    begin: int,
+    end: int,
+    others: Array,
+    places: Array,
+    table: Array,
+    targets: Array,
+    width: int,
+    row: Array,
+    residuals: Array,
+) -> float:
+    """Σ w e² of the ratings begin … end - 1, for the row [x, -1, 0 …]; residuals are e."""
+    total = 0.0
+    for rating in range(begin, end):
+        other = others[rating]
+        fit = np.float32(0.0)
+        for j in range(len(row)):
+            fit += table[other, j] * row[j]
+        error = targets[places[rating]] * table[other, width - 1] - fit
+        total += np.float64(error) * np.float64(error)
+        if len(residuals):
+            residuals[places[rating]] = error / table[other, width - 1]
+    return total

@@ -1,0 +1,166 @@
+"""Two inner loops in vector instructions, for numba: what its own loops leave in memory stays here
+in registers.
+
+Both take a product of one vector with four others a step, sixteen numbers wide, and only store the
+sums. LLVM, which numba brings along, turns a vector of sixteen into what the processor has: one
+register with AVX-512, two with AVX2, four with NEON. The plain form of each is in its docstring.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from llvmlite import ir
+from numba.core import cgutils, types
+from numba.extending import intrinsic
+from numba.np.arrayobj import make_array
+
+LANES = 16
+TILE = 4  # rows that a step works on
+
+_FLOAT = ir.FloatType()
+_INT = ir.IntType(64)
+_VECTOR = ir.VectorType(_FLOAT, LANES)
+_ZERO = ir.Constant(_VECTOR, [0.0] * LANES)
+
+
+@intrinsic
+def add_products(
+    typing: Any, panel: Any, gram: Any, n: Any, width: Any, row: Any, column: Any
+) -> Any:
+    """Adds to a tile of a Gram matrix what the first n rows of a panel contribute.
+
+    gram[row : row + TILE, column : column + LANES] += Σ_i panel[i, row + …] panel[i, column + …]
+
+    Args:
+        typing: numba's.
+        panel: (…) float32, contiguous rows of `width` numbers.
+        gram: (…) float32, contiguous, `width` numbers a row.
+        n: int64, number of rows of the panel.
+        width: int64, a multiple of LANES.
+        row: int64, first row of the tile.
+        column: int64, first column of the tile, a multiple of LANES.
+    """
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        panel, gram = _pointers(context, builder, signature, arguments[:2])
+        n, width, row, column = arguments[2:]
+        places = [
+            _vector_at(builder, gram, builder.add(builder.mul(at, width), column))
+            for at in (builder.add(row, _INT(step)) for step in range(TILE))
+        ]
+
+        def factors(i: Any) -> tuple[Any, list[Any]]:
+            start = builder.mul(i, width)
+            vector = builder.load(
+                _vector_at(builder, panel, builder.add(start, column)), align=_FLOAT_BYTES
+            )
+            first = builder.add(start, row)
+            scalars = [
+                builder.load(builder.gep(panel, [builder.add(first, _INT(step))]))
+                for step in range(TILE)
+            ]
+            return vector, [_repeated(builder, scalar) for scalar in scalars]
+
+        _accumulate(builder, places, n, factors)
+        return context.get_dummy_value()
+
+    return types.void(panel, gram, n, width, row, column), generate
+
+
+@intrinsic
+def subtract_products(typing: Any, lower: Any, i: Any, j: Any) -> Any:
+    """Subtracts what earlier columns contribute to column j of a Cholesky factor, in TILE rows.
+
+    l[i + …, j] -= Σ_{k<j} l[i + …, k] l[j, k],  of LANES matrices at once
+
+    Args:
+        typing: numba's.
+        lower: (…, LANES) float32, contiguous: the lower triangles, packed row by row, one a lane.
+        i: int64, first row.
+        j: int64, the column.
+    """
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        (lower,) = _pointers(context, builder, signature, arguments[:1])
+        i, j = arguments[1:]
+
+        def start(row: Any) -> Any:
+            """Where a row of the packed triangles begins."""
+            before = builder.mul(row, builder.add(row, _INT(1)))
+            return builder.mul(builder.ashr(before, _INT(1)), _INT(LANES))
+
+        def at(start: Any, column: Any) -> Any:
+            return _vector_at(builder, lower, builder.add(start, builder.mul(column, _INT(LANES))))
+
+        pivot = start(j)
+        rows = [start(builder.add(i, _INT(step))) for step in range(TILE)]
+
+        def factors(k: Any) -> tuple[Any, list[Any]]:
+            negative = builder.fneg(builder.load(at(pivot, k), align=_FLOAT_BYTES))
+            return negative, [builder.load(at(row, k), align=_FLOAT_BYTES) for row in rows]
+
+        _accumulate(builder, [at(row, j) for row in rows], j, factors)
+        return context.get_dummy_value()
+
+    return types.void(lower, i, j), generate
+
+
+_FLOAT_BYTES = 4  # what vectors in memory are aligned to
+
+
+def _accumulate(
+    builder: Any, places: list[Any], n: Any, factors: Callable[[Any], tuple[Any, list[Any]]]
+) -> None:
+    """Emits a loop over i < n that adds factor · others[t] to the vector at places[t]."""
+    product = cgutils.get_or_insert_function(
+        builder.module, ir.FunctionType(_VECTOR, [_VECTOR] * 3), f"llvm.fma.v{LANES}f32"
+    )
+    before = builder.block
+    body, after = builder.append_basic_block("sum"), builder.append_basic_block("store")
+    builder.cbranch(builder.icmp_signed(">", n, _INT(0)), body, after)
+
+    builder.position_at_end(body)
+    i = builder.phi(_INT)
+    sums = [builder.phi(_VECTOR) for _ in places]
+    factor, others = factors(i)
+    longer = [
+        builder.call(product, [factor, other, total])
+        for other, total in zip(others, sums, strict=True)
+    ]
+    following = builder.add(i, _INT(1))
+    i.add_incoming(_INT(0), before)
+    i.add_incoming(following, builder.block)
+    for total, grown in zip(sums, longer, strict=True):
+        total.add_incoming(_ZERO, before)
+        total.add_incoming(grown, builder.block)
+    last = builder.block
+    builder.cbranch(builder.icmp_signed("<", following, n), body, after)
+
+    builder.position_at_end(after)
+    finals = [builder.phi(_VECTOR) for _ in places]
+    for final, grown in zip(finals, longer, strict=True):
+        final.add_incoming(_ZERO, before)
+        final.add_incoming(grown, last)
+    for place, final in zip(places, finals, strict=True):
+        stored = builder.load(place, align=_FLOAT_BYTES)
+        builder.store(builder.fadd(stored, final), place, align=_FLOAT_BYTES)
+
+
+def _pointers(context: Any, builder: Any, signature: Any, arrays: Any) -> list[Any]:
+    return [
+        make_array(kind)(context, builder, array).data
+        for kind, array in zip(signature.args, arrays, strict=False)
+    ]
+
+
+def _vector_at(builder: Any, pointer: Any, offset: Any) -> Any:
+    """A pointer to the vector that begins at an offset, in numbers."""
+    return builder.bitcast(builder.gep(pointer, [offset]), _VECTOR.as_pointer())
+
+
+def _repeated(builder: Any, scalar: Any) -> Any:
+    """A vector of one number."""
+    empty = ir.Constant(_VECTOR, ir.Undefined)
+    first = builder.insert_element(empty, scalar, ir.Constant(ir.IntType(32), 0))
+    zeros = ir.Constant(ir.VectorType(ir.IntType(32), LANES), [0] * LANES)
+    return builder.shuffle_vector(first, empty, zeros)
