@@ -20,6 +20,7 @@ from model.factorization import Factorization, average_unseen
 from model.normal_equations import Regressions, regressions
 from model.solver import Epoch, measured
 
+BIAS_SWEEPS = 2  # before the first: more would hardly be seen
 INITIAL_SCALE = 0.1  # standard deviation of the items' first factors
 
 
@@ -53,7 +54,7 @@ class ALS:
         self._decay[-1] = config.bias_decay
 
         generator = torch.Generator(device).manual_seed(seed)
-        biases = fit_biases(training)
+        biases = fit_biases(training, sweeps=BIAS_SWEEPS)
         self._users = torch.zeros(n_users, config.rank + 1, device=device)  # rows [p_u, b_u]
         self._items = torch.zeros(n_items, config.rank + 1, device=device)  # rows [q_i, c_i]
         self._items[:, :-1].normal_(std=INITIAL_SCALE, generator=generator)

@@ -16,7 +16,7 @@ ITEM_SHRINKAGE = 10.0
 
 
 @torch.no_grad()
-def fit_biases(training: Ratings) -> Factorization:
+def fit_biases(training: Ratings, *, sweeps: int = SWEEPS) -> Factorization:
     """A factorization of rank 0 that predicts from biases alone."""
     model = Factorization(training.n_users, training.n_items, rank=0).to(training.values.device)
     model.global_mean.copy_(training.values.mean())
@@ -27,7 +27,7 @@ def fit_biases(training: Ratings) -> Factorization:
     user_weight = torch.bincount(users, minlength=training.n_users).double() + USER_SHRINKAGE
     item_weight = torch.bincount(items, minlength=training.n_items).double() + ITEM_SHRINKAGE
     user_bias = torch.zeros_like(user_weight)
-    for _ in range(SWEEPS):
+    for _ in range(sweeps):
         rest = torch.bincount(items, centred - user_bias[users], minlength=training.n_items)
         item_bias = rest / item_weight
         rest = torch.bincount(users, centred - item_bias[items], minlength=training.n_users)

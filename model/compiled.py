@@ -7,12 +7,8 @@ same in a few lines of PyTorch, and the tests compare the two.
 """
 
 import itertools
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from functools import cache
 from typing import Any
 
-import numba
 import numpy as np
 import torch
 from numba import njit
@@ -20,7 +16,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from model.normal_equations import Solution, regressors
-from model.simd import LANES, TILE, add_products, subtract_products
+from model.simd import LANES, TILE, add_products, eliminate
+from model.threads import in_threads
 
 PANEL = 1 << 12  # numbers gathered at once: half of a first-level cache
 WORK = 1 << 15  # ratings, or so, that a thread takes at a time
@@ -83,20 +80,6 @@ class Compiled:
         return Solution(means=means, draws=draws, squared_errors=errors)
 
 
-def in_threads(work: Callable[[Any], None], chunks: list[Any]) -> None:
-    """Does the work of every chunk, in as many threads as numba is set to use."""
-    if min(numba.get_num_threads(), len(chunks)) == 1:
-        for chunk in chunks:
-            work(chunk)
-    else:
-        list(_pool(numba.get_num_threads()).map(work, chunks))
-
-
-@cache
-def _pool(n_threads: int) -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(n_threads, thread_name_prefix="regressions")
-
-
 @njit(nogil=True, cache=True)
 def grouped(own: Array, other: Array, n_rows: int) -> tuple[Array, Array, Array]:
     """Ratings sorted by row, their order kept: where each row begins, others, places.
@@ -146,40 +129,38 @@ def solve_rows(
     """Solves the regressions of rows begin … end - 1, sixteen at a time."""
     padded, width = table.shape[1], len(decay)
     panel = np.zeros((max(TILE, PANEL // padded), padded), dtype=np.float32)
-    gram = np.zeros((padded, padded), dtype=np.float32)
-    # Lower triangles, packed row by row, the right-hand side as one more; those of a last tile
-    # beyond it stay zero.
+    # A line more each, so that the same places of sixteen do not compete for one place of a cache.
+    grams = np.zeros((LANES, padded * padded + LANES), dtype=np.float32)
+    # Packed row by row, the right-hand side below; rows of a last tile beyond it stay zero.
     lower = np.zeros(((width + TILE) * (width + TILE + 1) // 2, LANES), dtype=np.float32)
+    pivots = np.zeros((width + TILE, LANES), dtype=np.float32)
     inverse = np.empty((width, LANES), dtype=np.float32)
     mean = np.empty((width, LANES), dtype=np.float32)
     draw = np.empty((width, LANES), dtype=np.float32)
+    scale = np.zeros(LANES, dtype=np.float32)
+    n_decay = np.zeros(LANES, dtype=np.float32)
     row = np.zeros(padded, dtype=np.float32)
     for start in range(begin, end, LANES):
         lanes = min(LANES, end - start)
+        grams[:] = 0.0
         for lane in range(lanes):
             u = start + lane
-            gram[:] = 0.0
-            _sum_gram(first[u], first[u + 1], others, places, table, targets, width, panel, gram)
-            n_decay = np.float32(max(first[u + 1] - first[u], 1))
-            at = 0
-            for i in range(width):
-                for j in range(i + 1):
-                    lower[at, lane] = weights[u] * gram[i, j] + precision[i, j]
-                    at += 1
-                lower[at - 1, lane] += n_decay * decay[i]
-            for j in range(width):
-                lower[at + j, lane] = weights[u] * gram[width, j] + right[u, j]
-        for lane in range(lanes, LANES):
-            lower[:, lane] = 0.0
-            for i in range(width):
-                lower[i * (i + 3) // 2, lane] = 1.0
-        _factorize(lower, width, inverse)
-        after = width * (width + 1) // 2
+            _sum_gram(
+                first[u], first[u + 1], others, places, table, targets, width, panel, grams[lane]
+            )
+            scale[lane] = weights[u]
+            n_decay[lane] = max(first[u + 1] - first[u], 1)
+        _assemble(grams, padded, scale, n_decay, precision, decay, lower, pivots)
+        below = width * (width + 1) // 2
+        for j in range(width):
+            for lane in range(lanes):
+                added = right[start + lane, j]
+                lower[below + j, lane] = scale[lane] * grams[lane, width * padded + j] + added
+        _factorize(lower, pivots, inverse)
         for j in range(width):
             for lane in range(LANES):
-                mean[j, lane] = lower[after + j, lane]
-        for lane in range(lanes if len(noise) else 0):
-            for j in range(width):
+                mean[j, lane] = lower[below + j, lane]
+            for lane in range(lanes if len(noise) else 0):
                 draw[j, lane] = mean[j, lane] + noise[start + lane, j]
         _substitute_back(lower, inverse, mean)
         if len(noise):
@@ -223,31 +204,51 @@ def _sum_gram(
                 add_products(panel, gram, n, padded, i, j)
 
 
+@njit(nogil=True, cache=True, fastmath={"contract", "nsz"})
+def _assemble(
+    grams: Array,
+    padded: int,
+    scale: Array,
+    n_decay: Array,
+    precision: Array,
+    decay: Array,
+    lower: Array,
+    pivots: Array,
+) -> None:
+    """The matrices of sixteen systems, one a lane, the diagonals apart; empty lanes may have none."""
+    at = 0
+    for i in range(len(decay)):
+        for j in range(i):
+            for lane in range(LANES):
+                lower[at, lane] = scale[lane] * grams[lane, i * padded + j] + precision[i, j]
+            at += 1
+        at += 1
+        for lane in range(LANES):
+            own = precision[i, i] + n_decay[lane] * decay[i]
+            pivots[i, lane] = scale[lane] * grams[lane, i * padded + i] + own
+
+
 @njit(nogil=True, cache=True, error_model="numpy", fastmath={"contract", "nsz"})
-def _factorize(lower: Array, width: int, inverse: Array) -> None:
-    """Cholesky factors of packed lower triangles in place; the row below becomes L⁻¹ times it.
+def _factorize(lower: Array, pivots: Array, inverse: Array) -> None:
+    """Cholesky factors L of packed lower triangles in place; the row below becomes L⁻¹ times it.
 
     Column by column, from the left. A pivot that rounding made vanish is kept at the size of
     rounding: what it stands for is too certain for float32.
 
     Args:
-        lower: ((width + 1) (width + 2) / 2 or more, LANES).
-        width: the number of columns.
-        inverse: (width, LANES), where the reciprocals of the diagonals go.
+        lower: (…, LANES), the diagonals unused.
+        pivots: (width + TILE, LANES), the diagonals, which are used up.
+        inverse: (width, LANES), where the reciprocals of the diagonal of L go.
     """
+    width = len(inverse)
+    for i in range(width):
+        for lane in range(LANES):
+            inverse[i, lane] = LEAST_PIVOT * pivots[i, lane]
     for j in range(width):
-        diagonal = j * (j + 3) // 2
         for lane in range(LANES):
-            inverse[j, lane] = LEAST_PIVOT * lower[diagonal, lane]
-        for i in range(j, width + 1, TILE):
-            subtract_products(lower, i, j)
-        for lane in range(LANES):
-            pivot = max(lower[diagonal, lane], inverse[j, lane])
-            inverse[j, lane] = np.float32(1.0) / np.sqrt(pivot)
-        for i in range(j, width + 1):
-            at = i * (i + 1) // 2 + j
-            for lane in range(LANES):
-                lower[at, lane] *= inverse[j, lane]
+            inverse[j, lane] = np.float32(1.0) / np.sqrt(max(pivots[j, lane], inverse[j, lane]))
+        for i in range(j + 1, width + 1, TILE):
+            eliminate(lower, pivots, inverse, i, j)
 
 
 @njit(nogil=True, cache=True, fastmath={"contract", "nsz"})

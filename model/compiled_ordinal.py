@@ -19,8 +19,8 @@ from numpy.polynomial import Chebyshev, Polynomial
 from numpy.typing import NDArray
 from torch import Tensor
 
-from model.compiled import in_threads
 from model.ordinal import SMALLEST, Intervals
+from model.threads import in_threads
 
 Array = NDArray[Any]
 
@@ -61,14 +61,8 @@ class CompiledIntervals(Intervals):
 
     def log_likelihood(self, ends: Tensor, root_precision: float) -> float:
         """As `Intervals` says."""
-        sums = np.zeros(len(self._chunks))
-
-        def add(number: int) -> None:
-            chunk = self._chunks[number]
-            sums[number] = log_likelihood(*chunk, *self._arrays, ends.numpy(), root_precision)
-
-        in_threads(add, list(range(len(self._chunks))))
-        return float(sums.sum())
+        arrays = (*self._arrays, ends.numpy(), root_precision)
+        return sum(in_threads(lambda chunk: log_likelihood(*chunk, *arrays), self._chunks))
 
     def chances(
         self, ends: Tensor, root_precision: float, uniform: Tensor

@@ -11,13 +11,15 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
+from torch import Tensor
 
 from model.chain import Chain
 from model.dataset import Ratings
 from model.ordinal import Levels
-from model.posterior import Posterior, Scale
+from model.posterior import Draw, Posterior, Scale
 from model.side_features import side_features
 from model.solver import Epoch, measured
+from model.threads import in_threads
 
 BURN_IN = 10  # sweeps; until then the mean is over what there is
 
@@ -61,9 +63,9 @@ class Gibbs:
                 rank=config.rank,
                 noise_dof=config.noise_dof,
                 levels=kind,
-                generator=generator,
+                generator=torch.Generator(device).manual_seed(seed + number),
             )
-            for kind in kinds
+            for number, kind in enumerate(kinds, start=1)
         ]
         self._values = values
         self._scale = Scale(
@@ -77,19 +79,21 @@ class Gibbs:
 
     def epochs(self, validation: Ratings | None) -> Iterator[Epoch]:
         """Draws every unknown of every chain once: a sweep an epoch."""
-        total, n_draws = torch.zeros(()), 0
+        pairs = (validation.user_index, validation.item_index) if validation else None
+
+        def sweep(chain: Chain) -> tuple[Draw, Tensor | float]:
+            draw = chain.sweep()
+            return draw, self.model.expected(draw, *pairs) if pairs else 0.0
+
         for number in itertools.count(1):
-            if number == BURN_IN + 1:
+            if number in (1, BURN_IN + 1):
                 self.model = Posterior(self._scale, len(self._chains))
                 total, n_draws = torch.zeros(()), 0
-            draws = [chain.sweep() for chain in self._chains]
+            draws, expected = zip(*in_threads(sweep, self._chains), strict=True)
             self.model.add(draws)
-            predictions = None
-            if validation:
-                pairs = validation.user_index, validation.item_index
-                total = total + sum(self.model.expected(draw, *pairs) for draw in draws)
-                n_draws += len(draws)
-                predictions = self.model.clip(total / n_draws)
+            total = total + sum(expected)
+            n_draws += len(draws)
+            predictions = self.model.clip(total / n_draws) if validation else None
             yield measured(number, self._train_mse(), predictions, validation)
 
     def _train_mse(self) -> float:

@@ -5,7 +5,7 @@ give (Rao-Blackwell: Gelfand & Smith 1990), for users and for items; its spread 
 mixture over the draws themselves. Tables are kept in half precision: 4 D bytes a row and sweep.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Self
 
@@ -89,7 +89,7 @@ class Posterior:
         self._chains: list[list[Draw]] = [[] for _ in range(n_chains)]
         self._stride, self._seen = 1, 0
 
-    def add(self, draws: list[Draw]) -> None:
+    def add(self, draws: Sequence[Draw]) -> None:
         """Takes in the states of all the chains after a sweep."""
         if self._seen % self._stride == 0:
             for chain, draw in zip(self._chains, draws, strict=True):

@@ -61,89 +61,106 @@ def add_products(
             ]
             return vector, [_repeated(builder, scalar) for scalar in scalars]
 
-        _accumulate(builder, places, n, factors)
+        for place, total in zip(places, _sums(builder, n, factors), strict=True):
+            stored = builder.load(place, align=_FLOAT_BYTES)
+            builder.store(builder.fadd(stored, total), place, align=_FLOAT_BYTES)
         return context.get_dummy_value()
 
     return types.void(panel, gram, n, width, row, column), generate
 
 
 @intrinsic
-def subtract_products(typing: Any, lower: Any, i: Any, j: Any) -> Any:
-    """Subtracts what earlier columns contribute to column j of a Cholesky factor, in TILE rows.
+def eliminate(typing: Any, lower: Any, pivots: Any, inverse: Any, i: Any, j: Any) -> Any:
+    """Makes column j of a Cholesky factor, in TILE rows, from the columns before it.
 
-    l[i + …, j] -= Σ_{k<j} l[i + …, k] l[j, k],  of LANES matrices at once
+    l[i + …, j] = (l[i + …, j] - Σ_{k<j} l[i + …, k] l[j, k]) inverse[j], of LANES matrices at once;
+    pivots[i + …] -= l[i + …, j]²
 
     Args:
         typing: numba's.
         lower: (…, LANES) float32, contiguous: the lower triangles, packed row by row, one a lane.
+        pivots: (…, LANES) float32, contiguous: the diagonal.
+        inverse: (…, LANES) float32, contiguous: 1 / √pivot.
         i: int64, first row.
         j: int64, the column.
     """
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        (lower,) = _pointers(context, builder, signature, arguments[:1])
-        i, j = arguments[1:]
+        lower, pivots, inverse = _pointers(context, builder, signature, arguments[:3])
+        i, j = arguments[3:]
+
+        def at(pointer: Any, number: Any) -> Any:
+            return _vector_at(builder, pointer, builder.mul(number, _INT(LANES)))
 
         def start(row: Any) -> Any:
-            """Where a row of the packed triangles begins."""
-            before = builder.mul(row, builder.add(row, _INT(1)))
-            return builder.mul(builder.ashr(before, _INT(1)), _INT(LANES))
+            """How many numbers of a lane come before a row."""
+            return builder.ashr(builder.mul(row, builder.add(row, _INT(1))), _INT(1))
 
-        def at(start: Any, column: Any) -> Any:
-            return _vector_at(builder, lower, builder.add(start, builder.mul(column, _INT(LANES))))
+        pivot_row = start(j)
+        numbers = [builder.add(i, _INT(step)) for step in range(TILE)]
+        rows = [start(number) for number in numbers]
 
-        pivot = start(j)
-        rows = [start(builder.add(i, _INT(step))) for step in range(TILE)]
+        def load(pointer: Any, number: Any) -> Any:
+            return builder.load(at(pointer, number), align=_FLOAT_BYTES)
 
         def factors(k: Any) -> tuple[Any, list[Any]]:
-            negative = builder.fneg(builder.load(at(pivot, k), align=_FLOAT_BYTES))
-            return negative, [builder.load(at(row, k), align=_FLOAT_BYTES) for row in rows]
+            shared = load(lower, builder.add(pivot_row, k))
+            return shared, [load(lower, builder.add(row, k)) for row in rows]
 
-        _accumulate(builder, [at(row, j) for row in rows], j, factors)
+        scale = load(inverse, j)
+        for number, row, total in zip(numbers, rows, _sums(builder, j, factors), strict=True):
+            place = at(lower, builder.add(row, j))
+            rest = builder.fsub(builder.load(place, align=_FLOAT_BYTES), total)
+            entry = builder.fmul(rest, scale)
+            builder.store(entry, place, align=_FLOAT_BYTES)
+            left = builder.call(
+                _product(builder), [builder.fneg(entry), entry, load(pivots, number)]
+            )
+            builder.store(left, at(pivots, number), align=_FLOAT_BYTES)
         return context.get_dummy_value()
 
-    return types.void(lower, i, j), generate
+    return types.void(lower, pivots, inverse, i, j), generate
 
 
 _FLOAT_BYTES = 4  # what vectors in memory are aligned to
 
 
-def _accumulate(
-    builder: Any, places: list[Any], n: Any, factors: Callable[[Any], tuple[Any, list[Any]]]
-) -> None:
-    """Emits a loop over i < n that adds factor · others[t] to the vector at places[t]."""
-    product = cgutils.get_or_insert_function(
-        builder.module, ir.FunctionType(_VECTOR, [_VECTOR] * 3), f"llvm.fma.v{LANES}f32"
-    )
+def _sums(builder: Any, n: Any, factors: Callable[[Any], tuple[Any, list[Any]]]) -> list[Any]:
+    """Emits a loop over i < n: the sums of factor · others[t], a vector each."""
     before = builder.block
-    body, after = builder.append_basic_block("sum"), builder.append_basic_block("store")
+    body, after = builder.append_basic_block("sum"), builder.append_basic_block("summed")
     builder.cbranch(builder.icmp_signed(">", n, _INT(0)), body, after)
 
     builder.position_at_end(body)
     i = builder.phi(_INT)
-    sums = [builder.phi(_VECTOR) for _ in places]
+    sums = [builder.phi(_VECTOR) for _ in range(TILE)]
     factor, others = factors(i)
     longer = [
-        builder.call(product, [factor, other, total])
+        builder.call(_product(builder), [factor, other, total])
         for other, total in zip(others, sums, strict=True)
     ]
     following = builder.add(i, _INT(1))
+    last = builder.block
     i.add_incoming(_INT(0), before)
-    i.add_incoming(following, builder.block)
+    i.add_incoming(following, last)
     for total, grown in zip(sums, longer, strict=True):
         total.add_incoming(_ZERO, before)
-        total.add_incoming(grown, builder.block)
-    last = builder.block
+        total.add_incoming(grown, last)
     builder.cbranch(builder.icmp_signed("<", following, n), body, after)
 
     builder.position_at_end(after)
-    finals = [builder.phi(_VECTOR) for _ in places]
-    for final, grown in zip(finals, longer, strict=True):
-        final.add_incoming(_ZERO, before)
-        final.add_incoming(grown, last)
-    for place, final in zip(places, finals, strict=True):
-        stored = builder.load(place, align=_FLOAT_BYTES)
-        builder.store(builder.fadd(stored, final), place, align=_FLOAT_BYTES)
+    results = [builder.phi(_VECTOR) for _ in longer]
+    for result, grown in zip(results, longer, strict=True):
+        result.add_incoming(_ZERO, before)
+        result.add_incoming(grown, last)
+    return results
+
+
+def _product(builder: Any) -> Any:
+    """The function a · b + c of vectors."""
+    return cgutils.get_or_insert_function(
+        builder.module, ir.FunctionType(_VECTOR, [_VECTOR] * 3), f"llvm.fma.v{LANES}f32"
+    )
 
 
 def _pointers(context: Any, builder: Any, signature: Any, arrays: Any) -> list[Any]:

@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from dataclasses import fields
 
-import numba
 import pytest
 import torch
 from torch import Tensor
@@ -12,16 +11,15 @@ from model import compiled
 from model.compiled import Compiled, grouped
 from model.dataset import Ratings
 from model.normal_equations import Batched, Regressions, Solution, regressions
+from model.threads import n_threads, set_n_threads
 
 
-@pytest.fixture(params=[1, 2], ids=["one thread", "two threads"])
+@pytest.fixture(params=[1, 3], ids=["one thread", "three threads"])
 def threads(request: pytest.FixtureRequest) -> Iterator[int]:
-    before = numba.get_num_threads()
-    if request.param > numba.config.NUMBA_NUM_THREADS:
-        pytest.skip("needs two threads")
-    numba.set_num_threads(request.param)
+    before = n_threads()
+    set_n_threads(request.param)
     yield request.param
-    numba.set_num_threads(before)
+    set_n_threads(before)
 
 
 @pytest.fixture
