@@ -215,7 +215,7 @@ def _assemble(
     lower: Array,
     pivots: Array,
 ) -> None:
-    """The matrices of sixteen systems, one a lane, the diagonals apart; empty lanes may have none."""
+    """The matrices of sixteen systems, one a lane, their diagonals apart."""
     at = 0
     for i in range(len(decay)):
         for j in range(i):

@@ -105,7 +105,8 @@ def run(options: argparse.Namespace) -> int:
     seed = options.seed if options.seed is not None else stored_seed(storage, name) or 0
     training, validation = split(data.ratings, seed=seed)
     wanted = identity(data.table, validation, seed=seed)
-    study = open_study(storage, name, wanted, about=data.described())
+    hurry = options.timeout is not None
+    study = open_study(storage, name, wanted, about=data.described(), hurry=hurry)
     take_over(study, say=print)
     before = n_finished(study)
     enough = max(before, options.trials)

@@ -71,9 +71,21 @@ def find_study(storage: BaseStorage, name: str, table: RatingsTable, *, about: s
 
 
 def open_study(
-    storage: BaseStorage, name: str, wanted: Mapping[str, object], *, about: str
+    storage: BaseStorage,
+    name: str,
+    wanted: Mapping[str, object],
+    *,
+    about: str,
+    hurry: bool = False,
 ) -> optuna.Study:
-    """The study of that name and identity, made if there is none; `about` describes its data.
+    """The study of that name and identity, made if there is none.
+
+    Args:
+        storage: where it is, or will be.
+        name: of the study.
+        wanted: its identity.
+        about: describes its data.
+        hurry: whether the quickest of the first settings come first.
 
     Raises:
         InputError: a study of that name is of another identity.
@@ -83,7 +95,7 @@ def open_study(
     study = optuna.create_study(
         study_name=name,
         storage=storage,
-        sampler=SlotSampler(seed),
+        sampler=SlotSampler(seed, hurry=hurry),
         pruner=SolverMedianPruner(),
         direction="minimize",
         load_if_exists=True,

@@ -101,6 +101,16 @@ def finish(study: optuna.Study, value: float) -> None:
     study.tell(trial, value)
 
 
+def test_in_a_hurry_the_quickest_settings_come_first_and_none_twice(objective: Objective) -> None:
+    study = new_study()
+    study.sampler = SlotSampler(0, hurry=True)
+    run_trials(study, objective, total=2)
+    study.sampler = SlotSampler(0)  # no longer in a hurry
+    run_trials(study, objective, total=4)
+    tried = [to_config(trial.params) for trial in study.get_trials()]
+    assert tried == [DEFAULTS["als"], DEFAULTS["gibbs"], ORIGINAL, DEFAULTS["gradient"]]
+
+
 def test_only_the_first_trial_has_the_plain_form() -> None:
     study = new_study()
     for _ in range(30):
