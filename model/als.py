@@ -17,7 +17,7 @@ from torch import Tensor
 from model.biases import fit_biases
 from model.dataset import Ratings
 from model.factorization import Factorization, average_unseen
-from model.normal_equations import Regressions, regressions
+from model.normal_equations import Regressions, both_sides
 from model.solver import Epoch, measured
 
 BIAS_SWEEPS = 2  # before the first: more would hardly be seen
@@ -48,8 +48,7 @@ class ALS:
         self.model.highest.copy_(values.max())
         self._scale = values.std(correction=0).item() or 1.0
         self._targets = ((values - values.mean()) / self._scale).float()
-        self._user_side = regressions(users, items, n_rows=n_users, n_others=n_items)
-        self._item_side = regressions(items, users, n_rows=n_items, n_others=n_users)
+        self._user_side, self._item_side = both_sides(training)
         self._decay = torch.full((config.rank + 1,), config.weight_decay, device=device)
         self._decay[-1] = config.bias_decay
 

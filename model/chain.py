@@ -10,7 +10,6 @@ rows at once, then a, which is conjugate given the residuals that its block has 
 """
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -18,7 +17,7 @@ from torch import Tensor
 
 from model.dataset import Ratings
 from model.hyperprior import GAMMA_RATE, GAMMA_SHAPE, Hyperprior
-from model.normal_equations import Regressions, regressions
+from model.normal_equations import Regressions
 from model.ordinal import Levels, OrdinalLikelihood
 from model.posterior import Draw
 from model.side_features import SideFeatures
@@ -48,6 +47,7 @@ class Chain:
     def __init__(
         self,
         training: Ratings,
+        sides: tuple[Regressions, Regressions],
         features: tuple[SideFeatures, SideFeatures],
         *,
         rank: int,
@@ -59,6 +59,7 @@ class Chain:
 
         Args:
             training: the ratings, on the device to work on.
+            sides: their regressions, of users and of items.
             features: of users and of items.
             rank: of the factors.
             noise_dof: ν; infinite where all ratings are equally certain.
@@ -77,8 +78,8 @@ class Chain:
         self.ordinal = OrdinalLikelihood(levels, mean=mean, scale=scale) if levels else None
         if self.ordinal:
             self.precision = self.ordinal.precision
-        self.users = self._side(users, items, features, rank + 1)
-        self.items = self._side(items, users, features[::-1], rank + 1)
+        self.users = self._side(sides[0], users, features[0], rank + 1)
+        self.items = self._side(sides[1], items, features[1], rank + 1)
 
     def sweep(self) -> Draw:
         """Draws every unknown once: the state to predict from."""
@@ -97,15 +98,14 @@ class Chain:
         )
 
     def _side(
-        self, own: Tensor, other: Tensor, features: Sequence[SideFeatures], width: int
+        self, regressions: Regressions, own: Tensor, features: SideFeatures, width: int
     ) -> Side:
-        n_rows, n_others = (len(side.values) for side in features)
-        device = own.device
+        n_rows, device = len(features.values), own.device
         rows = torch.randn(n_rows, width, generator=self._generator, device=device) * INITIAL_SCALE
         return Side(
-            regressions=regressions(own, other, n_rows=n_rows, n_others=n_others),
+            regressions=regressions,
             counts=torch.bincount(own, minlength=n_rows).double(),
-            prior=Hyperprior(features[0], width),
+            prior=Hyperprior(features, width),
             rows=rows,
             means=rows.clone(),
             unknown=rows.new_zeros(width),

@@ -6,7 +6,6 @@ threads; what comes back does not depend on how many there are. `normal_equation
 same in a few lines of PyTorch, and the tests compare the two.
 """
 
-import itertools
 from typing import Any
 
 import numpy as np
@@ -17,10 +16,10 @@ from torch import Tensor
 
 from model.normal_equations import Solution, regressors
 from model.simd import LANES, TILE, add_products, eliminate
+from model.sparse import grouped, row_chunks
 from model.threads import in_threads
 
 PANEL = 1 << 12  # numbers gathered at once: half of a first-level cache
-WORK = 1 << 15  # ratings, or so, that a thread takes at a time
 LEAST_PIVOT = np.float32(1e-6)  # as a share of its diagonal entry: less is only rounding
 
 Array = NDArray[Any]
@@ -31,11 +30,7 @@ class Compiled:
 
     def __init__(self, own: Tensor, other: Tensor, *, n_rows: int) -> None:
         self._first, self._others, self._places = grouped(own.numpy(), other.numpy(), n_rows)
-        # A row without ratings costs a factorization all the same.
-        work = (self._first[1:] - self._first[:-1] + 32).cumsum()
-        cuts = np.searchsorted(work, np.arange(WORK, work[-1], WORK) if n_rows else [])
-        cuts = np.unique(cuts // LANES * LANES)  # where a batch of systems begins
-        self._chunks = list(itertools.pairwise([0, *cuts[cuts > 0], n_rows]))
+        self._chunks = row_chunks(self._first)
 
     def solve(
         self,
@@ -78,33 +73,6 @@ class Compiled:
         )
         in_threads(lambda chunk: solve_rows(*chunk, *arguments), self._chunks)
         return Solution(means=means, draws=draws, squared_errors=errors)
-
-
-@njit(nogil=True, cache=True)
-def grouped(own: Array, other: Array, n_rows: int) -> tuple[Array, Array, Array]:
-    """Ratings sorted by row, their order kept: where each row begins, others, places.
-
-    Args:
-        own: (n_ratings,) int64, the row of each rating.
-        other: (n_ratings,) int64, its row of the other side.
-        n_rows: the number of rows.
-
-    Returns:
-        (n_rows + 1,) int64, (n_ratings,) int32 and (n_ratings,) int32.
-    """
-    first = np.zeros(n_rows + 1, dtype=np.int64)
-    for row in own:
-        first[row + 1] += 1
-    first = first.cumsum()
-    following = first[:-1].copy()
-    others = np.empty(len(own), dtype=np.int32)
-    places = np.empty(len(own), dtype=np.int32)
-    for rating in range(len(own)):
-        at = following[own[rating]]
-        following[own[rating]] += 1
-        others[at] = other[rating]
-        places[at] = rating
-    return first, others, places
 
 
 @njit(nogil=True, cache=True, error_model="numpy", fastmath={"contract", "nsz"})

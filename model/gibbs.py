@@ -15,6 +15,7 @@ from torch import Tensor
 
 from model.chain import Chain
 from model.dataset import Ratings
+from model.normal_equations import both_sides
 from model.ordinal import Levels
 from model.posterior import Draw, Posterior, Scale
 from model.side_features import side_features
@@ -56,9 +57,11 @@ class Gibbs:
         if levels and not levels.enough:
             levels = None
         kinds = [None, levels] if levels and config.likelihood == "both" else [levels]
+        sides = both_sides(training)
         self._chains = [
             Chain(
                 training,
+                sides,
                 features,
                 rank=config.rank,
                 noise_dof=config.noise_dof,

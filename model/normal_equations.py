@@ -20,6 +20,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from model.dataset import Ratings
+
 GATHERED_AT_ONCE = {"cpu": 1 << 18, "cuda": 1 << 26}  # numbers; on a CPU the mebibyte of a cache
 PADDING = 1.5  # the longest row of a block has at most so many times the shortest's ratings, …
 FREE_CELLS = 8  # … and about so many more
@@ -82,6 +84,15 @@ def regressions(own: Tensor, other: Tensor, *, n_rows: int, n_others: int) -> Re
     from model.compiled import Compiled
 
     return Compiled(own, other, n_rows=n_rows)
+
+
+def both_sides(ratings: Ratings) -> tuple[Regressions, Regressions]:
+    """The regressions of users, and of items."""
+    users, items = ratings.user_index, ratings.item_index
+    return (
+        regressions(users, items, n_rows=ratings.n_users, n_others=ratings.n_items),
+        regressions(items, users, n_rows=ratings.n_items, n_others=ratings.n_users),
+    )
 
 
 class Batched:

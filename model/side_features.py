@@ -53,7 +53,7 @@ def side_features(
     users, items = training.user_index, training.item_index
     weights = torch.ones(len(training), device=users.device)
     for index in (users, items):
-        weights *= (torch.bincount(index)[index] + SHRINKAGE).float() ** -degree_power
+        weights *= ((torch.bincount(index) + SHRINKAGE).float() ** -degree_power)[index]
     matrix = torch.sparse_coo_tensor(
         torch.stack([users, items]),
         weights,

@@ -4,6 +4,8 @@ Halko, Martinsson & Tropp 2011 (Finding Structure with Randomness), algorithms 4
 unlike `torch.svd_lowrank` it draws from a generator.
 """
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -17,13 +19,24 @@ def truncated_svd(
     """U (n, k), s (k,) falling, V (m, k) of a sparse (n, m) matrix; k = min(rank, n, m)."""
     n, m = matrix.shape
     width = min(rank + OVERSAMPLING, n, m)
-    matrix = matrix.coalesce()
-    transposed = matrix.t().coalesce()
+    times, transposed_times = _products(matrix)
     probe = torch.randn(m, width, generator=generator, device=generator.device, dtype=matrix.dtype)
-    basis = torch.linalg.qr(matrix @ probe).Q
+    basis = torch.linalg.qr(times(probe)).Q
     for _ in range(POWER_ITERATIONS):
-        basis = torch.linalg.qr(transposed @ basis).Q
-        basis = torch.linalg.qr(matrix @ basis).Q
-    v, s, uh = torch.linalg.svd(transposed @ basis, full_matrices=False)
+        basis = torch.linalg.qr(transposed_times(basis)).Q
+        basis = torch.linalg.qr(times(basis)).Q
+    v, s, uh = torch.linalg.svd(transposed_times(basis), full_matrices=False)
     k = min(rank, width)
     return basis @ uh.mH[:, :k], s[:k], v[:, :k]
+
+
+def _products(matrix: Tensor) -> tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]]:
+    """Products of the matrix, and of its transpose, with a dense one."""
+    if matrix.device.type != "cpu":
+        whole, transposed = matrix.coalesce(), matrix.t().coalesce()
+        return lambda dense: whole @ dense, lambda dense: transposed @ dense
+    from model.sparse import SparseProduct
+
+    (rows, columns), values = matrix._indices(), matrix._values()
+    times = SparseProduct(rows, columns, values, n_rows=matrix.shape[0])
+    return times, SparseProduct(columns, rows, values, n_rows=matrix.shape[1])

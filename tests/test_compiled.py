@@ -7,10 +7,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from model import compiled
-from model.compiled import Compiled, grouped
+from model import sparse
+from model.compiled import Compiled
 from model.dataset import Ratings
 from model.normal_equations import Batched, Regressions, Solution, regressions
+from model.sparse import grouped
 from model.threads import n_threads, set_n_threads
 
 
@@ -88,7 +89,7 @@ def test_how_many_threads_there_are_does_not_matter(
 ) -> None:
     solutions = []
     for work in (1, 100, 1 << 20):
-        monkeypatch.setattr(compiled, "WORK", work)
+        monkeypatch.setattr(sparse, "WORK", work)
         solutions.append(solved(Compiled, uneven, 9))
     for other in solutions[1:]:
         assert torch.equal(other.means, solutions[0].means)

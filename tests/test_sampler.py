@@ -20,6 +20,7 @@ from model import ordinal as ordinal_module
 from model.chain import Chain, Side
 from model.dataset import Ratings
 from model.hyperprior import Hyperprior
+from model.normal_equations import both_sides
 from model.ordinal import Levels, OrdinalLikelihood
 from model.side_features import SideFeatures
 
@@ -58,6 +59,7 @@ def make_chain(*, ordinal: bool, generator: torch.Generator) -> Chain:
     )
     return Chain(
         ratings,
+        both_sides(ratings),
         features(),
         rank=RANK,
         noise_dof=NOISE_DOF,
