@@ -5,8 +5,9 @@ For a rating y_ui, standardized to mean 0 and variance 1, with e = b_u + c_i + p
     loss = e² + λ (|p_u|² + |q_i|²) + λ_b (b_u² + c_i²)
 
 Every rating pays for its own user and item, so that λ weighs the same for a user of ten ratings
-and of a thousand (Funk 2006; Koren, Bell & Volinsky 2009). `sgd` steps along the sum over a batch
-and touches the rows in it alone; `adam` (Kingma & Ba 2015) steps along the mean, with every row.
+and of a thousand (Funk 2006; Koren, Bell & Volinsky 2009). `sgd` steps after every rating, compiled
+(`descent`), or along the sum over a batch, and touches the rows in it alone; `adam` (Kingma & Ba
+2015) steps along the mean over a batch, with every row.
 
 The plain form is the model that this project began with: raw ratings, no biases, no clipping, steps
 along the mean, and the optimizer's own weight decay, which shrinks every row at every step.
@@ -21,10 +22,12 @@ import torch
 from torch import Tensor
 
 from model.dataset import Ratings
+from model.descent import Descent, vectors_of
 from model.factorization import Factorization, average_unseen
 from model.solver import Epoch, measured
 from model.svd import truncated_svd
 
+GPU_BATCH_SIZE = 4096  # in place of None
 SVD_SHRINKAGE = 10.0  # the singular values are divided by it, as in the original
 
 
@@ -37,7 +40,7 @@ class GradientConfig:
     learning_rate_decay: float = 1.0  # the factor from an epoch to the next
     weight_decay: float
     bias_decay: float = 1e-3  # λ_b; of no effect in the plain form
-    batch_size: int
+    batch_size: int | None = None  # None: a step after every rating; on a GPU, after many
     initial_scale: float  # standard deviation of the normal start of the factors
     optimizer: Literal["sgd", "adam"] = "sgd"
     form: Literal["biased", "plain"] = "biased"
@@ -60,6 +63,7 @@ class Gradient:
 
     Users and items share one table, a row each, users first. In the biased form the rows are
     [p_u, b_u, 1] and [q_i, 1, c_i], whose product is the whole prediction; the ones stay ones.
+    Zeros may follow.
     """
 
     def __init__(
@@ -78,14 +82,21 @@ class Gradient:
             self.model.highest.copy_(values.max())
             self._scale = values.std(correction=0).item() or 1.0
         self._target = ((values - self.model.global_mean) / self._scale).float()
-        pairs = torch.stack([training.user_index, training.item_index + self._n_users], dim=1)
-        self._pairs = pairs.to(device)  # (n_ratings, 2) int64 rows of the table
         n_rows = training.n_users + training.n_items
-        self._unseen = torch.bincount(self._pairs.flatten(), minlength=n_rows) == 0
+        users, items = training.user_index, training.item_index + self._n_users
+        counts = torch.bincount(users, minlength=n_rows) + torch.bincount(items, minlength=n_rows)
+        self._unseen = (counts == 0).to(device)
         self._table = self._start(training)
         self._decay = torch.full((self._table.shape[1],), config.weight_decay, device=device)
         if self._biased:
             self._decay[-2:] = config.bias_decay
+        self._descent: Descent | None = None
+        by_rating = config.batch_size is None and config.optimizer == "sgd" and self._biased
+        if by_rating and device.type == "cpu":
+            self._table = vectors_of(self._table)
+            self._descent = Descent(training, self._target, generator=self._generator)
+        else:  # (n_ratings, 2) int64 rows of the table
+            self._pairs = torch.stack([users, items], dim=1).to(device)
         self._learning_rate = config.learning_rate
         self._dense: torch.optim.Optimizer | None = None  # of every row at every step
         if config.optimizer == "adam" or not self._biased:
@@ -104,10 +115,14 @@ class Gradient:
 
     @torch.no_grad()
     def _train_once(self) -> float:
+        if self._descent is not None:
+            squared_sum = self._descent.epoch(self._table, self._rates())
+            self._learning_rate *= self.config.learning_rate_decay
+            return squared_sum / len(self._target) * self._scale**2
         device = self._target.device
         shuffled = torch.randperm(len(self._target), generator=self._generator, device=device)
         squared_error = torch.zeros((), device=device)
-        for batch in torch.split(shuffled, self.config.batch_size):
+        for batch in torch.split(shuffled, self.config.batch_size or GPU_BATCH_SIZE):
             rows = self._pairs.index_select(0, batch).flatten()  # user, item, user, item, …
             pair = self._table.index_select(0, rows).view(len(batch), 2, -1)
             error = torch.linalg.vecdot(pair[:, 0], pair[:, 1]) - self._target[batch]
@@ -120,6 +135,19 @@ class Gradient:
             self._step(rows, gradient.flatten(0, 1))
         self._learning_rate *= self.config.learning_rate_decay
         return squared_error.item() / len(self._target) * self._scale**2
+
+    def _rates(self) -> Tensor:
+        """What a step leaves of a user's row and of an item's, and how far either goes: (4, width).
+
+        The ones stay, and so do the zeros that follow.
+        """
+        rank, pace = self.config.rank, 2.0 * self._learning_rate
+        moves = torch.zeros(2, self._table.shape[1])
+        moves[:, :rank] = 1.0
+        moves[0, rank] = moves[1, rank + 1] = 1.0
+        decay = torch.zeros_like(moves[0])
+        decay[: rank + 2] = self._decay
+        return torch.cat([1.0 - pace * decay * moves, pace * moves])
 
     def _step(self, rows: Tensor, gradient: Tensor) -> None:
         """Descends along half the gradient of the loss, (2 * batch, columns), at table rows."""

@@ -1,9 +1,11 @@
-"""Two inner loops in vector instructions, for numba: what its own loops leave in memory stays here
-in registers.
+"""Inner loops in vector instructions, for numba: what its own loops leave in memory stays here in
+registers.
 
-Both take a product of one vector with four others a step, sixteen numbers wide, and only store the
-sums. LLVM, which numba brings along, turns a vector of sixteen into what the processor has: one
-register with AVX-512, two with AVX2, four with NEON. The plain form of each is in its docstring.
+Vectors are sixteen numbers wide. Two of the loops multiply one vector with four others a step and
+only store the sums; the third is a step of gradient descent. LLVM, which numba brings along, turns
+a vector of sixteen into what the processor has: one register with AVX-512, two with AVX2, four
+with NEON. The plain form of each is in its docstring. numba's cache on disk does not see a change
+of this file: touch the files that import it.
 """
 
 from collections.abc import Callable
@@ -122,6 +124,63 @@ def eliminate(typing: Any, lower: Any, pivots: Any, inverse: Any, i: Any, j: Any
     return types.void(lower, pivots, inverse, i, j), generate
 
 
+@intrinsic
+def descend(
+    typing: Any, table: Any, rates: Any, left: Any, right: Any, target: Any, width: Any
+) -> Any:
+    """One step of gradient descent on two rows of a table: their product less the target, before.
+
+    e = Σ_j l_j r_j - target;  l_j ← rates[0, j] l_j - rates[2, j] e r_j,  r_j ← rates[1, j] r_j -
+    rates[3, j] e l_j, both from the values of before
+
+    Args:
+        typing: numba's.
+        table: (…) float32, contiguous rows of `width` numbers.
+        rates: (4 width) float32: what stays of either row, and how far either goes.
+        left: int64, a row.
+        right: int64, another row.
+        target: float32.
+        width: int64, a multiple of LANES.
+    """
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        table, rates = _pointers(context, builder, signature, arguments[:2])
+        left, right, target, width = arguments[2:]
+        starts = [builder.mul(row, width) for row in (left, right)]
+
+        def load(pointer: Any, at: Any) -> Any:
+            return builder.load(_vector_at(builder, pointer, at), align=_FLOAT_BYTES)
+
+        def product(at: Any, total: Any) -> Any:
+            one, other = (load(table, builder.add(start, at)) for start in starts)
+            return builder.call(_product(builder), [one, other, total])
+
+        total = _over_columns(builder, width, product, _ZERO)
+        add_up = cgutils.get_or_insert_function(
+            builder.module,
+            ir.FunctionType(_FLOAT, [_FLOAT, _VECTOR]),
+            f"llvm.vector.reduce.fadd.v{LANES}f32",
+        )
+        error = builder.call(add_up, [builder.fneg(target), total], fastmath=("reassoc",))
+        back = _repeated(builder, builder.fneg(error))
+
+        def step(at: Any, _: Any) -> None:
+            rows = [load(table, builder.add(start, at)) for start in starts]
+            kept = [load(rates, builder.add(at, builder.mul(width, _INT(n)))) for n in (0, 1)]
+            pace = [load(rates, builder.add(at, builder.mul(width, _INT(n)))) for n in (2, 3)]
+            for side, start in enumerate(starts):
+                go = builder.fmul(back, pace[side])
+                stay = builder.fmul(rows[side], kept[side])
+                new = builder.call(_product(builder), [go, rows[1 - side], stay])
+                place = _vector_at(builder, table, builder.add(start, at))
+                builder.store(new, place, align=_FLOAT_BYTES)
+
+        _over_columns(builder, width, step)
+        return error
+
+    return types.float32(table, rates, left, right, target, width), generate
+
+
 _FLOAT_BYTES = 4  # what vectors in memory are aligned to
 
 
@@ -154,6 +213,28 @@ def _sums(builder: Any, n: Any, factors: Callable[[Any], tuple[Any, list[Any]]])
         result.add_incoming(_ZERO, before)
         result.add_incoming(grown, last)
     return results
+
+
+def _over_columns(
+    builder: Any, width: Any, body: Callable[[Any, Any], Any], start: Any = None
+) -> Any:
+    """Emits a loop over columns, a vector a time; what its body returns is handed to the next."""
+    before = builder.block
+    block, after = builder.append_basic_block("columns"), builder.append_basic_block("done")
+    builder.branch(block)
+    builder.position_at_end(block)
+    at = builder.phi(_INT)
+    carried = None if start is None else builder.phi(_VECTOR)
+    result = body(at, carried)
+    following = builder.add(at, _INT(LANES))
+    at.add_incoming(_INT(0), before)
+    at.add_incoming(following, builder.block)
+    if carried is not None:
+        carried.add_incoming(start, before)
+        carried.add_incoming(result, builder.block)
+    builder.cbranch(builder.icmp_signed("<", following, width), block, after)
+    builder.position_at_end(after)
+    return result
 
 
 def _product(builder: Any) -> Any:

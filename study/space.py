@@ -25,7 +25,7 @@ from model.gradient import ORIGINAL, GradientConfig
 from model.solvers import SOLVERS, Config, solver_name
 
 INTERRUPTED_BY = "interrupted"  # the attribute of a trial that ended with its process
-SPACE_VERSION = 2  # raise it with every change below: a study keeps the space it began with
+SPACE_VERSION = 3  # raise it with every change below: a study keeps the space it began with
 
 SOLVER = CategoricalDistribution(tuple(SOLVERS))
 # Where the sampler looks: ratings are standardized, so that the ranges hold on any scale.
@@ -45,11 +45,10 @@ SEARCHED: dict[str, dict[str, BaseDistribution]] = {
     },
     "gradient": {
         "gradient_rank": IntDistribution(2, 128, log=True),
-        "gradient_learning_rate": FloatDistribution(3e-3, 5e-2, log=True),
-        "gradient_learning_rate_decay": FloatDistribution(0.92, 1.0),
+        "gradient_learning_rate": FloatDistribution(3e-3, 1e-1, log=True),
+        "gradient_learning_rate_decay": FloatDistribution(0.7, 1.0),
         "gradient_weight_decay": FloatDistribution(1e-2, 0.3, log=True),
         "gradient_bias_decay": FloatDistribution(1e-3, 0.1, log=True),
-        "gradient_batch_size": IntDistribution(250, 8000, log=True),
         "gradient_initial_scale": FloatDistribution(1e-3, 0.3, log=True),
     },
 }
@@ -58,7 +57,7 @@ SPACE: dict[str, dict[str, BaseDistribution]] = SEARCHED | {
     "gradient": SEARCHED["gradient"]
     | {
         "gradient_form": CategoricalDistribution(("biased", "plain")),
-        "gradient_learning_rate": FloatDistribution(1e-3, 5e-2, log=True),
+        "gradient_learning_rate": FloatDistribution(1e-3, 1e-1, log=True),
         "gradient_weight_decay": FloatDistribution(1e-5, 0.3, log=True),
         "gradient_initial_scale": FloatDistribution(1e-3, 1.0, log=True),
     }
@@ -70,13 +69,12 @@ DEFAULTS: dict[str, Config] = {
     "gibbs": GibbsConfig(rank=24, noise_dof=20.0, n_features=64),
     "als": ALSConfig(rank=16, weight_decay=0.1, bias_decay=0.05),
     "gradient": GradientConfig(
-        rank=64,
-        learning_rate=0.015,
-        learning_rate_decay=0.97,
-        weight_decay=0.055,
+        rank=46,  # with a bias and a one, whole vectors
+        learning_rate=0.03,
+        learning_rate_decay=0.85,
+        weight_decay=0.05,
         bias_decay=0.02,
-        batch_size=2000,
-        initial_scale=0.02,
+        initial_scale=0.05,
     ),
 }
 # What the first trials try, in this order; the sampler goes on from there.
@@ -101,7 +99,7 @@ def to_config(params: Mapping[str, Any]) -> Config:
     solver = params["solver"]
     fields = {name.removeprefix(f"{solver}_"): params[name] for name in SPACE[solver]}
     if fields.get("form") == "plain":
-        fields["optimizer"] = ORIGINAL.optimizer
+        fields |= {"optimizer": ORIGINAL.optimizer, "batch_size": ORIGINAL.batch_size}
     config: Config = SOLVERS[solver].config(**fields)
     return config
 

@@ -98,7 +98,7 @@ def test_the_main_job(call: Call, data: Path) -> None:
         rows = list(csv.DictReader(file))
     assert [int(row["trial"]) for row in rows] == list(range(6))
     assert rows[0]["gradient_rank"] == "25"
-    assert rows[0]["gradient_batch_size"] == "1000"
+    assert rows[0]["gradient_form"] == "plain"
 
 
 def test_a_study_that_has_its_trials_says_so(call: Call, data: Path) -> None:
@@ -308,7 +308,7 @@ def test_an_average_is_the_mean_of_its_models(call: Call, data: Path) -> None:
     _, out, _ = call(best_predict.main, "--data", data, "--average", 3)
     assert out.count("trained for") + out.count("loaded") == 3
     averaged = np.loadtxt("mat_comp_ans")
-    call(best_predict.main, "--data", data)
+    call(best_predict.main, "--data", data, "--average", 1)
     assert not np.allclose(np.loadtxt("mat_comp_ans"), averaged)
 
 

@@ -22,6 +22,7 @@ CONFIG = GradientConfig(
     batch_size=32,
     initial_scale=0.3,
 )
+BY_RATING = replace(CONFIG, batch_size=None)
 ALL_FORMS = pytest.mark.parametrize("form", ["biased", "plain"])
 BOTH_OPTIMIZERS = pytest.mark.parametrize("optimizer", ["sgd", "adam"])
 
@@ -95,7 +96,7 @@ def slow_training(config: GradientConfig, training: Ratings, *, n_epochs: int, s
         optimizer.param_groups[0]["lr"] = config.learning_rate * config.learning_rate_decay**epoch
         squared_errors = []
         shuffled = torch.randperm(len(training), generator=generator)
-        for first in range(0, len(training), config.batch_size):
+        for first in range(0, len(training), config.batch_size or len(training)):
             batch = shuffled[first : first + config.batch_size].tolist()
             loss = torch.tensor(0.0, dtype=torch.float64)
             for row in batch:
@@ -187,8 +188,11 @@ def test_the_model_says_what_the_solver_trains(
 
 
 @BOTH_OPTIMIZERS
-def test_the_scale_of_the_ratings_does_not_matter(optimizer: Any, few_ratings: Ratings) -> None:
-    config = replace(CONFIG, optimizer=optimizer, learning_rate_decay=0.9)
+@pytest.mark.parametrize("config", [CONFIG, BY_RATING])
+def test_the_scale_of_the_ratings_does_not_matter(
+    config: GradientConfig, optimizer: Any, few_ratings: Ratings
+) -> None:
+    config = replace(config, optimizer=optimizer, learning_rate_decay=0.9)
     scaled = with_values(few_ratings, few_ratings.values * 20 + 100)
     model, epochs = train(config, few_ratings, n_epochs=5, validation=few_ratings)
     other, other_epochs = train(config, scaled, n_epochs=5, validation=scaled)
@@ -281,7 +285,8 @@ def test_an_svd_start_is_shared_evenly_and_further_columns_are_random(few_rating
 def test_a_seed_is_all_that_the_result_depends_on(
     start: Any, form: Any, optimizer: Any, few_ratings: Ratings
 ) -> None:
-    config = replace(CONFIG, start=start, form=form, optimizer=optimizer)
+    config = BY_RATING if optimizer == "sgd" else CONFIG
+    config = replace(config, start=start, form=form, optimizer=optimizer)
     state = torch.get_rng_state()
     first, first_epochs = train(config, few_ratings, n_epochs=3, seed=1)
     assert torch.equal(torch.get_rng_state(), state)
@@ -295,9 +300,12 @@ def test_a_seed_is_all_that_the_result_depends_on(
 
 @pytest.mark.parametrize("value", [4.2, 0.0, -3.0, 0.1])
 @BOTH_OPTIMIZERS
-def test_equal_ratings_are_predicted(value: float, optimizer: Any, few_ratings: Ratings) -> None:
+@pytest.mark.parametrize("config", [CONFIG, BY_RATING])
+def test_equal_ratings_are_predicted(
+    value: float, config: GradientConfig, optimizer: Any, few_ratings: Ratings
+) -> None:
     equal = with_values(few_ratings, torch.full_like(few_ratings.values, value))
-    config = replace(CONFIG, optimizer=optimizer)
+    config = replace(config, optimizer=optimizer)
     model, epochs = train(config, equal, n_epochs=3, validation=equal)
     predicted = model.predict(*every_pair(model))
     assert torch.equal(predicted, torch.full_like(predicted, value))
@@ -313,14 +321,16 @@ def test_one_rating_is_enough() -> None:
         values=torch.tensor([4.0], dtype=torch.float64),
     )
     for start in ("normal", "svd"):
-        model, _ = train(replace(CONFIG, start=start), one, n_epochs=2)
-        assert model.predict(*every_pair(model)).tolist() == [4.0] * 4
+        for config in (CONFIG, BY_RATING):
+            model, _ = train(replace(config, start=start), one, n_epochs=2)
+            assert model.predict(*every_pair(model)).tolist() == [4.0] * 4
 
 
 @pytest.mark.parametrize(
     ("change", "most"),
     [
         pytest.param({}, 1.12, id="biased sgd"),
+        pytest.param({"batch_size": None}, 1.12, id="biased sgd by rating"),
         pytest.param({"start": "svd"}, 1.12, id="biased sgd from svd"),
         pytest.param({"optimizer": "adam"}, 1.12, id="biased adam"),
         pytest.param(
@@ -355,20 +365,27 @@ def test_planted_ratings_are_recovered(
     ("form", "optimizer"),
     [("biased", "sgd"), ("biased", "adam"), ("plain", "sgd"), ("plain", "adam")],
 )
-def test_weight_decay_shrinks_the_factors(form: Any, optimizer: Any, few_ratings: Ratings) -> None:
+@pytest.mark.parametrize("batch_size", [CONFIG.batch_size, None])
+def test_weight_decay_shrinks_the_factors(
+    form: Any, optimizer: Any, batch_size: int | None, few_ratings: Ratings
+) -> None:
     norms = []
     for weight_decay in (0.0, 0.1, 1.0):
-        config = replace(CONFIG, form=form, optimizer=optimizer, weight_decay=weight_decay)
+        config = replace(
+            CONFIG, batch_size=batch_size, form=form, optimizer=optimizer, weight_decay=weight_decay
+        )
         model, _ = train(config, few_ratings, n_epochs=10)
         norms.append(torch.cat([model.user_factors, model.item_factors]).norm().item())
     assert norms[0] > 1.02 * norms[1] > 1.02**2 * norms[2]
 
 
-@BOTH_OPTIMIZERS
-def test_bias_decay_shrinks_the_biases(optimizer: Any, few_ratings: Ratings) -> None:
+@pytest.mark.parametrize(("optimizer", "batch_size"), [("sgd", 32), ("sgd", None), ("adam", 32)])
+def test_bias_decay_shrinks_the_biases(
+    optimizer: Any, batch_size: int | None, few_ratings: Ratings
+) -> None:
     norms = []
     for bias_decay in (0.0, 0.1, 1.0):
-        config = replace(CONFIG, optimizer=optimizer, bias_decay=bias_decay)
+        config = replace(CONFIG, batch_size=batch_size, optimizer=optimizer, bias_decay=bias_decay)
         model, _ = train(config, few_ratings, n_epochs=10)
         norms.append(torch.cat([model.user_bias, model.item_bias]).norm().item())
     assert norms[0] > 1.02 * norms[1] > 1.02**2 * norms[2]

@@ -237,7 +237,7 @@ def test_a_trials_value_is_its_best_epoch(objective: Objective) -> None:
 def test_a_trial_that_diverges_is_pruned_with_the_reason(objective: Objective) -> None:
     study = new_study()
     study.sampler = GivenSampler(
-        replace(GRADIENT, learning_rate=0.05, batch_size=8000, initial_scale=1.0, rank=128)
+        replace(GRADIENT, learning_rate=0.1, learning_rate_decay=1.0, initial_scale=1.0, rank=128)
     )
     run_trials(study, objective, total=1)
     (trial,) = study.get_trials()
@@ -272,8 +272,8 @@ def test_hopeless_trials_are_pruned_and_good_ones_are_not(objective: Objective) 
     study = new_study()
     for _ in range(6):
         completed(study, GRADIENT, 1.5, 30)
-    slow = replace(GRADIENT, learning_rate=3e-3, learning_rate_decay=0.92, initial_scale=0.3)
-    for total, config in ((7, slow), (8, GRADIENT)):
+    slow = replace(GRADIENT, learning_rate=3e-3, learning_rate_decay=0.7, initial_scale=0.3)
+    for total, config in ((7, slow), (8, replace(GRADIENT, learning_rate_decay=0.97))):
         study.sampler = GivenSampler(config)
         run_trials(study, objective, total=total)
     hopeless, good = study.get_trials()[6:]

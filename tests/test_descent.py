@@ -1,0 +1,170 @@
+"""Gradient descent a rating at a time, beside a slow loop, and the blocks that threads share."""
+
+from collections.abc import Iterator
+from itertools import chain
+
+import pytest
+import torch
+from torch import Tensor
+
+from model import descent
+from model.dataset import Ratings
+from model.descent import STRIPES, Descent, descend_block, vectors_of
+from model.gradient import Gradient, GradientConfig
+from model.threads import n_threads, set_n_threads
+
+CONFIG = GradientConfig(
+    rank=3, learning_rate=0.03, weight_decay=0.05, bias_decay=0.01, initial_scale=0.3
+)
+
+
+@pytest.fixture(autouse=True)
+def _threads_as_before() -> Iterator[None]:
+    before = n_threads()
+    yield
+    set_n_threads(before)
+
+
+def generator(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def many_ratings() -> Ratings:
+    draw = generator(7)
+    return Ratings(
+        n_users=90,
+        n_items=50,
+        user_index=torch.randint(90, (2000,), generator=draw),
+        item_index=torch.randint(50, (2000,), generator=draw),
+        values=torch.randn(2000, generator=draw).double(),
+    )
+
+
+def slow_steps(
+    config: GradientConfig, users: list[int], items: list[int], targets: list[float], table: Tensor
+) -> tuple[Tensor, float]:
+    """The table after a step along the gradient of each rating's loss, by autograd."""
+    table, total, rank = table.double(), 0.0, config.rank
+    for u, i, target in zip(users, items, targets, strict=True):
+        p, q = (table[row, :rank].clone().requires_grad_() for row in (u, i))
+        b, c = table[u, rank].clone().requires_grad_(), table[i, rank + 1].clone().requires_grad_()
+        error = p @ q + b + c - target
+        loss = error**2 + config.weight_decay * (p @ p + q @ q) + config.bias_decay * (b**2 + c**2)
+        loss.backward()  # type: ignore[no-untyped-call]
+        with torch.no_grad():
+            for row, place, value in (
+                (u, slice(0, rank), p),
+                (i, slice(0, rank), q),
+                (u, rank, b),
+                (i, rank + 1, c),
+            ):
+                table[row, place] -= config.learning_rate * value.grad
+        total += error.item() ** 2
+    return table, total
+
+
+@pytest.mark.parametrize("rank", [1, 3, 14, 15, 40])
+def test_steps_are_those_of_autograd(rank: int, few_ratings: Ratings) -> None:
+    config = GradientConfig(
+        rank=rank, learning_rate=0.03, weight_decay=0.05, bias_decay=0.01, initial_scale=0.3
+    )
+    solver = Gradient(config, few_ratings, device=torch.device("cpu"), seed=1)
+    pairs = few_ratings.user_index, few_ratings.item_index + few_ratings.n_users
+    users, items = (column.int() for column in pairs)
+    targets = torch.randn(120, generator=generator(2))
+    expected, total = slow_steps(
+        config, users.tolist(), items.tolist(), targets.tolist(), solver._table
+    )
+    table = solver._table.clone()
+    arrays = [tensor.numpy() for tensor in (users, items, targets, table, solver._rates().ravel())]
+    assert descend_block(0, 120, *arrays) == pytest.approx(total, rel=1e-4)
+    torch.testing.assert_close(table.double(), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_an_epoch_is_a_step_at_each_rating_and_slower_the_next_time(few_ratings: Ratings) -> None:
+    config = GradientConfig(
+        rank=2,
+        learning_rate=0.05,
+        learning_rate_decay=0.0,
+        weight_decay=0.0,
+        initial_scale=0.1,
+    )
+    solver = Gradient(config, few_ratings, device=torch.device("cpu"), seed=0)
+    epochs = solver.epochs(None)
+    before = solver._table.clone()
+    next(epochs)
+    assert not torch.equal(solver._table, before)
+    after = solver._table.clone()
+    assert next(epochs).train_mse > 0
+    assert torch.equal(solver._table, after)  # the pace is zero now
+
+
+def blocks_of(shuffled: Descent) -> list[list[tuple[set[int], set[int], int]]]:
+    """Users, items and number of ratings of the blocks of each diagonal."""
+    return [
+        [
+            (
+                set(shuffled._users[begin:end].tolist()),
+                set(shuffled._items[begin:end].tolist()),
+                end - begin,
+            )
+            for begin, end in blocks
+        ]
+        for blocks in shuffled._diagonals
+    ]
+
+
+def test_blocks_of_a_diagonal_share_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(descent, "WORTH_SHARING", 0)
+    ratings = many_ratings()
+    targets = torch.arange(2000).float()
+    shuffled = Descent(ratings, targets, generator=generator())
+    diagonals = blocks_of(shuffled)
+    assert len(diagonals) == STRIPES
+    assert sum(size for _, _, size in chain(*diagonals)) == 2000
+    for blocks in diagonals:
+        assert len(blocks) == STRIPES
+        for users, items, _ in blocks:
+            others = [block for block in blocks if block[0] is not users]
+            assert all(not users & them and not items & those for them, those, _ in others)
+    for side, n_rows in ((0, 90), (1, 50)):
+        stripes = [len(block[side]) for block in diagonals[0]]
+        assert max(stripes) <= -(-n_rows // STRIPES)
+    rating = torch.from_numpy(shuffled._targets).long()
+    assert rating.sort().values.tolist() == list(range(2000))
+    assert rating.tolist() != list(range(2000))
+    assert torch.equal(ratings.user_index[rating].int(), torch.from_numpy(shuffled._users))
+    assert torch.equal(ratings.item_index[rating].int() + 90, torch.from_numpy(shuffled._items))
+
+
+def test_a_few_ratings_stay_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    shuffled = Descent(many_ratings(), torch.zeros(2000), generator=generator())
+    assert [len(blocks) for blocks in shuffled._diagonals] == [1] * STRIPES
+    assert sum(size for _, _, size in chain(*blocks_of(shuffled))) == 2000
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_how_many_threads_there_are_does_not_matter(
+    shared: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if shared:
+        monkeypatch.setattr(descent, "WORTH_SHARING", 0)
+    tables, errors = [], []
+    for threads in (1, 3):
+        set_n_threads(threads)
+        solver = Gradient(CONFIG, many_ratings(), device=torch.device("cpu"), seed=4)
+        epochs = solver.epochs(None)
+        errors.append([next(epochs).train_mse for _ in range(3)])
+        tables.append(solver._table)
+    assert torch.equal(*tables)
+    assert errors[0] == errors[1]
+    assert errors[0][2] < errors[0][0]
+
+
+def test_rows_become_whole_vectors() -> None:
+    table = torch.ones(3, 5)
+    padded = vectors_of(table)
+    assert padded.shape == (3, 16)
+    assert torch.equal(padded[:, :5], table)
+    assert not padded[:, 5:].any()
+    assert torch.equal(vectors_of(padded), padded)
