@@ -1,0 +1,83 @@
+"""Every solver on every device: compiled on a CPU, in PyTorch alone as on a GPU, and on a GPU."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor
+
+from model.als import ALSConfig
+from model.dataset import Ratings
+from model.gibbs import GibbsConfig
+from model.gradient import GradientConfig
+from model.normal_equations import Batched
+from model.ordinal import Intervals, OrdinalLikelihood
+from model.solvers import Config, make_solver
+
+NO_GPU = not torch.cuda.is_available()
+CONFIGS = {
+    "als": ALSConfig(rank=2, weight_decay=0.02, bias_decay=0.01),
+    "gradient": GradientConfig(
+        rank=2,
+        learning_rate=0.03,
+        learning_rate_decay=0.97,
+        weight_decay=0.01,
+        bias_decay=0.01,
+        batch_size=100,
+        initial_scale=0.2,
+    ),
+    "gradient, a rating at a time": GradientConfig(
+        rank=2,
+        learning_rate=0.03,
+        learning_rate_decay=0.97,
+        weight_decay=0.01,
+        bias_decay=0.01,
+        initial_scale=0.2,
+    ),
+    "gibbs": GibbsConfig(rank=2, likelihood="gaussian", noise_dof=20.0, n_features=8),
+    "gibbs, levels": GibbsConfig(rank=2, likelihood="both", noise_dof=20.0, n_features=8),
+}
+
+
+@pytest.fixture(
+    params=[
+        "compiled",
+        "pytorch",
+        pytest.param("cuda", marks=pytest.mark.skipif(NO_GPU, reason="needs a GPU")),
+    ]
+)
+def device(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> torch.device:
+    if request.param == "pytorch":
+        monkeypatch.setattr("model.normal_equations.regressions", Batched)
+        monkeypatch.setattr(
+            OrdinalLikelihood,
+            "_intervals",
+            lambda self, fit, roots: Intervals(self.levels.index, fit, roots),
+        )
+    return torch.device("cuda" if request.param == "cuda" else "cpu")
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_planted_ratings_are_recovered(
+    name: str, device: torch.device, planted: tuple[Ratings, Ratings, float]
+) -> None:
+    training, test, noise_std = planted
+    if name == "gibbs, levels":
+        training, test = half_stars(training), half_stars(test)
+    config: Config = CONFIGS[name]
+    if device.type == "cuda" and name == "gradient, a rating at a time":
+        pytest.skip("a GPU steps after many ratings: too few here")
+    solver = make_solver(config, training, device=device, seed=0)
+    epochs = solver.epochs(test.to(device))
+    for _ in range(25):
+        epoch = next(epochs)
+    assert noise_std < epoch.validation_mse**0.5 < 1.12 * noise_std
+    predictions: Tensor = solver.model.predict(
+        test.user_index.to(device), test.item_index.to(device)
+    )
+    mse = (predictions.cpu() - test.values).square().mean().item()
+    assert mse**0.5 == pytest.approx(epoch.validation_mse**0.5, rel=0.02)
+
+
+def half_stars(ratings: Ratings) -> Ratings:
+    return replace(ratings, values=(2 * ratings.values).round() / 2)
