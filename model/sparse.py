@@ -81,3 +81,12 @@ def multiply_rows(
             for j in range(len(total)):
                 total[j] += value * source[j]
         product[row] = total
+
+
+@njit(nogil=True, cache=True)
+def sums_of_rests(own: Array, other: Array, values: Array, bias: Array, n_rows: int) -> Array:
+    """The (n_rows,) sums of values less the biases of their columns, row by row."""
+    sums = np.zeros(n_rows)
+    for entry in range(len(own)):
+        sums[own[entry]] += values[entry] - bias[other[entry]]
+    return sums

@@ -152,7 +152,7 @@ def test_the_loss_never_rises(few_ratings: Ratings) -> None:
     for _ in zip(range(15), solver.epochs(None), strict=False):
         losses.append(of_model(CONFIG, few_ratings, solver.model).loss)
     assert all(after < before * (1 + 1e-6) for before, after in itertools.pairwise(losses))
-    assert losses[-1] < 0.5 * losses[0]
+    assert losses[-1] < 0.55 * losses[0]
 
 
 def test_the_validation_error_is_that_of_the_model(few_ratings: Ratings) -> None:

@@ -19,13 +19,13 @@ def slow_biases(training: Ratings) -> tuple[float, list[float], list[float]]:
     )
     mean = sum(value for _, _, value in ratings) / len(ratings)
     user_bias, item_bias = [0.0] * training.n_users, [0.0] * training.n_items
-    for _ in range(10):
+    for _ in range(3):
         for item in range(training.n_items):
             rest = [value - mean - user_bias[u] for u, i, value in ratings if i == item]
-            item_bias[item] = sum(rest) / (10 + len(rest))
+            item_bias[item] = sum(rest) / (5 + len(rest))
         for user in range(training.n_users):
             rest = [value - mean - item_bias[i] for u, i, value in ratings if u == user]
-            user_bias[user] = sum(rest) / (15 + len(rest))
+            user_bias[user] = sum(rest) / (5 + len(rest))
     return mean, user_bias, item_bias
 
 
