@@ -18,7 +18,6 @@ from torch import Tensor
 
 from model.dataset import Ratings
 from model.simd import LANES, descend
-from model.sparse import grouped
 from model.threads import in_threads
 
 STRIPES = 8
@@ -39,15 +38,11 @@ class Descent:
             generator: of the stripes, the order of ratings and that of diagonals.
         """
         self._generator = generator
-        order = torch.randperm(len(ratings), generator=generator)
-        users, items = ratings.user_index[order], ratings.item_index[order]
-        stripes = self._stripes(ratings.n_users)[users], self._stripes(ratings.n_items)[items]
-        diagonal = (stripes[1] - stripes[0]) % STRIPES
-        block = diagonal * STRIPES + stripes[0]
-        first, self._items, places = grouped(block.numpy(), items.numpy(), STRIPES**2)
+        stripes = self._stripes(ratings.n_users), self._stripes(ratings.n_items)
+        seed = torch.randint(1, 1 << 62, (), generator=generator).item()
+        columns = ratings.user_index, ratings.item_index, targets, *stripes
+        first, self._users, self._items, self._targets = dealt(*(c.numpy() for c in columns), seed)
         self._items += ratings.n_users  # the rows of a table that has users first
-        self._users = users.int().numpy()[places]
-        self._targets = targets[order].numpy()[places]
         bounds = list(itertools.pairwise(first.tolist()))
         self._diagonals = [bounds[n : n + STRIPES] for n in range(0, STRIPES**2, STRIPES)]
         if len(ratings) < WORTH_SHARING:
@@ -75,6 +70,54 @@ class Descent:
 def vectors_of(table: Tensor) -> Tensor:
     """The table with columns of zeros behind, until its rows are whole vectors."""
     return torch.nn.functional.pad(table, (0, -table.shape[1] % LANES))
+
+
+@njit(nogil=True, cache=True)
+def dealt(
+    users: Array,
+    items: Array,
+    targets: Array,
+    user_stripes: Array,
+    item_stripes: Array,
+    seed: int,
+) -> tuple[Array, Array, Array, Array]:
+    """Where each block begins, and users, items and targets in it, in random order.
+
+    Blocks stand by diagonals, those of one by stripes of users. Each is shuffled by Durstenfeld's
+    algorithm (1964), which fits a cache as its block does, from Marsaglia's xorshift (2003).
+    """
+    first = np.zeros(STRIPES**2 + 1, dtype=np.int64)
+    for rating in range(len(users)):
+        first[_block(user_stripes[users[rating]], item_stripes[items[rating]]) + 1] += 1
+    first = first.cumsum()
+    following = first[:-1].copy()
+    dealt_users = np.empty(len(users), dtype=np.int32)
+    dealt_items = np.empty(len(users), dtype=np.int32)
+    dealt_targets = np.empty(len(users), dtype=np.float32)
+    for rating in range(len(users)):
+        user, item = users[rating], items[rating]
+        block = _block(user_stripes[user], item_stripes[item])
+        at = following[block]
+        following[block] += 1
+        dealt_users[at], dealt_items[at], dealt_targets[at] = user, item, targets[rating]
+    state = np.uint64(seed)
+    for block in range(STRIPES**2):
+        begin = first[block]
+        for size in range(first[block + 1] - begin, 1, -1):
+            state ^= state << np.uint64(13)
+            state ^= state >> np.uint64(7)
+            state ^= state << np.uint64(17)
+            one = begin + np.int64(((state >> np.uint64(32)) * np.uint64(size)) >> np.uint64(32))
+            other = begin + size - 1
+            dealt_users[one], dealt_users[other] = dealt_users[other], dealt_users[one]
+            dealt_items[one], dealt_items[other] = dealt_items[other], dealt_items[one]
+            dealt_targets[one], dealt_targets[other] = dealt_targets[other], dealt_targets[one]
+    return first, dealt_users, dealt_items, dealt_targets
+
+
+@njit(forceinline=True)
+def _block(user_stripe: int, item_stripe: int) -> int:
+    return (item_stripe - user_stripe) % STRIPES * STRIPES + user_stripe
 
 
 @njit(nogil=True, cache=True)
