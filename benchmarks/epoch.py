@@ -13,37 +13,51 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from model.dataset import Ratings, split
-from model.gradient import ORIGINAL, Gradient
+from model.gradient import ORIGINAL, Gradient, GradientConfig
 from study.inputs import load_data
 
 
-def first_loop(training: Ratings) -> Callable[[], float]:
-    """A function that trains an epoch the straightforward way and gives its training MSE."""
-    users = nn.Embedding(training.n_users, ORIGINAL.rank)
-    items = nn.Embedding(training.n_items, ORIGINAL.rank)
-    parameters = [*users.parameters(), *items.parameters()]
+class FirstModel(nn.Module):
+    """The model that one writes first: tables of factors, and their product."""
+
+    def __init__(self, n_users: int, n_items: int, rank: int) -> None:
+        super().__init__()
+        self.users = nn.Embedding(n_users, rank)
+        self.items = nn.Embedding(n_items, rank)
+
+    def forward(self, user: Tensor, item: Tensor) -> Tensor:
+        """The (n,) ratings of (n,) pairs."""
+        product: Tensor = (self.users(user) * self.items(item)).sum(1)
+        return product
+
+
+def first_loop(
+    training: Ratings, config: GradientConfig = ORIGINAL
+) -> tuple[FirstModel, Callable[[], float]]:
+    """A model, and a function that trains it for an epoch and gives the training MSE."""
+    model = FirstModel(training.n_users, training.n_items, config.rank)
     optimizer = torch.optim.Adam(
-        parameters, lr=ORIGINAL.learning_rate, weight_decay=ORIGINAL.weight_decay
+        model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
     )
     loss_function = nn.MSELoss()
     dataset = TensorDataset(training.user_index, training.item_index, training.values.float())
-    loader = DataLoader(dataset, batch_size=ORIGINAL.batch_size, shuffle=True)
+    loader = DataLoader(dataset, batch_size=config.batch_size, shuffle=True)
 
     def epoch() -> float:
         total = 0.0
         for user, item, rating in loader:
             optimizer.zero_grad()
-            loss = loss_function((users(user) * items(item)).sum(1), rating)
+            loss = loss_function(model(user, item), rating)
             loss.backward()
             optimizer.step()
             total += loss.item() * len(rating)
         return total / len(training)
 
-    return epoch
+    return model, epoch
 
 
 def solver(training: Ratings) -> Callable[[], float]:
@@ -59,7 +73,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5)
     options = parser.parse_args()
     training, _ = split(load_data(options.data, runs=Path("runs")).ratings, seed=0)
-    contestants = {"DataLoader loop": first_loop(training), "gradient solver": solver(training)}
+    contestants = {"DataLoader loop": first_loop(training)[1], "gradient solver": solver(training)}
     seconds: dict[str, list[float]] = {name: [] for name in contestants}
     mse = dict.fromkeys(contestants, 0.0)
     for _ in range(options.repeats):

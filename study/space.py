@@ -80,9 +80,9 @@ DEFAULTS: dict[str, Config] = {
 # What the first trials try, in this order; the sampler goes on from there.
 FIRST_SETTINGS: list[Config] = [ORIGINAL, *DEFAULTS.values()]
 QUICKEST_FIRST: list[Config] = [
-    DEFAULTS["als"],
-    DEFAULTS["gibbs"],
     DEFAULTS["gradient"],
+    DEFAULTS["gibbs"],
+    DEFAULTS["als"],
     ORIGINAL,
 ]
 

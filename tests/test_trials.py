@@ -108,7 +108,7 @@ def test_in_a_hurry_the_quickest_settings_come_first_and_none_twice(objective: O
     study.sampler = SlotSampler(0)  # no longer in a hurry
     run_trials(study, objective, total=4)
     tried = [to_config(trial.params) for trial in study.get_trials()]
-    assert tried == [DEFAULTS["als"], DEFAULTS["gibbs"], ORIGINAL, DEFAULTS["gradient"]]
+    assert tried == [DEFAULTS["gradient"], DEFAULTS["gibbs"], ORIGINAL, DEFAULTS["als"]]
 
 
 def test_only_the_first_trial_has_the_plain_form() -> None:
