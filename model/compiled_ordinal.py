@@ -24,7 +24,7 @@ from model.threads import in_threads
 
 Array = NDArray[Any]
 
-CHUNK = 1 << 15  # ratings that a thread takes at a time: sums do not depend on how many threads
+CHUNK = 1 << 16  # ratings that a thread takes at a time: sums do not depend on how many threads
 BLOCK = 1 << 9  # numbers that fit the first cache several times over
 
 SHIFT = 3.0

@@ -17,6 +17,7 @@ from model.factorization import pairs_in_blocks
 from model.ordinal import level_probabilities
 
 MOST_DRAWS = 64  # a chain's sweeps that are kept: of more, every second, every fourth, …
+MOST_BYTES = 1 << 29  # of all that is kept; eight sweeps, however large
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,6 +66,11 @@ class Draw:
             thresholds=precision.new_zeros(0) if thresholds is None else thresholds.clone(),
         )
 
+    @property
+    def n_bytes(self) -> int:
+        """What it takes to keep."""
+        return sum(getattr(self, field.name).nbytes for field in fields(self))
+
     def weights(self, users: Tensor, items: Tensor) -> Tensor:
         """The (n,) float64 precisions α a_u b_i of pairs."""
         return self.precision * (self.user_noise[users] * self.item_noise[items]).double()
@@ -95,7 +101,8 @@ class Posterior:
             for chain, draw in zip(self._chains, draws, strict=True):
                 chain.append(draw)
         self._seen += 1
-        if len(self._chains[0]) > MOST_DRAWS:
+        most = MOST_BYTES // sum(draw.n_bytes for draw in draws)
+        if len(self._chains[0]) > min(MOST_DRAWS, max(8, most)):
             self._chains = [chain[::2] for chain in self._chains]
             self._stride *= 2
 

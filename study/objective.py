@@ -13,10 +13,12 @@ from torch import Tensor
 from model.dataset import Ratings
 from model.solver import Epoch, best_epoch
 from model.solvers import SOLVERS, Config, make_solver
+from storage.reports import report
 from study.pruning import INTERVAL
 from study.space import stable_seed, to_config, to_params
 
 PATIENCE = 20  # epochs that may pass without progress: factors can take that long to emerge
+MOST_SECONDS = 1.0  # that an epoch waits to be reported: quick ones are, several at once
 PROGRESS = 1e-4  # the share by which the validation MSE has to fall to count as such
 
 
@@ -61,13 +63,23 @@ class Objective:
         last_progress = (0, math.inf)  # epoch, validation MSE
         most_epochs = SOLVERS[trial.params["solver"]].most_epochs
         seed = setting_seed(self.study_seed, config)
+        unreported: dict[int, float] = {}
+        reported = began
+
+        def flush() -> None:
+            report(trial, unreported)
+            unreported.clear()
+
         solver = make_solver(config, self.training, device=self.device, seed=seed)
         for epoch in solver.epochs(self.validation):
             if not (math.isfinite(epoch.validation_mse) and math.isfinite(epoch.train_mse)):
                 stop = Stop.DIVERGED
                 break
             epochs.append(replace(epoch, validation_predictions=None))
-            trial.report(epoch.validation_mse, epoch.number)
+            unreported[epoch.number] = epoch.validation_mse
+            if epoch.number % INTERVAL == 0 or time.monotonic() - reported >= MOST_SECONDS:
+                flush()
+                reported = time.monotonic()
             self.on_epoch(epoch)
             if epoch.validation_predictions is not None and best_epoch(epochs) is epochs[-1]:
                 self.on_best(epoch.validation_predictions)
@@ -86,6 +98,7 @@ class Objective:
                 break
             if epoch.number >= most_epochs:
                 break
+        flush()
         self._store(trial, epochs, stop, time.monotonic() - began)
         best = best_epoch(epochs)
         if best is None or stop in (Stop.PRUNED, Stop.DIVERGED, Stop.TIMEOUT):

@@ -1,7 +1,7 @@
 """Which trials are stopped early: chosen by evidence, see `benchmarks/pruners.py`."""
 
-import math
 from collections.abc import Mapping
+from itertools import accumulate
 from statistics import median
 
 import optuna
@@ -23,19 +23,26 @@ class SolverMedianPruner(BasePruner):
 
     def __init__(self, first_epoch: Mapping[str, int] = FIRST_EPOCH) -> None:
         self._first_epoch = first_epoch
+        self._known: tuple[int, list[list[float]]] = (-1, [])
 
     def prune(self, study: optuna.Study, trial: FrozenTrial) -> bool:
         solver, epoch = trial.params["solver"], trial.last_step
         if epoch is None or epoch < self._first_epoch[solver]:
             return False
-        others = [
-            _best_until(epoch, other)
-            for other in study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-            if other.params["solver"] == solver
-        ]
-        return len(others) >= FEWEST_TRIALS and _best_until(epoch, trial) > median(others)
+        others = [curve[min(epoch, len(curve)) - 1] for curve in self._curves(study, trial)]
+        return len(others) >= FEWEST_TRIALS and _best_so_far(trial)[-1] > median(others)
+
+    def _curves(self, study: optuna.Study, trial: FrozenTrial) -> list[list[float]]:
+        """Those of the completed trials of the trial's solver, as they are at its first look."""
+        if self._known[0] != trial.number:
+            completed = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+            solver = trial.params["solver"]
+            curves = [_best_so_far(one) for one in completed if one.params["solver"] == solver]
+            self._known = trial.number, [curve for curve in curves if curve]
+        return self._known[1]
 
 
-def _best_until(epoch: int, trial: FrozenTrial) -> float:
-    values = (value for step, value in trial.intermediate_values.items() if step <= epoch)
-    return min(values, default=math.inf)
+def _best_so_far(trial: FrozenTrial) -> list[float]:
+    """The lowest value until each of its steps, which count from 1 without a gap."""
+    values = trial.intermediate_values
+    return list(accumulate((values[step] for step in sorted(values)), min))
