@@ -1,24 +1,32 @@
 """What each solver reaches at its default setting, and what each part of the sampler adds.
 
-    python -m benchmarks.accuracy --data FILE --truth FILE [--seeds 3]
+    python -m benchmarks.accuracy --data FILE --truth FILE [--seeds 3] [--trials 100]
 
 Of each seed the ratings are split as a study splits them: epochs are chosen on the validation
-ratings, the model is trained on every rating, and only then scored on the queries' truth.
+ratings, the model is trained on every rating, and only then scored on the queries' truth. The last
+rows are whole studies, with the default commands.
 """
 
 import argparse
+import contextlib
+import itertools
 import statistics
+import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import torch
 
+from benchmarks.commands import queries_rmse, run, validation_rmse
 from model.biases import fit_biases
 from model.dataset import split
 from model.gibbs import GibbsConfig
 from model.gradient import ORIGINAL
+from model.posterior import Draw
 from model.solver import Epoch, best_epoch
 from model.solvers import SOLVERS, Config, make_solver, solver_name
 from storage.ratings import read_numbers
@@ -27,6 +35,7 @@ from study.objective import PATIENCE
 from study.space import DEFAULTS
 
 CPU = torch.device("cpu")
+DRAWS_ALONE = "… the same from draws alone, without Rao-Blackwell"
 
 
 def settings() -> dict[str, Config]:
@@ -45,6 +54,7 @@ def settings() -> dict[str, Config]:
         ),
         "… with who rated what, our scaling": replace(gaussian, noise_dof=even),
         "… and noise by user and item": gaussian,
+        DRAWS_ALONE: gaussian,
         "gibbs, ordinal": replace(gibbs, likelihood="ordinal"),
         "gibbs, both": gibbs,
     }
@@ -78,6 +88,39 @@ def on_queries(
     return float(np.sqrt(np.mean(error**2)))
 
 
+@contextlib.contextmanager
+def draws_alone() -> Iterator[None]:
+    """Predictions from what was drawn, the sides' conditional means left out."""
+    of = Draw.of
+
+    def drawn(**state: Any) -> Draw:
+        draw = of(**state)
+        return replace(draw, user_means=draw.users, item_means=draw.items)
+
+    with patch.object(Draw, "of", drawn):
+        yield
+
+
+def studies(
+    data: Path, truth: Path, seeds: int, trials: int
+) -> Iterator[tuple[str, list[tuple[float, float]]]]:
+    """Name and figures of whole studies: the best setting alone, and the default average."""
+    rows: dict[str, list[tuple[float, float]]] = {
+        f"study, {trials} trials, the winner alone": [],
+        f"study, {trials} trials": [],
+    }
+    for seed in range(seeds):
+        with tempfile.TemporaryDirectory() as name:
+            folder = Path(name)
+            files = "--data", data.resolve()
+            run("study.run", *files, "--trials", trials, "--seed", seed, folder=folder)
+            for row, average in zip(rows.values(), (("--average", 1), ()), strict=True):
+                scored = "--truth", truth.resolve(), *average
+                _, output = run("study.best_predict", *files, *scored, folder=folder)
+                row.append((validation_rmse(output), queries_rmse(output)))
+    yield from rows.items()
+
+
 def biases_alone(data: Data, truth: np.ndarray, seed: int) -> tuple[float, float]:
     """The same two figures of biases alone."""
     training, validation = split(data.ratings, seed=seed)
@@ -91,7 +134,8 @@ def rows(
     """Name and figures, one pair a seed, of every row."""
     yield "biases alone", [biases_alone(data, truth, seed) for seed in range(seeds)]
     for name, config in settings().items():
-        yield name, [rmse_of(config, data, truth, seed) for seed in range(seeds)]
+        with draws_alone() if name == DRAWS_ALONE else contextlib.nullcontext():
+            yield name, [rmse_of(config, data, truth, seed) for seed in range(seeds)]
 
 
 def main() -> None:
@@ -100,13 +144,17 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--truth", type=Path, required=True)
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--trials", type=int, default=100, help="of a study; 0 for none")
     options = parser.parse_args()
     torch.set_num_threads(1)
     data = load_data(options.data, runs=Path("runs"))
     truth = read_numbers(options.truth, expected=data.table.n_queries)
     print("| | validation RMSE | queries RMSE |")
     print("|---|---|---|")
-    for name, figures in rows(data, truth, options.seeds):
+    whole = studies(options.data, options.truth, options.seeds, options.trials)
+    for name, figures in itertools.chain(
+        rows(data, truth, options.seeds), whole if options.trials else ()
+    ):
         cells = [
             f"{statistics.mean(column):.4f} ± {statistics.pstdev(column):.4f}"
             for column in zip(*figures, strict=True)

@@ -23,7 +23,7 @@ import torch
 from optuna.trial import FrozenTrial
 
 from model.dataset import Ratings, index_ratings, split
-from model.gradient import ORIGINAL, GradientConfig
+from model.gradient import ORIGINAL
 from study.inputs import load_data
 from study.objective import Objective
 from study.pruning import SolverMedianPruner
@@ -59,28 +59,17 @@ class Random(SlotSampler):
 
 
 class Grid(SlotSampler):
-    """The plain form at every combination, in random order."""
+    """The plain form at every combination around the original's setting, in random order."""
 
     def propose(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, Any]:
-        combinations = grid()
+        combinations = [
+            replace(ORIGINAL, rank=rank, learning_rate=learning_rate, weight_decay=weight_decay)
+            for rank, learning_rate, weight_decay in itertools.product(
+                (10, 25, 50, 75, 100), (1e-3, 2e-3, 3e-3, 5e-3, 1e-2), (1e-5, 1e-4, 1e-3, 1e-2)
+            )
+        ]
         random.Random(self._study_seed).shuffle(combinations)
         return to_params(combinations[slot(study, trial)])
-
-
-def grid() -> list[GradientConfig]:
-    """Every combination around the original's setting."""
-    return [
-        replace(
-            ORIGINAL,
-            rank=rank,
-            learning_rate=learning_rate,
-            weight_decay=weight_decay,
-            batch_size=batch_size,
-        )
-        for rank, learning_rate, weight_decay, batch_size in itertools.product(
-            (10, 25, 50, 100), (1e-3, 3e-3, 1e-2), (1e-5, 1e-4, 1e-3), (500, 1000, 2000)
-        )
-    ]
 
 
 SEARCHES: dict[str, Callable[[int], SlotSampler]] = {

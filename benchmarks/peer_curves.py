@@ -1,0 +1,135 @@
+"""Our side of `benchmarks.peers`: how the error falls with the seconds, solver by solver.
+
+    python -m benchmarks.peer_curves --what als --data FILE --truth FILE --runs FOLDER --threads 1
+
+The clock starts with the solver's construction, from ratings that are tensors already, and stands
+still while the queries are scored. Before that a few ratings are trained on, so that what is
+compiled on first use is compiled. A line of JSON is printed.
+"""
+
+import argparse
+import json
+import tempfile
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from benchmarks.accuracy import CPU, on_queries
+from benchmarks.peer_results import Clock, Curve
+from model.biases import fit_biases
+from model.dataset import Ratings
+from model.gibbs import GibbsConfig
+from model.gradient import GradientConfig
+from model.solvers import SOLVERS, Config, make_solver, solver_name
+from storage.ratings import read_numbers
+from study.inputs import Data, choose_device, load_data
+from study.space import DEFAULTS
+
+WARM_UP = 2_000  # ratings
+WARM_UP_EPOCHS = 2
+# Epochs that are scored. A sampler's mean is over all of its sweeps, which takes a while each time;
+# of the others, all the first ones are scored too.
+FIRST = 16
+SCORED = {1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 260}
+
+
+def configs() -> dict[str, Config]:
+    """The solvers' fixed defaults, by the names of their curves."""
+    gibbs, gradient = DEFAULTS["gibbs"], DEFAULTS["gradient"]
+    assert isinstance(gibbs, GibbsConfig)
+    assert isinstance(gradient, GradientConfig)
+    return {
+        "gradient, rank 14": replace(gradient, rank=14),
+        "gradient": gradient,
+        "als": DEFAULTS["als"],
+        "gibbs, Gaussian": replace(gibbs, likelihood="gaussian"),
+        "gibbs, both": replace(gibbs, likelihood="both"),
+    }
+
+
+OURS = ["biases", *configs()]
+
+
+def curve_of(
+    config: Config, data: Data, truth: np.ndarray, *, seed: int, longest: float, clock: Clock
+) -> Iterator[tuple[int, float, float]]:
+    """Epoch, seconds since the construction began, and RMSE; until `longest` seconds have gone."""
+    name = solver_name(config)
+    last = SOLVERS[name].retraining_epochs or SOLVERS[name].most_epochs
+    with clock:
+        solver = make_solver(config, data.ratings, device=CPU, seed=seed)
+        epochs = solver.epochs(None)
+    number = 0
+    while number < last and clock.seconds < longest:
+        with clock:
+            number = next(epochs).number
+        ends = number == last or clock.seconds >= longest
+        if ends or number in SCORED or (name != "gibbs" and number <= FIRST):
+            yield number, clock.seconds, on_queries(solver.model.predict, data, truth)
+
+
+def biases_curve(data: Data, truth: np.ndarray, clock: Clock) -> Curve:
+    """The one point of biases alone."""
+    fit_biases(few(data.ratings))
+    with clock:
+        model = fit_biases(data.ratings)
+    return [(1, clock.seconds, on_queries(model.predict, data, truth))]
+
+
+def warm_up(config: Config, ratings: Ratings) -> None:
+    """Trains on a few of the ratings."""
+    epochs = make_solver(config, few(ratings), device=CPU, seed=0).epochs(None)
+    for _ in range(WARM_UP_EPOCHS):
+        next(epochs)
+
+
+def few(ratings: Ratings) -> Ratings:
+    """Some of the ratings, of the same users and items."""
+    return ratings[torch.randperm(len(ratings), generator=torch.Generator())[:WARM_UP]]
+
+
+def parse_seconds(file: Path) -> dict[str, float]:
+    """The seconds from a file to tensors: read as text, and then once more from the cache."""
+    with tempfile.TemporaryDirectory() as runs:
+        with Clock() as text:
+            load_data(file, runs=Path(runs))
+        with Clock() as cached:
+            load_data(file, runs=Path(runs))
+    return {"text": text.seconds, "cached": cached.seconds}
+
+
+def main() -> None:
+    """Prints the curve, or the seconds that reading takes."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--what", choices=[*OURS, "reading"], required=True)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--truth", type=Path, required=True)
+    parser.add_argument("--runs", type=Path, required=True)
+    parser.add_argument("--threads", type=int, help="are set in the environment already")
+    parser.add_argument("--longest", type=float, default=120.0)
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+    choose_device("cpu")  # which gives PyTorch the threads that our commands give it
+    data = load_data(options.data, runs=options.runs)
+    truth = read_numbers(options.truth, expected=data.table.n_queries)
+    if options.what == "reading":
+        print(json.dumps(parse_seconds(options.data)))
+        return
+    clock = Clock()
+    if options.what == "biases":
+        curve = biases_curve(data, truth, clock)
+    else:
+        config = configs()[options.what]
+        warm_up(config, data.ratings)
+        points = curve_of(
+            config, data, truth, seed=options.seed, longest=options.longest, clock=clock
+        )
+        curve = [*points]
+    print(json.dumps({"curve": curve, "cpu_share": clock.cpu_seconds / clock.seconds}))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,114 @@
+"""Fits one peer from PyPI, in an environment of their own: `peers-requirements.txt`.
+
+    python -m benchmarks.peer_fits --peer NAME --data FILE.npz --out FOLDER --threads 1
+
+`benchmarks.peers` calls it, within the thread limits. It writes the seconds to `fit.json` and the
+queries' predictions to `predictions.npy`; the queries' true ratings never get here.
+
+Where a setting comes from stands beside it. `LibRec` is "Examples on Real Data Sets" of LibRec 1.3,
+guoguibing.github.io/librec/release/v1.3/example.html, whose models have the same updates. "Chosen
+here" means the best of a small grid on a tenth of the training ratings, split off at random.
+"""
+
+import argparse
+import importlib.metadata
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.peer_libraries import LIBMF, Columns, Cornac, LensKit, MyFM, Peer, Surprise
+from benchmarks.peer_results import Clock
+
+LARGE = 300_000  # ratings from which a setting published for MovieLens-1M is taken, not for 100K
+WARM_UP = 2_000  # ratings that are fitted once before the clock starts
+
+
+def peers(n_ratings: int, threads: int) -> dict[str, Callable[[], Peer]]:
+    """The peers by name, at the settings for data of this size."""
+    large = n_ratings >= LARGE
+    # LibRec's BiasedMF with 80 factors and SVD++ with 10, both at the learning rate and epochs
+    # of the latter: the former's rate, 0.07, adapts as it goes, which no peer's does.
+    rate, epochs = (0.005, 80) if large else (0.01, 100)
+    decay, decay_svdpp = (0.06, 0.05) if large else (0.1, 0.1)
+    rank = 32 if large else 10  # myFM's examples ml-1m-regression.py, ml-100k-regression.py
+    all_peers: dict[str, Callable[[], Peer]] = {
+        "Surprise SVD": lambda: Surprise("SVD"),
+        "Surprise SVD, tuned": lambda: Surprise(
+            "SVD", n_factors=80, n_epochs=epochs, lr_all=rate, reg_all=decay
+        ),
+        "Surprise SVD++": lambda: Surprise("SVDpp", cache_ratings=True),
+        "Surprise SVD++, tuned": lambda: Surprise(
+            "SVDpp",
+            n_factors=10,
+            n_epochs=epochs,
+            lr_all=rate,
+            reg_all=decay_svdpp,
+            cache_ratings=True,
+        ),
+        # Its example biased_mf.py.
+        "cornac MF": lambda: Cornac(
+            threads=threads, k=10, max_iter=25, learning_rate=0.01, lambda_reg=0.02
+        ),
+        "cornac MF, tuned": lambda: Cornac(
+            threads=threads, k=80, max_iter=epochs, learning_rate=rate, lambda_reg=decay
+        ),
+        "LensKit bias": lambda: LensKit("bias", damping=5.0),  # as within its ALS
+        "LensKit ALS": lambda: LensKit("ALS"),
+        # Chosen here of 10, 25, 50 factors, 0.1 to 0.3, 10 or 20 epochs; of large data it is the
+        # default.
+        "LensKit ALS, tuned": lambda: LensKit("ALS", embedding_size=50, regularization=0.15),
+        # The defaults of its C++ code, and those of the real-valued demo there, demo.sh.
+        "LIBMF": lambda: LIBMF(threads=threads, k=8, decay=0.1, nr_iters=20),
+        "LIBMF, demo": lambda: LIBMF(threads=threads, k=100, decay=0.05, nr_iters=10),
+        # Chosen here of 16 to 100 factors, 0.04 to 0.12, 20 to 100 iterations.
+        "LIBMF, tuned": lambda: LIBMF(
+            threads=threads, k=100 if large else 40, decay=0.06 if large else 0.1, nr_iters=20
+        ),
+        # Its tutorial takes 200 iterations, the examples 512; both keep all of them.
+        "myFM, 200": lambda: MyFM(rank=rank, n_iter=200, flipped=False),
+        "myFM, 512": lambda: MyFM(rank=rank, n_iter=512, flipped=False),
+        "myFM flipped, 200": lambda: MyFM(rank=rank, n_iter=200, flipped=True),
+        "myFM flipped, 512": lambda: MyFM(rank=rank, n_iter=512, flipped=True),
+    }
+    if large:
+        del all_peers["LensKit ALS, tuned"]
+    return all_peers
+
+
+def main() -> None:
+    """Fits on a few ratings, then on all, and writes what came of it."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--peer", required=True)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--threads", type=int, required=True)
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+    with np.load(options.data) as arrays:
+        columns = Columns(**arrays)
+    peer = peers(len(columns.ratings), options.threads)[options.peer]()
+    peer.fit(peer.build(columns.head(WARM_UP)), options.seed)
+
+    with Clock() as building:
+        dataset = peer.build(columns)
+    with Clock() as fitting:
+        model = peer.fit(dataset, options.seed)
+    with Clock() as predicting:
+        predictions = peer.predict(model, columns)
+    np.save(options.out / "predictions.npy", predictions)
+    fit = {
+        "version": importlib.metadata.version(peer.package),
+        "build_seconds": building.seconds,
+        "fit_seconds": fitting.seconds,
+        "predict_seconds": predicting.seconds,
+        "cpu_share": fitting.cpu_seconds / fitting.seconds,
+        "cores": len(os.sched_getaffinity(0)),
+    }
+    (options.out / "fit.json").write_text(json.dumps(fit))
+
+
+if __name__ == "__main__":
+    main()
