@@ -16,6 +16,7 @@ from model.dataset import Ratings
 from model.gibbs import BURN_IN, Gibbs, GibbsConfig
 from model.posterior import Posterior
 from model.solver import Epoch
+from model.threads import n_threads, set_n_threads
 
 CPU = torch.device("cpu")
 CONFIG = GibbsConfig(rank=2, noise_dof=10.0, n_features=8)
@@ -187,6 +188,23 @@ def test_a_seed_is_all_that_the_result_depends_on(likelihood: Any, few_ratings: 
     other, _ = train(config, few_ratings, n_epochs=15, seed=2)
     assert torch.equal(first.predict(*pairs), again.predict(*pairs))
     assert not torch.allclose(first.predict(*pairs), other.predict(*pairs))
+
+
+def test_how_many_threads_there_are_does_not_matter(
+    planted: tuple[Ratings, Ratings, float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("model.sparse.WORK", 500)  # so that there is something to share out
+    monkeypatch.setattr("model.compiled_ordinal.CHUNK", 1000)
+    training, test, _ = planted
+    training = replace(training, values=(2 * training.values).round() / 2)
+    before, results = n_threads(), []
+    for threads in (1, 3):
+        set_n_threads(threads)
+        results.append(train(CONFIG, training, n_epochs=12, validation=test))
+    set_n_threads(before)
+    pairs = test.user_index, test.item_index
+    assert torch.equal(*(model.predict(*pairs) for model, _ in results))
+    assert results[0][1] == results[1][1]
 
 
 def test_probabilities_of_the_levels(few_ratings: Ratings) -> None:
