@@ -6,7 +6,7 @@
 
 Salakhutdinov & Mnih 2008 for the sampler; Lakshminarayanan, Bouchard & Archambeau 2011 (Robust
 Bayesian Matrix Factorisation) for a and b. A side's rows and noise are drawn given the other's: all
-rows at once, then a, which is conjugate given the residuals that its block has at hand.
+rows at once, then a, which is conjugate given the residuals.
 """
 
 import math
@@ -128,7 +128,7 @@ class Chain:
             weights=weights.float(),
             other_weights=other.noise.float(),
             noise=noise,
-            residuals=self.residuals,
+            residuals=self.residuals if side is self.items else None,
         )
         side.means, side.rows = solution.means, solution.draws
         errors = solution.squared_errors  # Σ_i b_i e_ui² of each row

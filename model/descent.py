@@ -27,7 +27,10 @@ Array = NDArray[Any]
 
 
 class Descent:
-    """Goes over ratings in random order, a diagonal of blocks after the other."""
+    """Goes over ratings a diagonal of blocks after the other, in another order each time.
+
+    Within a block their order is random, and stays.
+    """
 
     def __init__(self, ratings: Ratings, targets: Tensor, *, generator: torch.Generator) -> None:
         """Shuffles ratings into blocks.

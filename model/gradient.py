@@ -1,4 +1,4 @@
-"""Stochastic gradient descent on the squared error, in batches of ratings.
+"""Stochastic gradient descent on the squared error, after every rating or a batch of them.
 
 For a rating y_ui, standardized to mean 0 and variance 1, with e = b_u + c_i + p_u · q_i - y_ui:
 
@@ -27,7 +27,7 @@ from model.factorization import Factorization, average_unseen
 from model.solver import Epoch, measured
 from model.svd import truncated_svd
 
-GPU_BATCH_SIZE = 4096  # in place of None
+GPU_BATCH_SIZE = 512  # in place of None: a sum over more may diverge at a good learning rate
 SVD_SHRINKAGE = 10.0  # the singular values are divided by it, as in the original
 
 

@@ -101,8 +101,7 @@ class Batched:
     def __init__(self, own: Tensor, other: Tensor, *, n_rows: int, n_others: int) -> None:
         self._ratings = own, other
         self._sizes = n_rows, n_others
-        self._blocks: list[Block] = []
-        self._width = 0  # that the blocks are cut for
+        self._blocks: dict[int, list[Block]] = {}  # by the width that they are cut for
 
     def solve(
         self,
@@ -118,16 +117,17 @@ class Batched:
         residuals: Tensor | None = None,
     ) -> Solution:
         """As `Regressions` says."""
-        if self._width != right.shape[1] + 1:
-            self._width = right.shape[1] + 1
+        width = right.shape[1] + 1
+        if width not in self._blocks:
             (own, other), (n_rows, n_others) = self._ratings, self._sizes
-            self._blocks = group(own, other, n_rows=n_rows, n_others=n_others, width=self._width)
+            blocks = group(own, other, n_rows=n_rows, n_others=n_others, width=width)
+            self._blocks[width] = blocks  # when it is whole: chains share it
         table = regressors(others, None if other_weights is None else other_weights.sqrt())
         targets = torch.cat([targets, targets.new_zeros(1)])
         means = torch.empty_like(right)
         draws = torch.empty_like(right) if noise is not None else means
         squared_errors = torch.zeros(len(right), dtype=torch.float64, device=right.device)
-        for block in self._blocks:
+        for block in self._blocks[width]:
             rows = block.rows
             cells = gather(block, table, targets)
             gram = cells.mT @ cells

@@ -26,6 +26,7 @@ class SparseProduct:
 
     def __call__(self, dense: Tensor) -> Tensor:
         """The (n_rows, columns) product with (…, columns)."""
+        dense = dense.contiguous()  # as the columns of a QR decomposition are not
         product = dense.new_empty(len(self._first) - 1, dense.shape[1])
         arrays = self._first, self._columns, self._values, dense.numpy(), product.numpy()
         in_threads(lambda chunk: multiply_rows(*chunk, *arrays), self._chunks)

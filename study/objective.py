@@ -18,7 +18,7 @@ from study.pruning import INTERVAL
 from study.space import stable_seed, to_config, to_params
 
 PATIENCE = 20  # epochs that may pass without progress: factors can take that long to emerge
-MOST_SECONDS = 1.0  # that an epoch waits to be reported: quick ones are, several at once
+MOST_SECONDS = 1.0  # between two reports, or an epoch: of quick ones several go at once
 PROGRESS = 1e-4  # the share by which the validation MSE has to fall to count as such
 
 

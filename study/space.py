@@ -1,6 +1,7 @@
 """The search space, conditional on the solver, and a TPE sampler that learns each solver apart.
 
-A trial's draws depend on the study's seed and the trial's slot, and on nothing else.
+A trial's draws depend on the study's seed and the trial's slot, and on nothing else; which of the
+first settings comes when depends on whether there is a timeout too.
 """
 
 import hashlib

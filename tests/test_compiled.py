@@ -16,7 +16,8 @@ from model.threads import n_threads, set_n_threads
 
 
 @pytest.fixture(params=[1, 3], ids=["one thread", "three threads"])
-def threads(request: pytest.FixtureRequest) -> Iterator[int]:
+def threads(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
+    monkeypatch.setattr(sparse, "WORK", 500)  # so that there is something to share out
     before = n_threads()
     set_n_threads(request.param)
     yield request.param
@@ -84,15 +85,18 @@ def test_solutions_are_those_of_pytorch(
     torch.testing.assert_close(*residuals, rtol=1e-3, atol=1e-3)
 
 
+@pytest.mark.parametrize("work", [1, 100, 1 << 20])
 def test_how_many_threads_there_are_does_not_matter(
-    uneven: Ratings, monkeypatch: pytest.MonkeyPatch
+    work: int, uneven: Ratings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    solutions = []
-    for work in (1, 100, 1 << 20):
-        monkeypatch.setattr(sparse, "WORK", work)
-        solutions.append(solved(Compiled, uneven, 9))
-    for other in solutions[1:]:
-        assert torch.equal(other.means, solutions[0].means)
+    monkeypatch.setattr(sparse, "WORK", work)
+    before, solutions = n_threads(), []
+    for threads in (1, 4):
+        set_n_threads(threads)
+        solutions.append(solved(Compiled, uneven, 9, noise=normal(150, 9, seed=8)))
+    set_n_threads(before)
+    for field in fields(Solution):
+        assert torch.equal(*(getattr(solution, field.name) for solution in solutions))
 
 
 def test_a_long_row_is_summed_without_losing_digits() -> None:
@@ -127,16 +131,24 @@ def test_a_pivot_that_rounding_loses_gives_a_finite_solution() -> None:
     )
     others = normal(30, 1).repeat(1, 3)
     others[:, 1] *= 1 + 1e-7
+    targets = normal(600, seed=1)
     found = Compiled(ratings.user_index, ratings.item_index, n_rows=20).solve(
         others,
-        normal(600, seed=1),
+        targets,
         precision=1e-6 * torch.eye(3),
         right=torch.zeros(20, 3),
         weights=torch.full((20,), 1e8),
         noise=normal(20, 3, seed=2),
     )
-    assert found.means.isfinite().all()
     assert found.draws.isfinite().all()
+    # Whichever of the like factors it leans on, what they fit is what least squares fit.
+    for user in range(20):
+        rows = ratings.item_index[ratings.user_index == user]
+        phi = torch.stack([others[rows, 0], torch.ones(len(rows))], 1).double()
+        rest = (targets[ratings.user_index == user] - others[rows, 2]).double()
+        exact = phi @ torch.linalg.lstsq(phi, rest[:, None]).solution[:, 0]
+        ours = phi @ torch.stack([found.means[user, :2].sum(), found.means[user, 2]]).double()
+        torch.testing.assert_close(ours, exact, rtol=0, atol=0.02)
 
 
 def test_ratings_are_grouped_in_their_order() -> None:

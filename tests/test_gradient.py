@@ -72,6 +72,7 @@ class Slow:
 
 def slow_training(config: GradientConfig, training: Ratings, *, n_epochs: int, seed: int) -> Slow:
     """Rating by rating, in double precision, with PyTorch's gradients and optimizers."""
+    assert config.batch_size is not None
     generator = torch.Generator().manual_seed(seed)
     n_rows = training.n_users + training.n_items
     start = config.initial_scale * torch.randn(n_rows, config.rank, generator=generator).double()
@@ -96,7 +97,7 @@ def slow_training(config: GradientConfig, training: Ratings, *, n_epochs: int, s
         optimizer.param_groups[0]["lr"] = config.learning_rate * config.learning_rate_decay**epoch
         squared_errors = []
         shuffled = torch.randperm(len(training), generator=generator)
-        for first in range(0, len(training), config.batch_size or len(training)):
+        for first in range(0, len(training), config.batch_size):
             batch = shuffled[first : first + config.batch_size].tolist()
             loss = torch.tensor(0.0, dtype=torch.float64)
             for row in batch:

@@ -163,7 +163,8 @@ def test_planted_thresholds_and_precision_are_recovered() -> None:
 
 
 @pytest.mark.parametrize("n", [1, 511, 513, 40_000])
-def test_compiled_intervals_are_those_of_pytorch(n: int) -> None:
+def test_compiled_intervals_are_those_of_pytorch(n: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("model.compiled_ordinal.CHUNK", 10_000)
     draw = generator()
     levels = torch.randint(0, 6, (n,), generator=draw)
     fit = 3 * torch.randn(n, generator=draw)
