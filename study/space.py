@@ -72,10 +72,10 @@ DEFAULTS: dict[str, Config] = {
     "gradient": GradientConfig(
         rank=46,  # with a bias and a one, whole vectors
         learning_rate=0.03,
-        learning_rate_decay=0.85,
-        weight_decay=0.05,
+        learning_rate_decay=0.88,
+        weight_decay=0.055,
         bias_decay=0.02,
-        initial_scale=0.05,
+        initial_scale=0.01,
     ),
 }
 # What the first trials try, in this order; the sampler goes on from there.
