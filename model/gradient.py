@@ -70,22 +70,23 @@ class Gradient:
         self, config: GradientConfig, training: Ratings, *, device: torch.device, seed: int
     ) -> None:
         self.config = config
-        self.model = Factorization(training.n_users, training.n_items, config.rank).to(device)
+        self._model = Factorization(training.n_users, training.n_items, config.rank).to(device)
         self._generator = torch.Generator(device).manual_seed(seed)
         self._n_users = training.n_users
         self._biased = config.form == "biased"
         values = training.values.to(device)
         self._scale = 1.0
         if self._biased:
-            self.model.global_mean.copy_(values.mean())
-            self.model.lowest.copy_(values.min())
-            self.model.highest.copy_(values.max())
+            self._model.global_mean.copy_(values.mean())
+            self._model.lowest.copy_(values.min())
+            self._model.highest.copy_(values.max())
             self._scale = values.std(correction=0).item() or 1.0
-        self._target = ((values - self.model.global_mean) / self._scale).float()
+        self._target = ((values - self._model.global_mean) / self._scale).float()
         n_rows = training.n_users + training.n_items
         users, items = training.user_index, training.item_index + self._n_users
-        counts = torch.bincount(users, minlength=n_rows) + torch.bincount(items, minlength=n_rows)
-        self._unseen = (counts == 0).to(device)
+        self._unseen = torch.ones(n_rows, dtype=torch.bool)
+        self._unseen[users] = self._unseen[items] = False
+        self._unseen = self._unseen.to(device)
         self._table = self._start(training)
         self._decay = torch.full((self._table.shape[1],), config.weight_decay, device=device)
         if self._biased:
@@ -104,14 +105,23 @@ class Gradient:
             kind = torch.optim.Adam if config.optimizer == "adam" else torch.optim.SGD
             decay = 0.0 if self._biased else config.weight_decay
             self._dense = kind([self._table], weight_decay=decay, fused=True)
-        self._write_model()
+        self._model_is_old = True
+
+    @property
+    def model(self) -> Factorization:
+        """As it is after the last epoch, written when it is asked for."""
+        if self._model_is_old:
+            self._write_model()
+            self._model_is_old = False
+        return self._model
 
     def epochs(self, validation: Ratings | None) -> Iterator[Epoch]:
         """Trains one pass over the shuffled ratings a step, and measures `validation`."""
         for number in itertools.count(1):
             train_mse = self._train_once()
-            self._write_model()
-            yield measured(number, train_mse, self.model.predict_all(validation), validation)
+            self._model_is_old = True
+            predictions = self.model.predict_all(validation) if validation else None
+            yield measured(number, train_mse, predictions, validation)
 
     @torch.no_grad()
     def _train_once(self) -> float:
@@ -187,8 +197,8 @@ class Gradient:
         """Copies the table to the model, in rating units; unseen rows become the average row."""
         rank, n = self.config.rank, self._n_users
         for factors, bias, rows, column in (
-            (self.model.user_factors, self.model.user_bias, slice(None, n), rank),
-            (self.model.item_factors, self.model.item_bias, slice(n, None), rank + 1),
+            (self._model.user_factors, self._model.user_bias, slice(None, n), rank),
+            (self._model.item_factors, self._model.item_bias, slice(n, None), rank + 1),
         ):
             table = average_unseen(self._table[rows], self._unseen[rows])
             factors.copy_(table[:, :rank] * self._scale**0.5)

@@ -41,7 +41,8 @@ def train(
 ) -> tuple[Factorization, list[Epoch]]:
     solver = Gradient(config, training, device=CPU, seed=seed)
     epochs = solver.epochs(validation)
-    return solver.model, [next(epochs) for _ in range(n_epochs)]
+    done = [next(epochs) for _ in range(n_epochs)]
+    return solver.model, done
 
 
 def every_pair(model: Factorization) -> tuple[Tensor, Tensor]:
