@@ -41,7 +41,7 @@ from study.studies import identity, open_study
 PARTS: Parts = {
     "proposals": [(SlotSampler, "propose")],
     "ask, suggest": [(optuna.Study, "ask"), (running, "suggest")],
-    "report": [(optuna.Trial, "report")],
+    "report": [(objectives, "report")],
     "should_prune": [(optuna.Trial, "should_prune")],
     "tell": [(optuna.Study, "tell")],
     "attributes": [(optuna.Trial, "set_user_attr")],
