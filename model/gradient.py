@@ -84,7 +84,7 @@ class Gradient:
         self._target = ((values - self._model.global_mean) / self._scale).float()
         n_rows = training.n_users + training.n_items
         users, items = training.user_index, training.item_index + self._n_users
-        self._unseen = torch.ones(n_rows, dtype=torch.bool)
+        self._unseen = torch.ones(n_rows, dtype=torch.bool, device=users.device)
         self._unseen[users] = self._unseen[items] = False
         self._unseen = self._unseen.to(device)
         self._table = self._start(training)
@@ -126,9 +126,14 @@ class Gradient:
     @torch.no_grad()
     def _train_once(self) -> float:
         if self._descent is not None:
-            squared_sum = self._descent.epoch(self._table, self._rates())
-            self._learning_rate *= self.config.learning_rate_decay
-            return squared_sum / len(self._target) * self._scale**2
+            squared_error = self._descent.epoch(self._table, self._rates())
+        else:
+            squared_error = self._descend_in_batches()
+        self._learning_rate *= self.config.learning_rate_decay
+        return squared_error / len(self._target) * self._scale**2
+
+    def _descend_in_batches(self) -> float:
+        """Takes a step at each batch, in PyTorch: the sum of squared errors before each."""
         device = self._target.device
         shuffled = torch.randperm(len(self._target), generator=self._generator, device=device)
         squared_error = torch.zeros((), device=device)
@@ -143,8 +148,7 @@ class Gradient:
                 gradient[:, 0, -1] = 0.0
                 gradient[:, 1, -2] = 0.0
             self._step(rows, gradient.flatten(0, 1))
-        self._learning_rate *= self.config.learning_rate_decay
-        return squared_error.item() / len(self._target) * self._scale**2
+        return squared_error.item()
 
     def _rates(self) -> Tensor:
         """What a step leaves of a user's row and of an item's, and how far either goes: (4, width).

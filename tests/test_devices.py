@@ -15,25 +15,18 @@ from model.ordinal import Intervals, OrdinalLikelihood
 from model.solvers import Config, make_solver
 
 NO_GPU = not torch.cuda.is_available()
-CONFIGS = {
+GRADIENT = GradientConfig(
+    rank=2,
+    learning_rate=0.03,
+    learning_rate_decay=0.97,
+    weight_decay=0.01,
+    bias_decay=0.01,
+    initial_scale=0.2,
+)
+CONFIGS: dict[str, Config] = {
     "als": ALSConfig(rank=2, weight_decay=0.02, bias_decay=0.01),
-    "gradient": GradientConfig(
-        rank=2,
-        learning_rate=0.03,
-        learning_rate_decay=0.97,
-        weight_decay=0.01,
-        bias_decay=0.01,
-        batch_size=100,
-        initial_scale=0.2,
-    ),
-    "gradient, a rating at a time": GradientConfig(
-        rank=2,
-        learning_rate=0.03,
-        learning_rate_decay=0.97,
-        weight_decay=0.01,
-        bias_decay=0.01,
-        initial_scale=0.2,
-    ),
+    "gradient": replace(GRADIENT, batch_size=100),
+    "gradient, a rating at a time": GRADIENT,
     "gibbs": GibbsConfig(rank=2, likelihood="gaussian", noise_dof=20.0, n_features=8),
     "gibbs, levels": GibbsConfig(rank=2, likelihood="both", noise_dof=20.0, n_features=8),
 }
@@ -64,10 +57,9 @@ def test_planted_ratings_are_recovered(
     training, test, noise_std = planted
     if name == "gibbs, levels":
         training, test = half_stars(training), half_stars(test)
-    config: Config = CONFIGS[name]
     if device.type == "cuda" and name == "gradient, a rating at a time":
         pytest.skip("a GPU steps after many ratings: too few here")
-    solver = make_solver(config, training, device=device, seed=0)
+    solver = make_solver(CONFIGS[name], training.to(device), device=device, seed=0)
     epochs = solver.epochs(test.to(device))
     for _ in range(25):
         epoch = next(epochs)
