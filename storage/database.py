@@ -1,29 +1,36 @@
 """From a storage URL to an Optuna storage: checked before it is made, quick and safe on SQLite."""
 
+import random
 import re
+import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import sqlalchemy
 from sqlalchemy.engine import URL, Engine, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, SQLAlchemyError
 
 from storage.errors import InputError
+from storage.proxy import check_proxy_url, how_to_get, is_proxy, open_proxy, shown
 
 if TYPE_CHECKING:
-    from optuna.storages import BaseStorage
+    from optuna.storages import BaseStorage, RDBStorage
 
 SQLITE_BUSY_SECONDS = 60
+TRIES = 10  # to make the tables, which several processes may do in the same instant
 
 
 def parse_storage_url(text: str) -> URL:
-    """The URL, if it is one of a database that lasts.
+    """The URL, if it is one of a database that lasts, or of a proxy before one.
 
     Raises:
         InputError: it is no SQLAlchemy URL, its driver is missing, or its database is in memory.
     """
     try:
         url = make_url(text)
+        if is_proxy(url):
+            return check_proxy_url(url)
         url.get_dialect().import_dbapi()
     except NoSuchModuleError:  # an ArgumentError too
         kind = text.partition(":")[0]
@@ -33,17 +40,12 @@ def parse_storage_url(text: str) -> URL:
         hint = f"; did you mean sqlite:///{said}?" if text and "://" not in text else ""
         raise InputError(f"--storage: expected a database URL, got '{said}'{hint}") from None
     except ImportError as error:
-        raise InputError(f"--storage: {shown(url)} needs the Python package {error.name}") from None
+        raise InputError(f"--storage: {shown(url)} needs {how_to_get(error.name)}") from None
     if _is_sqlite(url) and url.database in (None, "", ":memory:"):
         raise InputError(f"--storage: expected a database that lasts, got {shown(url)}, in memory")
     if _is_sqlite(url) and (url.query or str(url.database).startswith("file:")):
         raise InputError(f"--storage: expected sqlite:/// and a path, got '{text}'")
     return url
-
-
-def shown(url: URL) -> str:
-    """The URL to print: without its password, and without options that may hold one."""
-    return url.set(query={}).render_as_string(hide_password=True)
 
 
 def runs_folder(url: URL) -> Path:
@@ -64,6 +66,9 @@ def check_database(url: URL, *, must_exist: bool = False) -> None:
         InputError: it cannot be reached, holds something else than Optuna's tables, or is missing
             although it must exist.
     """
+    if is_proxy(url):
+        open_proxy(url).close()
+        return
     file = database_file(url)
     try:
         missing = file is not None and not file.exists()
@@ -89,21 +94,49 @@ def check_database(url: URL, *, must_exist: bool = False) -> None:
         raise InputError(f"{shown(url)}: expected an Optuna database, got an empty one")
 
 
-def open_storage(url: URL) -> "BaseStorage":
+def open_storage(
+    url: URL,
+    *,
+    on_wait: Callable[[str], None] = lambda reason: None,
+    give_up: Callable[[], bool] = lambda: False,
+) -> "BaseStorage":
     """The Optuna storage, its tables and the folder of an SQLite file made if need be.
+
+    Later it waits while its database cannot be reached.
+
+    Args:
+        url: of the database, or of a proxy.
+        on_wait: called with the reason when it begins to wait.
+        give_up: whether not to wait any longer.
 
     Raises:
         InputError: the database cannot be made, reached or used.
     """
-    from optuna.storages import RDBStorage, get_storage
+    from optuna.storages import BaseStorage, get_storage
+
+    from storage.patience import PatientStorage
 
     check_database(url)
-    engine_kwargs = {}
+    storage = open_proxy(url) if is_proxy(url) else get_storage(_open_tables(url))
+    return cast(BaseStorage, PatientStorage(storage, on_wait=on_wait, give_up=give_up))
+
+
+def _open_tables(url: URL) -> "RDBStorage":
+    from optuna.storages import RDBStorage
+
+    engine_kwargs: dict[str, object] = {"pool_pre_ping": True}
     try:
         if file := database_file(url):
             engine_kwargs = {"connect_args": {"timeout": SQLITE_BUSY_SECONDS}}
             file.parent.mkdir(parents=True, exist_ok=True)
-        storage = RDBStorage(url.render_as_string(hide_password=False), engine_kwargs)
+        for tries_left in reversed(range(TRIES)):
+            try:
+                storage = RDBStorage(url.render_as_string(hide_password=False), engine_kwargs)
+                break
+            except (SQLAlchemyError, AssertionError) as error:
+                if not tries_left or not _is_making_of_another(error):
+                    raise
+                time.sleep(random.uniform(0.05, 0.5))
         if _is_sqlite(url):
             _tune_sqlite(storage.engine)
     except SQLAlchemyError as error:
@@ -112,7 +145,14 @@ def open_storage(url: URL) -> "BaseStorage":
         raise InputError(f"{shown(url)}: cannot be made ({error.strerror})") from None
     except RuntimeError as error:  # the schema of another version of Optuna
         raise InputError(f"{shown(url)}: {' '.join(str(error).split())}") from None
-    return get_storage(storage)
+    return storage
+
+
+def _is_making_of_another(error: Exception) -> bool:
+    """Whether the tables could not be made since another process just makes them."""
+    said = str(error).lower()
+    signs = ("exist", "duplicate", "unique", "locked", "concurrent", "deadlock")
+    return isinstance(error, AssertionError) or any(sign in said for sign in signs)
 
 
 def _foreign_tables(inspector: sqlalchemy.Inspector, tables: set[str]) -> set[str]:

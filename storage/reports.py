@@ -13,6 +13,8 @@ from optuna.storages import RDBStorage
 from optuna.storages._rdb.models import TrialIntermediateValueModel, TrialModel
 from optuna.storages._rdb.storage import _create_scoped_session
 
+from storage.patience import PatientStorage
+
 
 def report(trial: optuna.Trial, values: Mapping[int, float]) -> None:
     """Reports finite values by their steps, none of which was reported before.
@@ -37,8 +39,17 @@ def report(trial: optuna.Trial, values: Mapping[int, float]) -> None:
         }
         for step, value in values.items()
     ]
-    with _create_scoped_session(storage.scoped_session) as session:
-        found = TrialModel.find_or_raise_by_id(trial_id, session)
-        storage.check_trial_is_updatable(trial_id, found.state)  # type: ignore[arg-type]
-        session.execute(sqlalchemy.insert(TrialIntermediateValueModel), rows)
+
+    def insert() -> None:
+        # Values that are there already were written before an answer got lost, all or none.
+        with _create_scoped_session(storage.scoped_session, ignore_integrity_error=True) as session:
+            found = TrialModel.find_or_raise_by_id(trial_id, session)
+            storage.check_trial_is_updatable(trial_id, found.state)  # type: ignore[arg-type]
+            session.execute(sqlalchemy.insert(TrialIntermediateValueModel), rows)
+
+    patient = trial.storage
+    if isinstance(patient, PatientStorage):
+        patient.wait_for(insert)
+    else:
+        insert()
     trial._cached_frozen_trial.intermediate_values.update(values)

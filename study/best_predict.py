@@ -71,9 +71,10 @@ def best_predict(options: argparse.Namespace) -> int:
     from study.best import best_settings
     from study.inputs import choose_device, load_data
     from study.intervals import calibrate
+    from study.leases import is_running
     from study.predict import Ensemble
     from study.score import score
-    from study.studies import default_name, find_study, is_running
+    from study.studies import default_name, find_study
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     url = parse_storage_url(options.storage)

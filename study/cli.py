@@ -5,7 +5,7 @@ import sys
 import textwrap
 from collections.abc import Callable
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from storage.errors import InputError
 
@@ -95,16 +95,18 @@ def run_command(command: Callable[[], int], prog: str) -> NoReturn:
         print(f"\n{prog}: stopped at once", file=sys.stderr)
         code = INTERRUPTED
     except Exception as error:
-        if not (reason := _fault_outside(error)):
+        if not (reason := fault_outside(error)):
             raise
         print(f"{prog}: {reason}; what was finished before is kept", file=sys.stderr)
         code = FAILED
     sys.exit(code)
 
 
-def _fault_outside(error: Exception) -> str:
+def fault_outside(error: Exception) -> str:
     """What went wrong with a file or the database, in one line; empty for a fault of our own."""
-    cause = error.__cause__ if type(error).__name__ == "StorageInternalError" else error
+    cause: Any = error.__cause__ if type(error).__name__ == "StorageInternalError" else error
+    if type(cause).__module__.startswith("grpc") and hasattr(cause, "details"):
+        return " ".join(str(cause.details()).split())
     if not isinstance(cause, OSError) and type(cause).__module__ != "sqlalchemy.exc":
         return ""
     return " ".join(str(getattr(cause, "orig", None) or cause).split())

@@ -1,47 +1,54 @@
 """The finalists: the best settings once more, on fresh splits that all of them share.
 
-One validation split chose them, and the best of many trials on it was partly lucky. In each round
-the finalists that are left train on the same new split; squared errors are compared rating by
-rating, and who is clearly worse than the first is out. It is over when one is left, when the
-others are clearly so close that it does not matter, or when enough was compared. What single runs
-came to is kept in the study `<name>-finalists`, their predictions beside the database.
+One validation split chose them, and the best of many trials on it was partly lucky. `study.race`
+says who is compared with whom, and when it is over. A run of a finalist in a round is a trial of
+the study `<name>-finalists`, which keeps what it predicted: whatever worker does it, on whatever
+machine, and however often one is stopped, the race comes to the same end.
 """
 
-import contextlib
-import math
+import base64
+import random
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, replace
-from functools import partial
-from pathlib import Path
-from statistics import median
+from collections import defaultdict
+from contextlib import nullcontext, suppress
+from dataclasses import replace
+from datetime import datetime
+from functools import cached_property
 
 import numpy as np
 import optuna
 from numpy.typing import NDArray
+from optuna.exceptions import UpdateFinishedTrialError
 from optuna.pruners import NopPruner
 from optuna.storages import BaseStorage
-from optuna.trial import TrialState
+from optuna.trial import FrozenTrial, TrialState, create_trial
 from torch import Tensor
 
 from model.dataset import Ratings, split
-from model.solvers import Config
 from storage.errors import InputError
-from storage.files import Arrays
-from storage.models import load_model, recipe_path, save_model
 from study.best import RANKING, Setting, ranked_settings
+from study.leases import LEASE, MOST_DEATHS, Lease, give_up
 from study.objective import Interrupted, Objective, Stop
-from study.space import GivenSampler, stable_seed, suggest, to_params
-from study.studies import fail_interrupted, finalists_name, n_finished
-from study.trials import StudyFailedError, failure_reason
+from study.race import N_ROUNDS, Run, Standing, standing
+from study.space import (
+    DIED,
+    INTERRUPTED_BY,
+    NOT_NEEDED,
+    SOLVER,
+    SPACE,
+    TASK,
+    stable_digest,
+    stable_seed,
+    to_params,
+)
+from study.studies import finalists_name, n_finished
+from study.trials import WAIT_SECONDS, Lock, StudyFailedError, failure_reason, finish
 
 N_FINALISTS = 5
-N_ROUNDS = 3
-ENOUGH = 50_000  # ratings that all were compared on: more rounds would not tell more
-CLEAR = 3.0  # standard errors of the mean difference of squared errors
-WORTH = 3e-4  # the share of the RMSE that is worth another model in the average, or a round
-
-Errors = NDArray[np.float64]  # predicted less true, of the ratings of a round's validation
+MOST_COMPARED = 100_000  # ratings of a round: what is predicted for them fits a database
+FORMAT = 1  # of what is kept of a run: raise it when a solver gives another answer
+PREDICTIONS = "predictions"  # the system attributes of a run that hold them in parts
+PART = 60_000  # characters, which every database takes in one attribute
 
 
 def is_decided(study: optuna.Study) -> bool:
@@ -52,217 +59,212 @@ def is_decided(study: optuna.Study) -> bool:
     return len(ranked_settings(study)) < 2
 
 
-@dataclass(frozen=True, kw_only=True)
 class Finalists:
-    """Runs the finalists of a study."""
+    """The race of the finalists of a study."""
 
-    study: optuna.Study
-    storage: BaseStorage
-    ratings: Ratings
-    folder: Path  # where predictions are kept
-    objective: Objective  # of the study: its device, seed, deadline and interrupts
-    say: Callable[[str], None]
+    def __init__(
+        self, study: optuna.Study, *, storage: BaseStorage, ratings: Ratings, objective: Objective
+    ) -> None:
+        """A race among the best settings of a study.
 
-    def run(self) -> bool:
-        """Runs what is left to run and stores with the study who won: whether it is decided.
-
-        When the deadline passes or an interrupt arrives before that, the order is that of the
-        rounds that were finished.
+        Args:
+            study: whose trials are done.
+            storage: of the study.
+            ratings: all of them, to be split anew.
+            objective: of the study: its device, seed, deadline and interrupts.
         """
-        if is_decided(self.study):
+        self._study = study
+        self._storage = storage
+        self._ratings = ratings
+        self._objective = objective
+        self._done: dict[int, Run] = {}  # by id of the trial
+        self._truths: dict[int, NDArray[np.float64]] = {}
+
+    def run(self, *, lock: Lock = nullcontext) -> bool:
+        """Does runs that nobody else does until the race is decided: whether it is.
+
+        It is not when the deadline passes or an interrupt arrives before. The order is then that of
+        the rounds that were finished.
+
+        Raises:
+            StudyFailedError: none of the finalists came to a result in a round.
+        """
+        if is_decided(self._study):
             return True
-        finalists = ranked_settings(self.study)[:N_FINALISTS]
-        study = self._open()
-        best_epochs: dict[Config, list[int]] = {setting.config: [] for setting in finalists}
-        errors: dict[Config, list[Errors]] = {setting.config: [] for setting in finalists}
-        order, running = finalists, finalists
-        for number in range(N_ROUNDS):
-            seed = stable_seed("finalists", self.objective.study_seed, number)
-            training, validation = split(self.ratings, seed=seed)
-            found = {}
-            for setting in running:
-                result = self._result(study, setting, number, training, validation)
-                if result is None:
+        with Lease(self._storage) as lease:
+            while not (now := self.look()).decided:
+                if now.hopeless:
+                    what = f"finalists, round {now.number + 1}: none came to a result"
+                    raise StudyFailedError(what)
+                if self._objective.interrupted() or time.monotonic() >= self._objective.deadline:
                     return False
-                predictions, best_epoch = result
-                found[setting.config] = predictions - validation.values.cpu().numpy()
-                best_epochs[setting.config].append(best_epoch)
-            for config, error in found.items():
-                errors[config].append(error)
-            if not any(np.isfinite(error).all() for error in found.values()):
-                raise StudyFailedError(f"finalists, round {number + 1}: none came to a result")
-            running = sorted(running, key=lambda setting: _mse(errors[setting.config]))
-            order = running + [setting for setting in order if setting not in running]
-            order = sorted(order, key=lambda setting: math.isinf(_mse(errors[setting.config])))
-            first = running[0]
-            self.say(
-                f"Finalists, round {number + 1}: {len(running)} settings on a fresh split, "
-                f"trial {first.trial.number} leads, RMSE {_mse(errors[first.config]) ** 0.5:.4f}"
-            )
-            excess = {
-                one.config: _excess(errors[one.config], errors[first.config]) for one in running
-            }
-            running = [one for one in running if one is first or not excess[one.config].clear]
-            matters = any(excess[one.config].matters for one in running if one is not first)
-            compared = (number + 1) * len(validation)
-            decided = not matters or number + 1 == N_ROUNDS or compared >= ENOUGH
-            self._store(order, errors, best_epochs, decided=decided)
-            if decided:
-                break
+                with lock():
+                    trial = self._begin(lease)
+                if trial is None:
+                    time.sleep(random.uniform(0.5, 1.5) * WAIT_SECONDS)
+                    continue
+                with lease.on(trial._trial_id):
+                    self._run(trial, lease)
         return True
 
-    def _open(self) -> optuna.Study:
-        """The study of the single runs.
+    def look(self) -> Standing:
+        """The standing by now. What it says of the order is stored with the study."""
+        finalists = ranked_settings(self._study)[:N_FINALISTS]
+        if len(finalists) < 2:
+            return Standing(rounds=[], ranking=None, decided=True, number=0, missing=[])
+        by_task = defaultdict(list)
+        for trial in self.runs.get_trials(deepcopy=False):
+            by_task[trial.system_attrs.get(TASK)].append(trial)
+        runs = {}
+        for setting in finalists:
+            for number in range(N_ROUNDS):
+                done = self._outcome(by_task[self._task(setting, number)])
+                if done is not None:
+                    runs[setting.config, number] = done
+        now = standing(finalists, runs, self._truth)
+        if now.ranking:
+            ranking = {"of": n_finished(self._study), **now.ranking}
+            if self._study.user_attrs.get(RANKING) != ranking:
+                self._study.set_user_attr(RANKING, ranking)
+        return now
+
+    @cached_property
+    def runs(self) -> optuna.Study:
+        """The study of the single runs, made if there is none.
 
         Raises:
             InputError: somebody's own study has its name.
         """
         study = optuna.create_study(
-            study_name=finalists_name(self.study),
-            storage=self.storage,
+            study_name=finalists_name(self._study),
+            storage=self._storage,
             pruner=NopPruner(),
             load_if_exists=True,
         )
         if study.get_trials(deepcopy=False) and "finalists_of" not in study.user_attrs:
-            raise InputError(f"study '{study.study_name}': was not made by study.run; rename it")
-        study.set_user_attr("finalists_of", self.study.study_name)
-        for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-            fail_interrupted(study, trial.number, "the process that ran it is gone")
+            name = study.study_name
+            raise InputError(f"study '{name}': was not made by study.run; rename it")
+        study.set_user_attr("finalists_of", self._study.study_name)
         return study
 
-    def _result(
-        self,
-        study: optuna.Study,
-        setting: Setting,
-        number: int,
-        training: Ratings,
-        validation: Ratings,
-    ) -> tuple[NDArray[np.float64], int] | None:
-        """What a finalist predicts in a round, and its best epoch; None if it was cut."""
-        recipe = {
-            "params": to_params(setting.config),
-            "round": number,
-            "seed": self.objective.study_seed,
-            "ratings_digest": self.study.user_attrs["ratings_digest"],
-        }
-        path = recipe_path(self.folder / "finalists", self.study.study_name, recipe)
-        if (arrays := load_model(path)) is not None:
-            return arrays["predictions"].astype(np.float64), int(arrays["best_epoch"])
-        if self.objective.interrupted() or time.monotonic() >= self.objective.deadline:
+    def _begin(self, lease: Lease) -> optuna.Trial | None:
+        """A run that is not done and that nobody does; None if there is none now."""
+        running = self.runs.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+        taken = {trial.system_attrs.get(TASK) for trial in running}
+        now = self.look()  # after that: what is done by now is not missing
+        free = [one for one in now.missing if self._task(one, now.number) not in taken]
+        if not free:
             return None
-        study.sampler = GivenSampler(setting.config)
-        trial = study.ask()
-        suggest(trial)
-        trial.set_user_attr("round", number + 1)
-        trial.set_user_attr("of_trial", setting.trial.number)
-        try:
-            keep = partial(save_model, path, recipe=recipe)
-            return self._run(study, trial, training, validation, keep)
-        except Interrupted:
-            fail_interrupted(study, trial.number, "stopped, to be done again")
+        setting = random.choice(free)  # others choose in the same instant
+        task = self._task(setting, now.number)
+        new = create_trial(
+            state=TrialState.RUNNING,
+            params=to_params(setting.config),
+            distributions={"solver": SOLVER, **SPACE[setting.solver]},
+            user_attrs={"round": now.number + 1, "of_trial": setting.trial.number},
+            system_attrs={TASK: task, LEASE: lease.words()},
+        )
+        new.datetime_start = datetime.now()
+        trial_id = self._storage.create_new_trial(self.runs._study_id, new)
+        number = self._storage.get_trial(trial_id).number
+        if any(  # somebody began the same in the same instant
+            trial.number < number
+            and trial.state is not TrialState.FAIL
+            and trial.system_attrs.get(TASK) == task
+            for trial in self.runs.get_trials(deepcopy=False)
+        ):
+            self._storage.set_trial_user_attr(trial_id, INTERRUPTED_BY, NOT_NEEDED)
+            self._storage.set_trial_state_values(trial_id, TrialState.FAIL)
             return None
-        except optuna.exceptions.UpdateFinishedTrialError as error:
-            raise StudyFailedError("another process has taken over the study") from error
-        except (MemoryError, RuntimeError) as error:
-            trial.set_user_attr("failed", failure_reason(error))
-            study.tell(trial, state=TrialState.FAIL)
-            return np.full(len(validation), math.inf), 1
+        return optuna.Trial(self.runs, trial_id)
 
-    def _run(
-        self,
-        study: optuna.Study,
-        trial: optuna.Trial,
-        training: Ratings,
-        validation: Ratings,
-        keep: Callable[[Arrays], None],
-    ) -> tuple[NDArray[np.float64], int]:
-        """Trains a finalist; what it predicted is on disk before its trial is told complete.
-
-        Raises:
-            Interrupted: it was stopped, or its time was up.
-        """
+    def _run(self, trial: optuna.Trial, lease: Lease) -> None:
+        """Does a run; what it predicted is stored before it is told complete."""
+        training, validation = self._split(trial.user_attrs["round"] - 1)
         best: list[Tensor] = []
+        stopped = self._objective.interrupted
         objective = replace(
-            self.objective,
-            training=training.to(self.objective.device),
-            validation=validation.to(self.objective.device),
-            on_epoch=lambda epoch: None,
+            self._objective,
+            training=training.to(self._objective.device),
+            validation=validation.to(self._objective.device),
+            interrupted=lambda: lease.lost or stopped(),
             on_best=lambda predictions: best.__setitem__(slice(None), [predictions]),
         )
-        try:
-            value = objective(trial)
-        except optuna.TrialPruned:
-            if trial.user_attrs["stopped"] == Stop.TIMEOUT:
-                raise Interrupted from None
-            study.tell(trial, state=TrialState.PRUNED)  # it diverged: worse than any
-            return np.full(len(validation), math.inf), 1
-        predictions = best[0].cpu().numpy()
-        best_epoch: int = trial.user_attrs["best_epoch"]
-        with contextlib.suppress(OSError):
-            keep({"predictions": predictions, "best_epoch": np.array(best_epoch)})
-        study.tell(trial, value)
-        return predictions, best_epoch
+        with suppress(UpdateFinishedTrialError):  # others took this worker for dead
+            try:
+                value = objective(trial)
+            except optuna.TrialPruned:
+                if trial.user_attrs["stopped"] == Stop.TIMEOUT:
+                    give_up(self.runs, self._storage.get_trial(trial._trial_id), "time was up")
+                else:  # it diverged: worse than any
+                    finish(self.runs, trial, TrialState.PRUNED)
+            except Interrupted:
+                reason = "stopped by hand"
+                give_up(self.runs, self._storage.get_trial(trial._trial_id), reason)
+            except UpdateFinishedTrialError:
+                raise
+            except (MemoryError, RuntimeError) as error:
+                trial.set_user_attr("failed", failure_reason(error))
+                finish(self.runs, trial, TrialState.FAIL)
+            else:
+                compared = best[0].cpu().numpy()[_compared(len(validation))]
+                for name, part in _packed(compared).items():
+                    self._storage.set_trial_system_attr(trial._trial_id, name, part)
+                finish(self.runs, trial, TrialState.COMPLETE, value)
 
-    def _store(
-        self,
-        order: list[Setting],
-        errors: dict[Config, list[Errors]],
-        best_epochs: dict[Config, list[int]],
-        *,
-        decided: bool,
-    ) -> None:
-        """Stores the order, and how many of the first are worth averaging."""
-        lists = [errors[setting.config] for setting in order]
-        rmse = [_mse(rounds) ** 0.5 for rounds in lists]
-        finite = sum(map(math.isfinite, rmse))  # they come first
-        gains = [_gain(lists[: n + 1]) for n in range(finite)]
-        average = next(n + 1 for n, gain in enumerate(gains) if gain >= max(gains) - WORTH)
-        ranking = {
-            "of": n_finished(self.study),
-            "decided": decided,
-            "trials": [setting.trial.number for setting in order],
-            "rmse": [round(figure, 6) if math.isfinite(figure) else None for figure in rmse],
-            "rounds": [len(rounds) for rounds in lists],
-            "best_epochs": [round(median(best_epochs[setting.config])) for setting in order],
-            "average": average,
-            "average_gain": [round(gain, 6) for gain in gains],
-        }
-        self.study.set_user_attr(RANKING, ranking)
+    def _outcome(self, trials: list[FrozenTrial]) -> Run | None:
+        """What the trials of a run came to; None if it is to be done yet."""
+        for trial in trials:
+            if trial.state is TrialState.COMPLETE:
+                if trial._trial_id not in self._done:
+                    self._done[trial._trial_id] = Run(
+                        predictions=_unpacked(trial.system_attrs),
+                        best_epoch=trial.user_attrs["best_epoch"],
+                    )
+                return self._done[trial._trial_id]
+        nothing = any(
+            trial.state is TrialState.PRUNED or "failed" in trial.user_attrs for trial in trials
+        )
+        deaths = sum(DIED in trial.system_attrs for trial in trials)
+        if nothing or deaths >= MOST_DEATHS:
+            return Run(predictions=None, best_epoch=1)
+        return None
 
+    def _task(self, setting: Setting, number: int) -> str:
+        """What a run is known by: everything that its result follows from."""
+        return stable_digest(
+            FORMAT,
+            to_params(setting.config),
+            number,
+            self._objective.study_seed,
+            self._study.user_attrs["ratings_digest"],
+        )
 
-def _mse(rounds: list[Errors]) -> float:
-    return float(np.mean([np.square(errors).mean() for errors in rounds]))
+    def _split(self, number: int) -> tuple[Ratings, Ratings]:
+        seed = stable_seed("finalists", self._objective.study_seed, number)
+        return split(self._ratings, seed=seed)
 
-
-def _gain(lists: list[list[Errors]]) -> float:
-    """The share by which the RMSE of the mean prediction is below the first's, in shared rounds."""
-    rounds = [np.stack(errors) for errors in zip(*lists, strict=False)]
-    first = _mse([errors[0] for errors in rounds])
-    average = _mse([errors.mean(0) for errors in rounds])
-    return 1 - math.sqrt(average / first) if 0 < first < math.inf else 0.0
-
-
-@dataclass(frozen=True)
-class _Excess:
-    """By how much more a setting errs than the first, over the rounds that it was in."""
-
-    share: float  # of the first's mean squared error
-    standard_error: float
-
-    @property
-    def clear(self) -> bool:
-        return self.share > CLEAR * self.standard_error
-
-    @property
-    def matters(self) -> bool:
-        """Whether it may be more than is worth a round."""
-        return self.share + CLEAR * self.standard_error > 2 * WORTH
+    def _truth(self, number: int) -> NDArray[np.float64]:
+        """The (n_compared,) true ratings of a round."""
+        if number not in self._truths:
+            true = self._split(number)[1].values.cpu().numpy()
+            self._truths[number] = true[_compared(len(true))]
+        return self._truths[number]
 
 
-def _excess(rounds: list[Errors], first: list[Errors]) -> _Excess:
-    mine, theirs = np.square(np.concatenate(rounds)), np.square(np.concatenate(first))
-    if not np.isfinite(mine).all():
-        return _Excess(math.inf, 0.0)
-    scale = float(theirs.mean()) or 1.0
-    excess = (mine - theirs) / scale
-    return _Excess(float(excess.mean()), float(excess.std()) / math.sqrt(len(excess)))
+def _compared(n: int) -> NDArray[np.int64]:
+    """The rows of a round's validation that finalists are compared on."""
+    return np.linspace(0, n - 1, min(n, MOST_COMPARED)).astype(np.int64)
+
+
+def _packed(predictions: NDArray[np.floating]) -> dict[str, str]:
+    text = base64.b64encode(predictions.astype("<f4").tobytes()).decode()
+    starts = range(0, len(text), PART)
+    return {f"{PREDICTIONS}_{n}": text[start : start + PART] for n, start in enumerate(starts)}
+
+
+def _unpacked(attributes: dict[str, str]) -> NDArray[np.float64]:
+    names = [name for name in attributes if name.startswith(f"{PREDICTIONS}_")]
+    names.sort(key=lambda name: int(name.removeprefix(f"{PREDICTIONS}_")))
+    text = "".join(attributes[name] for name in names)
+    return np.frombuffer(base64.b64decode(text), "<f4").astype(np.float64)

@@ -1,4 +1,7 @@
-"""What a person sees while trials run: a bar on a terminal, plain lines elsewhere."""
+"""What a person sees while a study runs: bars on a terminal, plain lines elsewhere.
+
+All of it is read from the database, so that it shows the work of every worker, on every machine.
+"""
 
 import math
 import time
@@ -11,22 +14,32 @@ from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.text import Text
 
-from model.solver import Epoch
 from study.best import ranked_trials
-from study.studies import n_finished
+from study.finalists import Finalists, is_decided
+from study.space import DIED, INTERRUPTED_BY
+from study.studies import FINISHED
+
+MOST_LINES = 8  # of trials that run
 
 
 class StudyProgress:
-    """Follows the trials of a study; a context manager around `run_trials`."""
+    """Follows a study; a context manager around the work."""
 
-    def __init__(self, study: optuna.Study, *, total: int, deadline: float) -> None:
+    def __init__(
+        self, study: optuna.Study, finalists: Finalists, *, total: int, deadline: float
+    ) -> None:
         self._study = study
+        self._finalists = finalists
         self._total = total
         self._deadline = deadline
         self._began = time.monotonic()
-        self._finished_before = n_finished(study)
-        self._running = ""  # the trial that runs
-        self._live: Live | None = None
+        trials = study.get_trials(deepcopy=False)
+        self._told = {trial.number for trial in trials if trial.state.is_finished()}
+        self._finished_before = sum(trial.state in FINISHED for trial in trials)
+        self._summarized = (-1, "")  # how many were finished, and what was said of them
+        self._rounds_told = 0
+        self._race_is_over = self._finished_before >= total and is_decided(study)
+        self._console = Console(highlight=False)
         self._bar = Progress(
             TextColumn("Trials"),
             BarColumn(bar_width=20),
@@ -34,9 +47,11 @@ class StudyProgress:
             TextColumn("{task.description}"),
         )
         self._task = self._bar.add_task("", total=total, completed=self._finished_before)
-        console = Console(highlight=False)
-        if console.is_terminal:
-            self._live = Live(self._bar, console=console, refresh_per_second=8, transient=True)
+        self._live: Live | None = None
+        if self._console.is_terminal:
+            self._live = Live(
+                self._bar, console=self._console, refresh_per_second=8, transient=True
+            )
 
     def __enter__(self) -> "StudyProgress":
         if self._live:
@@ -52,54 +67,97 @@ class StudyProgress:
         if self._live:
             self._live.stop()
 
-    def on_start(self, trial: optuna.Trial) -> None:
-        """Takes note of the trial that begins."""
-        self._running = f"trial {trial.number}, {trial.params['solver']}"
-
-    def on_epoch(self, epoch: Epoch) -> None:
-        """Shows how the running trial is doing, on a terminal."""
+    def say(self, line: str) -> None:
+        """Prints a line, above the bar if there is one."""
         if self._live:
-            rmse = math.sqrt(epoch.validation_mse)
-            now = f"{self._running}, epoch {epoch.number}: validation RMSE {rmse:.4f}"
-            self._live.update(Group(self._bar, Text(f"       {now}", style="dim")))
+            self._console.print(line, markup=False)
+        else:
+            print(line, flush=True)
 
-    def on_finish(self, trial: FrozenTrial) -> None:
-        """Shows what the trial came to."""
-        finished = n_finished(self._study)
-        self._bar.update(self._task, completed=finished, description=self._summary())
+    def look(self) -> None:
+        """Shows how the study is doing by now."""
+        trials = self._study.get_trials(deepcopy=False)
+        finished = [trial for trial in trials if trial.state in FINISHED]
+        summary = self._summary(finished)
+        new = [t for t in trials if t.state.is_finished() and t.number not in self._told]
+        count = len(finished) - sum(trial.state in FINISHED for trial in new)
+        for trial in new:
+            self._told.add(trial.number)
+            count += trial.state in FINISHED
+            self._tell(trial, f"{count}/{self._total}", summary)
+        running = [trial for trial in trials if trial.state is TrialState.RUNNING]
+        if len(finished) >= self._total and not running:
+            running = self._look_at_finalists()
+        if self._live:
+            self._bar.update(self._task, completed=len(finished), description=summary)
+            self._live.update(Group(self._bar, *_lines(running)))
+
+    def _look_at_finalists(self) -> list[FrozenTrial]:
+        """Tells the rounds that are done since: the runs that go on."""
+        if self._race_is_over:
+            return []
+        now = self._finalists.look()
+        for done in now.rounds[self._rounds_told :]:
+            self.say(
+                f"Finalists, round {done.number + 1}: {done.n_settings} settings on a fresh split, "
+                f"trial {done.leader.trial.number} leads, RMSE {done.rmse:.4f}"
+            )
+        self._rounds_told = len(now.rounds)
+        self._race_is_over = now.decided
+        return self._finalists.runs.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+
+    def _tell(self, trial: FrozenTrial, count: str, summary: str) -> None:
         if trial.state is TrialState.FAIL:
-            self._print(f"trial {trial.number} failed: {trial.user_attrs.get('failed')}")
+            if "failed" in trial.user_attrs:
+                self.say(f"trial {trial.number} failed: {trial.user_attrs['failed']}")
+            elif DIED in trial.system_attrs:
+                reason = trial.user_attrs[INTERRUPTED_BY]
+                self.say(f"trial {trial.number}: {reason}; its setting is tried again")
         elif not self._live:
             rmse = trial.user_attrs.get("validation_rmse", math.nan)
             outcome = f"{trial.params['solver']:<8}  RMSE {rmse:.4f}"
             outcome += f" at epoch {trial.user_attrs.get('best_epoch', 0)}"
             if trial.state is TrialState.PRUNED:
                 outcome += f", {trial.user_attrs['stopped']}"
-            self._print(f"{finished}/{self._total}  {outcome} | {self._summary()}")
+            self.say(f"{count}  {outcome} | {summary}")
 
-    def _summary(self) -> str:
-        best = ranked_trials(self._study)[:1]
-        pruned = len(self._study.get_trials(deepcopy=False, states=(TrialState.PRUNED,)))
-        parts = [f"best {best[0].user_attrs['validation_rmse']:.4f}"] if best else []
-        parts.append(f"{pruned} pruned")
-        if (left := self._seconds_left()) is not None:
-            parts.append(f"{_clock(left)} left")
-        return ", ".join(parts)
+    def _summary(self, finished: list[FrozenTrial]) -> str:
+        if self._summarized[0] != len(finished):
+            best = ranked_trials(self._study)[:1]
+            pruned = sum(trial.state is TrialState.PRUNED for trial in finished)
+            parts = [f"best {best[0].user_attrs['validation_rmse']:.4f}"] if best else []
+            self._summarized = len(finished), ", ".join([*parts, f"{pruned} pruned"])
+        left = self._seconds_left(len(finished))
+        return self._summarized[1] + ("" if left is None else f", {_clock(left)} left")
 
-    def _seconds_left(self) -> float | None:
-        finished = n_finished(self._study)
+    def _seconds_left(self, finished: int) -> float | None:
         done = finished - self._finished_before
         if not done:
             return None
         now = time.monotonic()
-        left = (now - self._began) / done * (self._total - finished)
+        left = (now - self._began) / done * max(0, self._total - finished)
         return max(0.0, min(left, self._deadline - now))
 
-    def _print(self, line: str) -> None:
-        if self._live:
-            self._live.console.print(line, markup=False)
-        else:
-            print(line, flush=True)
+
+def _lines(running: list[FrozenTrial]) -> list[Text]:
+    """A line each of the trials that run, the oldest first, of many the first few."""
+    lines = [_line(trial) for trial in running[:MOST_LINES]]
+    if len(running) > MOST_LINES:
+        lines.append(f"and {len(running) - MOST_LINES} more")
+    return [Text(f"       {line}", style="dim") for line in lines]
+
+
+def _line(trial: FrozenTrial) -> str:
+    attributes = trial.user_attrs
+    name = f"trial {attributes.get('of_trial', trial.number)}"
+    if "round" in attributes:
+        name += f", round {attributes['round']}"
+    name += f", {trial.params.get('solver', 'beginning')}"
+    epoch = trial.last_step
+    if epoch is None:
+        return name
+    rmse = math.sqrt(trial.intermediate_values[epoch])
+    return f"{name}, epoch {epoch}: validation RMSE {rmse:.4f}"
 
 
 def _clock(seconds: float) -> str:

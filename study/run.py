@@ -7,8 +7,6 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
-from functools import partial
 from types import FrameType
 from typing import TYPE_CHECKING
 
@@ -17,8 +15,6 @@ from study.cli import DEFAULT_STORAGE, FAILED, INTERRUPTED, at_least, make_parse
 if TYPE_CHECKING:
     import optuna
     from sqlalchemy.engine import URL
-
-    from study.objective import Objective
 
 PROG = "study.run"
 EPILOG = """\
@@ -55,6 +51,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
         help="stop after so long; a trial that is cut keeps its best epoch",
     )
     parser.add_argument(
+        "--workers",
+        type=at_least(1, int),
+        metavar="W",
+        help="processes that run trials at once, cores divided among them (default: what suits "
+        "the machine and the data); with 1 the same seed gives the same trials",
+    )
+    parser.add_argument(
         "--seed",
         type=at_least(0, int),
         metavar="I",
@@ -67,30 +70,24 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def run(options: argparse.Namespace) -> int:
     """Runs the study that the options ask for and prints what came of it: the exit code."""
     began = time.monotonic()
+    from study.workers import Job, WorkerError, prepare, run_job, suitable_workers
+
+    if options.workers != 1:
+        prepare()
     import optuna
 
-    from model.biases import fit_biases
-    from model.dataset import split
     from storage.database import (
         check_database,
         open_storage,
         parse_storage_url,
         runs_folder,
-        shown,
     )
-    from study.finalists import Finalists, is_decided
+    from storage.proxy import shown
+    from study.finalists import is_decided
     from study.inputs import choose_device, load_data
-    from study.objective import Objective
+    from study.joining import join
     from study.report import summary
-    from study.studies import (
-        default_name,
-        identity,
-        let_go,
-        n_finished,
-        open_study,
-        stored_seed,
-        take_over,
-    )
+    from study.studies import default_name, n_finished, stored_seed
     from study.trials import StudyFailedError
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -100,76 +97,57 @@ def run(options: argparse.Namespace) -> int:
     data = load_data(options.data, runs=runs_folder(url))
     print(f"Data: {data.described()}")
 
-    storage = open_storage(url)
+    interrupts = _count_interrupts()
+    storage = open_storage(
+        url,
+        on_wait=lambda reason: print(f"Waiting for the database: {reason}", flush=True),
+        give_up=lambda: interrupts() > 0,
+    )
     name = options.study_name or default_name(data.table)
-    seed = options.seed if options.seed is not None else stored_seed(storage, name) or 0
-    training, validation = split(data.ratings, seed=seed)
-    wanted = identity(data.table, validation, seed=seed)
-    hurry = options.timeout is not None
-    study = open_study(storage, name, wanted, about=data.described(), hurry=hurry)
-    take_over(study, say=print)
+    n_workers = options.workers or suitable_workers(len(data.ratings), device)
+    job = Job(
+        storage=options.storage,
+        study_name=name,
+        total=options.trials,
+        data=options.data,
+        folder=runs_folder(url),
+        device=options.device,
+        seed=options.seed if options.seed is not None else stored_seed(storage, name) or 0,
+        hurry=options.timeout is not None,
+        deadline=began + options.timeout if options.timeout is not None else math.inf,
+        n_workers=n_workers,
+    )
+    joined = join(job, data, storage, interrupted=lambda: interrupts() > 0)
+    study = joined.study
     before = n_finished(study)
     enough = max(before, options.trials)
-    over = ", nothing left to run" if before == enough and is_decided(study) else ""
-    print(f"Study: {name}, {before} of {enough} trials finished{over}, {shown(url)}")
+    over = before == enough and is_decided(study)
+    note = ", nothing left to run" if over else ""
+    print(f"Study: {name}, {before} of {enough} trials finished{note}, {shown(url)}")
 
-    interrupts = _count_interrupts()
-    objective = Objective(
-        training=training.to(device),
-        validation=validation.to(device),
-        device=device,
-        study_seed=seed,
-        deadline=began + options.timeout if options.timeout is not None else math.inf,
-        interrupted=lambda: interrupts() > 0,
-    )
-    finalists = Finalists(
-        study=study,
-        storage=storage,
-        ratings=data.ratings,
-        folder=runs_folder(url),
-        objective=objective,
-        say=partial(print, flush=True),
-    )
     failed = False
-    try:
-        done = _run_trials(study, objective, options.trials) and finalists.run()
-    except StudyFailedError as error:
-        print(f"{PROG}: {error}", file=sys.stderr)
-        done, failed = False, True
-    let_go(study)
+    if not over:
+        try:
+            run_job(job, joined, interrupted=lambda: interrupts() > 0)
+        except (StudyFailedError, WorkerError) as error:
+            print(f"{PROG}: {error}", file=sys.stderr)
+            failed = True
+    finished = n_finished(study)
+    done = finished >= options.trials and is_decided(study)
 
-    biases_rmse = math.sqrt(fit_biases(training).mse(validation))
-    print(f"\n{summary(study, biases_rmse=biases_rmse)}\n")
+    print(f"\n{summary(study, biases_rmse=joined.biases_rmse())}\n")
     if not done:
         why = "Stopped by hand" if interrupts() else "Stopped" if failed else "Time is up"
-        finished = n_finished(study)
         where = f"{finished} trials" if finished < options.trials else "the finalists"
         print(f"{why}: the same command goes on from {where}")
     _say_what_next(study, url, options)
     return FAILED if failed else INTERRUPTED if interrupts() and not done else 0
 
 
-def _run_trials(study: "optuna.Study", objective: "Objective", total: int) -> bool:
-    """Runs the trials that are missing, in view: whether there are `total` now."""
-    from study.progress import StudyProgress
-    from study.studies import n_finished
-    from study.trials import run_trials
-
-    if n_finished(study) < total:
-        with StudyProgress(study, total=total, deadline=objective.deadline) as progress:
-            run_trials(
-                study,
-                replace(objective, on_epoch=progress.on_epoch),
-                total=total,
-                on_start=progress.on_start,
-                on_finish=progress.on_finish,
-            )
-    return n_finished(study) >= total
-
-
 def _say_what_next(study: "optuna.Study", url: "URL", options: argparse.Namespace) -> None:
-    from storage.database import runs_folder, shown
+    from storage.database import runs_folder
     from storage.models import file_name
+    from storage.proxy import shown
     from study.best import ranked_trials
     from study.report import write_csv
 

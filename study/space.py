@@ -25,7 +25,12 @@ from model.gibbs import GibbsConfig
 from model.gradient import ORIGINAL, GradientConfig
 from model.solvers import SOLVERS, Config, solver_name
 
-INTERRUPTED_BY = "interrupted"  # the attribute of a trial that ended with its process
+INTERRUPTED_BY = "interrupted"  # the attribute of a trial that ended with its worker
+NOT_NEEDED = "there were enough"  # its value, if others were quicker to begin the last trials
+RETRY_OF = "retry_of"  # the attribute of a trial that does an interrupted one again: its number
+SLOT, DEATHS = "slot", "deaths"  # system attributes of such a trial
+DIED = "died"  # the system attribute of a trial whose worker is dead
+TASK = "task"  # the system attribute of a run of a finalist
 SPACE_VERSION = 3  # raise it with every change below: a study keeps the space it began with
 
 SOLVER = CategoricalDistribution(tuple(SOLVERS))
@@ -121,23 +126,37 @@ def suggest(trial: optuna.Trial) -> Config:
 
 def stable_seed(*parts: object) -> int:
     """A 32-bit seed: a digest of the parts, the same on every machine and in every process."""
+    return int(stable_digest(*parts)[:8], 16)
+
+
+def stable_digest(*parts: object) -> str:
+    """32 hexadecimal digits that follow from the parts, the same everywhere."""
     text = json.dumps(parts, sort_keys=True, default=str)
-    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4])
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
-def slot(study: optuna.Study, trial: FrozenTrial | optuna.Trial) -> int:
-    """The trial's place among the trials of its study that were not interrupted, from 0.
+def is_whole(params: Mapping[str, Any]) -> bool:
+    """Whether they are all parameters of a setting."""
+    return "solver" in params and params.keys() >= SPACE[params["solver"]].keys()
 
-    A trial that does an interrupted one again has the same slot, so the same seed and parameters.
+
+def slot(study: optuna.Study, trial: FrozenTrial) -> int:
+    """The trial's place among the settings of its study, from 0.
+
+    A trial that does an interrupted one again has the same, so the same seed and parameters.
     """
+    if SLOT in trial.system_attrs:
+        return int(trial.system_attrs[SLOT])
     return sum(
-        other.number < trial.number and not was_interrupted(other)
+        other.number < trial.number
+        and RETRY_OF not in other.user_attrs
+        and other.user_attrs.get(INTERRUPTED_BY) != NOT_NEEDED
         for other in study.get_trials(deepcopy=False)
     )
 
 
 def was_interrupted(trial: FrozenTrial) -> bool:
-    """Whether the trial ended with its process, not by what it tried."""
+    """Whether the trial ended with its worker, not by what it tried."""
     return trial.state is TrialState.FAIL and INTERRUPTED_BY in trial.user_attrs
 
 
@@ -158,6 +177,8 @@ class _SettingSampler(BaseSampler):
     def sample_relative(
         self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
+        if is_whole(trial.system_attrs.get("fixed_params", {})):
+            return {}
         return self.propose(study, trial)
 
     def sample_independent(
@@ -197,24 +218,31 @@ class SlotSampler(_SettingSampler):
 
     def propose(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, Any]:
         place = slot(study, trial)
-        if place < len(self._first_settings):
-            tried = [
-                other.params
-                for other in study.get_trials(deepcopy=False)
-                if other.number < trial.number and not was_interrupted(other)
-            ]
-            first = map(to_params, self._first_settings)
-            return next(params for params in first if params not in tried)
-        trials = [
+        others = [
             other
-            for other in study.get_trials(
-                deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED)
-            )
-            if "validation_mse" in other.user_attrs
-            and other.params.get("gradient_form") != ORIGINAL.form
+            for other in study.get_trials(deepcopy=False)
+            if other.number != trial.number and not was_interrupted(other)
         ]
-        solver = self._tpe(trials, {"solver": SOLVER}, place)["solver"]
-        own = [other for other in trials if other.params["solver"] == solver]
+        if place < len(self._first_settings):
+            earlier = [other for other in others if other.number < trial.number]
+            tried = [other.params for other in earlier]
+            untried = [s for s in map(to_params, self._first_settings) if s not in tried]
+            # Those that have just begun take theirs in the order of their numbers.
+            choosing = sum(
+                other.state is TrialState.RUNNING and not is_whole(other.params)
+                for other in earlier
+            )
+            if choosing < len(untried):
+                return untried[choosing]
+        known = [
+            other
+            for other in others
+            if is_whole(other.params)
+            and other.params.get("gradient_form") != ORIGINAL.form
+            and (other.state is TrialState.RUNNING or "validation_mse" in other.user_attrs)
+        ]
+        solver = self._tpe(known, {"solver": SOLVER}, place)["solver"]
+        own = [other for other in known if other.params["solver"] == solver]
         return {
             "solver": solver,
             **self._tpe(own, SEARCHED[solver], place),
@@ -224,16 +252,18 @@ class SlotSampler(_SettingSampler):
     def _tpe(
         self, trials: Iterable[FrozenTrial], space: dict[str, BaseDistribution], place: int
     ) -> dict[str, Any]:
-        """What TPE proposes in a space after these trials."""
+        """What TPE proposes in a space after these trials; one that runs counts as a bad one."""
         seed = stable_seed("sampler", self._study_seed, place, sorted(space))
-        tpe = TPESampler(seed=seed, n_startup_trials=0, constant_liar=False)
+        tpe = TPESampler(seed=seed, n_startup_trials=0, constant_liar=True)
         known = optuna.create_study(sampler=tpe)
         known.add_trials(
             create_trial(
+                state=TrialState.RUNNING if running else TrialState.COMPLETE,
                 params={name: trial.params[name] for name in space},
                 distributions=space,
-                value=trial.user_attrs["validation_mse"],
+                value=None if running else trial.user_attrs["validation_mse"],
             )
             for trial in trials
+            for running in [trial.state is TrialState.RUNNING]
         )
         return known.ask(space).params

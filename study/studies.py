@@ -1,15 +1,11 @@
 """Opens a study: made for one set of ratings, or found again and checked to be of the same."""
 
-import contextlib
 import hashlib
-import socket
-import time
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 import numpy as np
 import optuna
-import psutil
 from optuna.exceptions import ExperimentalWarning
 from optuna.storages import BaseStorage
 from optuna.study import StudyDirection
@@ -19,12 +15,10 @@ from model.dataset import Ratings
 from storage.errors import InputError
 from storage.ratings import RatingsTable
 from study.pruning import SolverMedianPruner
-from study.space import INTERRUPTED_BY, SPACE_VERSION, SlotSampler
+from study.space import SPACE_VERSION, SlotSampler
 
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
 FINALISTS = "-finalists"  # what the name of a study of finalists ends with
-WATCH_SECONDS = 30.0
-CLOCK_SECONDS = 2.0  # by which the start of a process may seem to move
 
 
 def default_name(table: RatingsTable) -> str:
@@ -120,53 +114,6 @@ def stored_seed(storage: BaseStorage, name: str) -> int | None:
         return None
 
 
-def take_over(study: optuna.Study, *, say: Callable[[str], None]) -> None:
-    """Makes this process the one that runs the study, and fails trials left by a dead one.
-
-    Raises:
-        InputError: another process that is alive runs the study.
-    """
-    if is_running(study):
-        runner = study.user_attrs["runner"]
-        who = f"study '{study.study_name}': process {runner['pid']} on {runner['host']}"
-        if runner["host"] != socket.gethostname():
-            say(f"{who} was running it: watching for {WATCH_SECONDS:.0f} seconds if it still does")
-        if runner["host"] == socket.gethostname() or _moves_on(study):
-            raise InputError(f"{who} is running it")
-    study.set_user_attr("runner", _this_process())
-    if study.user_attrs["runner"] != _this_process():
-        raise InputError(f"study '{study.study_name}': another process has just begun to run it")
-    for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-        fail_interrupted(study, trial.number, "the process that ran it is gone")
-
-
-def is_running(study: optuna.Study) -> bool:
-    """Whether a process runs the study, as far as can be told: of another machine it cannot."""
-    runner = study.user_attrs.get("runner")
-    if not runner or runner["host"] != socket.gethostname():
-        return bool(runner)
-    try:
-        process = psutil.Process(runner["pid"])
-        if process.status() == psutil.STATUS_ZOMBIE:  # dead, and not yet waited for
-            return False
-        return bool(abs(process.create_time() - runner["started"]) < CLOCK_SECONDS)
-    except psutil.NoSuchProcess:
-        return False
-
-
-def fail_interrupted(study: optuna.Study, number: int, reason: str) -> None:
-    """Tells a running trial failed through no fault of its setting: it is to be done again."""
-    trial_id = study._storage.get_trial_id_from_study_id_trial_number(study._study_id, number)
-    study._storage.set_trial_user_attr(trial_id, INTERRUPTED_BY, reason)
-    study.tell(number, state=TrialState.FAIL)
-
-
-def let_go(study: optuna.Study) -> None:
-    """Tells that this process does not run the study any more."""
-    if study.user_attrs["runner"] == _this_process():
-        study.set_user_attr("runner", None)
-
-
 def n_finished(study: optuna.Study) -> int:
     """The number of trials that are complete or pruned."""
     return len(study.get_trials(deepcopy=False, states=FINISHED))
@@ -191,28 +138,3 @@ def _check(study: optuna.Study, wanted: Mapping[str, object]) -> None:
                     f"{name}: has search space {found}, not {value}; choose another --study-name"
                 )
         raise InputError(f"{name}: was not made by study.run; choose another --study-name")
-
-
-def _this_process() -> dict[str, object]:
-    process = psutil.Process()
-    return {"host": socket.gethostname(), "pid": process.pid, "started": process.create_time()}
-
-
-def _moves_on(study: optuna.Study) -> bool:
-    """Whether the trials of the study change while they are watched."""
-    before = _reports(study)
-    until = time.monotonic() + WATCH_SECONDS
-    while time.monotonic() < until:
-        time.sleep(1.0)
-        if _reports(study) != before:
-            return True
-    return False
-
-
-def _reports(study: optuna.Study) -> list[int]:
-    """The numbers of reports of every trial, those of the finalists too."""
-    trials = study.get_trials(deepcopy=False)
-    with contextlib.suppress(KeyError):
-        finalists = optuna.load_study(study_name=finalists_name(study), storage=study._storage)
-        trials = trials + finalists.get_trials(deepcopy=False)
-    return [len(trial.intermediate_values) for trial in trials]

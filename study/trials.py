@@ -1,17 +1,32 @@
-"""Runs the trials of a study, up to a total, whatever happens to single ones."""
+"""Runs the trials of a study, up to a total, however many workers do so at once.
 
+A trial that has just begun is let go on if fewer than the total of trials before its number did not
+fail. The last of all finished trials was begun when all others had been, so that there are never
+more than the total, without a lock, on any number of machines. Workers of one folder begin trials
+one after another, so that none is begun in vain.
+"""
+
+import random
 import re
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext, suppress
+from dataclasses import replace
+from datetime import datetime
 
 import optuna
-from optuna.trial import FrozenTrial, TrialState
+from optuna.exceptions import UpdateFinishedTrialError
+from optuna.trial import FrozenTrial, TrialState, create_trial
 
+from study.leases import LEASE, Lease, give_up
 from study.objective import Interrupted, Objective
-from study.space import suggest
-from study.studies import fail_interrupted, n_finished
+from study.space import INTERRUPTED_BY, NOT_NEEDED, suggest
+from study.studies import FINISHED, n_finished
 
 FAILURES_IN_A_ROW = 3
+WAIT_SECONDS = 0.3  # from one look to the next, while others run the last trials
+
+Lock = Callable[[], AbstractContextManager[object]]  # held while a trial begins
 
 
 class StudyFailedError(Exception):
@@ -23,47 +38,119 @@ def run_trials(
     objective: Objective,
     *,
     total: int,
+    lock: Lock = nullcontext,
     on_start: Callable[[optuna.Trial], None] = lambda trial: None,
     on_finish: Callable[[FrozenTrial], None] = lambda trial: None,
 ) -> None:
     """Runs trials until `total` are finished, the deadline passes or an interrupt arrives.
 
+    Args:
+        study: whose trials to run.
+        objective: what to run.
+        total: of finished trials, those of all workers together.
+        lock: what makes the context that a trial is begun in.
+        on_start: called with each trial that begins.
+        on_finish: called with each trial that this worker finished or failed.
+
     Raises:
         StudyFailedError: several trials in a row failed for the same reason.
     """
     failures: list[str] = []
-    while n_finished(study) < total and not objective.interrupted():
-        if n_finished(study) and time.monotonic() >= objective.deadline:
-            return
-        trial = study.ask()
-        suggest(trial)
-        on_start(trial)
-        try:
-            value = objective(trial)
-        except optuna.TrialPruned:
-            finished = study.tell(trial, state=TrialState.PRUNED)
-            failures.clear()
-        except Interrupted:
-            fail_interrupted(study, trial.number, "stopped by hand")
-            return
-        except optuna.exceptions.UpdateFinishedTrialError as error:
-            raise StudyFailedError("another process has taken over the study") from error
-        except (MemoryError, RuntimeError) as error:
-            reason = failure_reason(error)
-            trial.set_user_attr("failed", reason)
-            finished = study.tell(trial, state=TrialState.FAIL)
+    with Lease(study._storage) as lease:
+        while not objective.interrupted():
+            finished = n_finished(study)
+            if finished >= total or (finished and time.monotonic() >= objective.deadline):
+                return
+            with lock():
+                trial_id = begin(study, lease, total=total)
+            if trial_id is None:
+                time.sleep(random.uniform(0.5, 1.5) * WAIT_SECONDS)
+                continue
+            with lease.on(trial_id):
+                trial = _run(study, trial_id, objective, lease, on_start)
+            if trial is None:
+                continue
+            on_finish(trial)
+            if trial.state is not TrialState.FAIL:
+                failures.clear()
+                continue
             # Two that ran out of memory did so for the same reason, whatever they asked for.
+            reason = trial.user_attrs["failed"]
             failures.append(re.sub(r"\d+", "#", reason))
             if failures[-FAILURES_IN_A_ROW:] == failures[-1:] * FAILURES_IN_A_ROW:
-                raise StudyFailedError(
-                    f"{FAILURES_IN_A_ROW} trials in a row failed: {reason}"
-                ) from error
-        else:
-            finished = study.tell(trial, value)
-            failures.clear()
-        on_finish(finished)
+                raise StudyFailedError(f"{FAILURES_IN_A_ROW} trials in a row failed: {reason}")
+
+
+def begin(study: optuna.Study, lease: Lease, *, total: int) -> int | None:
+    """The id of a trial to run, one that waits or a new one; None if there is none to run now."""
+    states = [trial.state for trial in study.get_trials(deepcopy=False)]
+    if sum(state in (*FINISHED, TrialState.RUNNING) for state in states) >= total:
+        return None
+    storage = study._storage
+    trial_id = study._pop_waiting_trial_id()
+    if trial_id is None:
+        new = create_trial(state=TrialState.RUNNING, system_attrs={LEASE: lease.words()})
+        new.datetime_start = datetime.now()
+        trial_id = storage.create_new_trial(study._study_id, new)
+    else:
+        storage.set_trial_system_attr(trial_id, LEASE, lease.words())
+    number = storage.get_trial(trial_id).number
+    before = [
+        trial
+        for trial in study.get_trials(deepcopy=False)
+        if trial.number < number and trial.state is not TrialState.FAIL
+    ]
+    if len(before) < total:
+        return trial_id
+    storage.set_trial_user_attr(trial_id, INTERRUPTED_BY, NOT_NEEDED)
+    storage.set_trial_state_values(trial_id, TrialState.FAIL)
+    return None
+
+
+def finish(
+    study: optuna.Study, trial: optuna.Trial, state: TrialState, value: float | None = None
+) -> FrozenTrial:
+    """Tells a trial finished.
+
+    Raises:
+        optuna.exceptions.UpdateFinishedTrialError: another worker did so before.
+    """
+    values = None if value is None else [value]
+    study._storage.set_trial_state_values(trial._trial_id, state, values)
+    return study._storage.get_trial(trial._trial_id)
 
 
 def failure_reason(error: BaseException) -> str:
     """What went wrong, in one line."""
     return " ".join(str(error).split()) or type(error).__name__
+
+
+def _run(
+    study: optuna.Study,
+    trial_id: int,
+    objective: Objective,
+    lease: Lease,
+    on_start: Callable[[optuna.Trial], None],
+) -> FrozenTrial | None:
+    """Runs a trial: what came of it, or None if it is to be done again, here or elsewhere."""
+    stopped = objective.interrupted
+    objective = replace(objective, interrupted=lambda: lease.lost or stopped())
+    trial = optuna.Trial(study, trial_id)
+    with suppress(UpdateFinishedTrialError):  # others took this worker for dead
+        try:
+            suggest(trial)
+            on_start(trial)
+            value = objective(trial)
+        except optuna.TrialPruned:
+            latest = list(trial._cached_frozen_trial.intermediate_values.values())[-1:]
+            return finish(study, trial, TrialState.PRUNED, *latest)
+        except Interrupted:
+            give_up(study, study._storage.get_trial(trial_id), "stopped by hand")
+        except UpdateFinishedTrialError:
+            raise
+        except (MemoryError, RuntimeError) as error:
+            trial.set_user_attr("failed", failure_reason(error))
+            return finish(study, trial, TrialState.FAIL)
+        else:
+            return finish(study, trial, TrialState.COMPLETE, value)
+    return None

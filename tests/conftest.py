@@ -20,6 +20,12 @@ def one_thread() -> None:
     torch.set_num_threads(1)
 
 
+@pytest.fixture(autouse=True)
+def one_worker(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Trials run in this process if no number of workers is told, where they can be patched."""
+    monkeypatch.setattr("study.workers.suitable_workers", lambda *_: 1)
+
+
 @pytest.fixture
 def few_epochs(monkeypatch: pytest.MonkeyPatch) -> None:
     """Trials end early: what they come to is not what matters."""

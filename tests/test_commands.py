@@ -2,21 +2,22 @@
 
 import csv
 import gzip
-import os
 import sqlite3
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import optuna
-import psutil
 import pytest
 from optuna.storages import BaseStorage
 from optuna.trial import TrialState
 
 from storage.database import open_storage, parse_storage_url
 from study import best_predict, run
+from study.leases import LEASE, this_worker
+from study.space import SlotSampler, suggest
 
 GOOD = "3 4 8\n1 1 5\n1 2 3\n1 3 4\n2 1 4\n2 2 2\n2 4 5\n3 1 1\n3 3 2\n2\n3 2\n3 4\n"
 
@@ -64,6 +65,14 @@ def study_names(storage: BaseStorage) -> list[str]:
     """The names of the studies themselves, without their finalists'."""
     names = optuna.get_all_study_names(storage)
     return [name for name in names if not name.endswith("-finalists")]
+
+
+def suggested(study: optuna.Study) -> optuna.Trial:
+    """A trial that has its parameters and is not done."""
+    study.sampler = SlotSampler(0)
+    trial = study.ask()
+    suggest(trial)
+    return trial
 
 
 def the_study(url: str = "sqlite:///runs/study.db") -> optuna.Study:
@@ -114,42 +123,41 @@ def test_a_study_that_has_its_trials_says_so(call: Call, data: Path) -> None:
 def test_trials_left_running_are_failed_and_done_again(call: Call, data: Path) -> None:
     assert call(run.main, "--data", data, "--trials", 2)[0] == 0
     study = the_study()
-    study.ask()
-    study.set_user_attr("runner", {"host": os.uname().nodename, "pid": 2**22 - 1, "started": 1.0})
-    assert call(run.main, "--data", data, "--trials", 4)[0] == 0
-    states = [trial.state for trial in the_study().trials]
-    assert states.count(TrialState.FAIL) == 1
-    assert states.count(TrialState.RUNNING) == 0
-    assert len(states) == 5
+    dead = suggested(study)
+    lease = {**this_worker(), "pid": 2**22 - 1, "beat": 3}
+    study._storage.set_trial_system_attr(dead._trial_id, LEASE, lease)
+    code, out, _ = call(run.main, "--data", data, "--trials", 4)
+    assert code == 0
+    assert f"trial 2: process {2**22 - 1} on {lease['host']} is gone; its setting is tried" in out
+    trials = the_study().trials
+    assert [trial.state for trial in trials].count(TrialState.FAIL) == 1
+    assert len(trials) == 5
+    assert trials[3].params == trials[2].params
+    assert trials[3].user_attrs["retry_of"] == 2
 
 
-def test_a_study_that_another_process_runs_is_left_alone(call: Call, data: Path) -> None:
-    assert call(run.main, "--data", data, "--trials", 2)[0] == 0
-    parent = psutil.Process(os.getppid())
-    runner = {"host": os.uname().nodename, "pid": parent.pid, "started": parent.create_time()}
-    the_study().set_user_attr("runner", runner)
-    code, _, err = call(run.main, "--data", data, "--trials", 4)
-    assert code == 2
-    assert f"process {parent.pid} on {runner['host']} is running it" in err
-    assert len(the_study().trials) == 2
-
-
-@pytest.mark.parametrize("alive", [True, False])
-def test_a_runner_on_another_machine_is_watched(
-    call: Call, data: Path, monkeypatch: pytest.MonkeyPatch, alive: bool
-) -> None:
-    monkeypatch.setattr("study.studies.WATCH_SECONDS", 1.5)
+def test_a_study_is_joined_by_others_that_run_it(call: Call, data: Path) -> None:
     assert call(run.main, "--data", data, "--trials", 2)[0] == 0
     study = the_study()
-    trial = study.ask()
-    study.set_user_attr("runner", {"host": "elsewhere", "pid": 1, "started": 1.0})
-    if alive:
-        threading.Timer(1.0, trial.report, (1.0, 1)).start()
-    code, out, err = call(run.main, "--data", data, "--trials", 3)
-    assert "process 1 on elsewhere was running it: watching" in out
-    assert code == (2 if alive else 0)
-    assert ("process 1 on elsewhere is running it" in err) == alive
-    assert the_study().trials[2].state is (TrialState.RUNNING if alive else TrialState.FAIL)
+    theirs = suggested(study)
+    lease = {"host": "elsewhere", "machine": "another", "pid": 1, "started": 1.0, "beat": 1}
+    study._storage.set_trial_system_attr(theirs._trial_id, LEASE, lease)
+    code, out, _ = call(best_predict.main, "--data", data)
+    assert code == 0
+    assert "still running: the best so far" in out
+
+    def finish() -> None:
+        while len(the_study().trials) < 4:
+            time.sleep(0.05)
+        for name, value in {"validation_mse": 9.0, "best_epoch": 1, "stopped": "none"}.items():
+            theirs.set_user_attr(name, value)
+        study.tell(theirs, 9.0)
+
+    thread = threading.Thread(target=finish)
+    thread.start()
+    assert call(run.main, "--data", data, "--trials", 4)[0] == 0
+    thread.join()
+    assert [trial.state for trial in the_study().trials] == [TrialState.COMPLETE] * 4
 
 
 def test_the_same_ratings_find_their_study_in_any_file(call: Call, data: Path) -> None:
@@ -310,16 +318,6 @@ def test_an_average_is_the_mean_of_its_models(call: Call, data: Path) -> None:
     averaged = np.loadtxt("mat_comp_ans")
     call(best_predict.main, "--data", data, "--average", 1)
     assert not np.allclose(np.loadtxt("mat_comp_ans"), averaged)
-
-
-def test_a_running_study_answers_with_the_best_so_far(call: Call, data: Path) -> None:
-    assert call(run.main, "--data", data, "--trials", 2)[0] == 0
-    me = psutil.Process()
-    runner = {"host": os.uname().nodename, "pid": me.pid, "started": me.create_time()}
-    the_study().set_user_attr("runner", runner)
-    code, out, _ = call(best_predict.main, "--data", data)
-    assert code == 0
-    assert "still running: the best so far" in out
 
 
 def test_time_is_up(call: Call, data: Path) -> None:

@@ -19,9 +19,9 @@ from storage.database import (
     open_storage,
     parse_storage_url,
     runs_folder,
-    shown,
 )
 from storage.errors import InputError
+from storage.proxy import shown
 
 N_WAITING = 40
 N_PROCESSES = 3

@@ -5,16 +5,16 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 import optuna
 import pytest
 from optuna.trial import FrozenTrial, TrialState
 
+from benchmarks.chaos import planted
 from storage.database import open_storage, parse_storage_url
 
 URL = "sqlite:///runs/study.db"
 TOTAL = 10
-RUN = [sys.executable, "-m", "study.run"]
+RUN = [sys.executable, "-m", "study.run", "--workers", "1"]
 
 
 @pytest.fixture
@@ -22,11 +22,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A working folder with a mat_comp file whose trials take some tenths of a second."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    draw = np.random.default_rng(0)
-    users, items = np.divmod(draw.choice(200 * 100, 4000, replace=False), 100)
-    ratings = 3 + draw.normal(size=200)[users] + draw.normal(size=100)[items]
-    lines = [f"{u + 1} {i + 1} {r:.2f}" for u, i, r in zip(users, items, ratings, strict=True)]
-    (tmp_path / "mat_comp").write_text("\n".join(["200 100 4000", *lines, "1", "1 1"]))
+    planted(tmp_path / "mat_comp")
     return tmp_path
 
 

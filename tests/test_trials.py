@@ -13,8 +13,10 @@ from optuna.trial import TrialState
 
 from model.dataset import index_ratings, split
 from model.gradient import ORIGINAL, GradientConfig
+from model.solver import Epoch
 from model.solvers import SOLVERS, Config
 from study.best import best_settings, ranked_trials
+from study.leases import give_up
 from study.objective import Objective
 from study.pruning import SolverMedianPruner
 from study.space import (
@@ -29,7 +31,7 @@ from study.space import (
     to_config,
     to_params,
 )
-from study.studies import fail_interrupted, n_finished
+from study.studies import n_finished
 from study.trials import StudyFailedError, run_trials
 
 GRADIENT = DEFAULTS["gradient"]
@@ -171,7 +173,8 @@ def test_an_interruption_changes_nothing_that_comes_after(objective: Objective) 
     run_trials(broken, stops, total=14)
     assert 0 < n_finished(broken) < 14
     left_by_a_dead_process = ask(broken)
-    fail_interrupted(broken, left_by_a_dead_process.number, "gone")
+    left = broken.get_trials()[left_by_a_dead_process.number]
+    assert give_up(broken, left, "gone", died=True)
     broken.sampler = SlotSampler(0)  # as after a restart
     run_trials(broken, objective, total=14)
 
@@ -210,15 +213,40 @@ def test_trials_that_keep_failing_end_the_study(objective: Objective) -> None:
     assert len(study.get_trials()) == 3
 
 
-def test_a_trial_that_another_process_failed_is_let_go(objective: Objective) -> None:
-    study = new_study()
+@pytest.mark.parametrize("when", ["at its start", "while it trains", "when it is done"])
+def test_a_trial_that_was_given_to_another_worker_is_let_go(
+    objective: Objective, when: str
+) -> None:
+    study, asleep = new_study(), []
 
-    def fail(trial: optuna.Trial) -> None:
-        study.tell(trial.number, state=TrialState.FAIL)
+    def others_take_it() -> None:
+        if not asleep:
+            asleep.append(study.get_trials()[-1])
+            assert give_up(study, asleep[0], "fell silent", died=True)
 
-    with pytest.raises(StudyFailedError, match="another process has taken over the study"):
-        run_trials(study, objective, total=6, on_start=fail)
-    assert len(study.get_trials()) == 1
+    class Slow(Objective):
+        def __call__(self, trial: optuna.Trial) -> float:
+            value = super().__call__(trial)
+            if when == "when it is done":
+                others_take_it()
+            return value
+
+    def on_epoch(epoch: Epoch) -> None:
+        if when == "while it trains" and epoch.number == 3:
+            others_take_it()
+
+    run_trials(
+        study,
+        Slow(**vars(replace(objective, on_epoch=on_epoch))),
+        total=3,
+        on_start=lambda _: others_take_it() if when == "at its start" else None,
+    )
+    late, again, *_ = study.get_trials()
+    assert late.state is TrialState.FAIL
+    assert "validation_mse" not in late.user_attrs or when == "when it is done"
+    assert again.params == late.params
+    assert n_finished(study) == 3
+    assert len(study.get_trials()) == 4
 
 
 def test_a_trials_value_is_its_best_epoch(objective: Objective) -> None:

@@ -1,0 +1,69 @@
+"""Joins a study: whatever a worker needs, opened by itself in whichever process it runs.
+
+Processes are started from one that has imported this module, and what it imports.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import optuna
+from optuna.storages import BaseStorage
+
+from model.biases import fit_biases
+from model.dataset import split
+from storage.database import open_storage, parse_storage_url
+from study.finalists import Finalists
+from study.inputs import Data, choose_device, load_data
+from study.objective import Objective
+from study.studies import identity, open_study
+from study.workers import Job
+
+
+@dataclass(frozen=True, kw_only=True)
+class Joined:
+    """A study that this process has joined."""
+
+    study: optuna.Study
+    objective: Objective
+    finalists: Finalists
+    folder: Path  # where files beside the database are
+
+    def biases_rmse(self) -> float:
+        """The validation RMSE of biases alone."""
+        return math.sqrt(fit_biases(self.objective.training).mse(self.objective.validation))
+
+
+def join(job: Job, data: Data, storage: BaseStorage, *, interrupted: Callable[[], bool]) -> Joined:
+    """The study of a job, made if there is none, and what to run in it.
+
+    Raises:
+        InputError: the study is of other ratings, or of another seed.
+    """
+    device = choose_device(job.device)
+    training, validation = split(data.ratings, seed=job.seed)
+    wanted = identity(data.table, validation, seed=job.seed)
+    study = open_study(storage, job.study_name, wanted, about=data.described(), hurry=job.hurry)
+    objective = Objective(
+        training=training.to(device),
+        validation=validation.to(device),
+        device=device,
+        study_seed=job.seed,
+        deadline=job.deadline,
+        interrupted=interrupted,
+    )
+    finalists = Finalists(study, storage=storage, ratings=data.ratings, objective=objective)
+    return Joined(study=study, objective=objective, finalists=finalists, folder=job.folder)
+
+
+def join_anew(job: Job, *, interrupted: Callable[[], bool]) -> Joined:
+    """The same in a process of its own, which has neither the data nor the storage.
+
+    Raises:
+        InputError: the data or the database cannot be used, or do not belong to the study.
+    """
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    url = parse_storage_url(job.storage)
+    data = load_data(job.data, runs=job.folder)
+    return join(job, data, open_storage(url), interrupted=interrupted)

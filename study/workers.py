@@ -1,0 +1,289 @@
+"""The workers of a study: processes that run its trials, and what looks after them.
+
+One that dies is replaced, so long as trials finish in between. Workers share nothing but the
+database and the files, which they open by themselves: one on another machine is no different.
+"""
+
+import multiprocessing
+import signal
+import threading
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext, suppress
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from model.threads import n_threads, set_n_threads
+from storage.errors import InputError
+
+if TYPE_CHECKING:
+    import torch
+
+    from study.joining import Joined
+
+LOOK_SECONDS = 0.5  # from one look at the workers and the database to the next
+LOCK_SECONDS = 60.0  # a worker that waits so long for the lock does without
+STARTS = 5  # tries to start a worker
+DEATHS_IN_A_ROW = 5  # of all workers, without a trial that finishes in between
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """What a worker needs to know to join a study."""
+
+    storage: str  # the URL, password and all
+    study_name: str
+    total: int  # finished trials that the study is to have
+    data: Path | None  # as load_data takes it
+    folder: Path  # where files beside the database are
+    device: str
+    seed: int
+    hurry: bool
+    deadline: float  # of time.monotonic(), which processes of a machine share
+    n_workers: int
+
+
+class WorkerError(Exception):
+    """Workers keep dying, or one met an error that the others would meet too."""
+
+
+def work(joined: "Joined", total: int) -> None:
+    """Runs trials up to the total, then finalists, among all others that do so.
+
+    Raises:
+        StudyFailedError: trials keep failing, or all finalists do.
+    """
+    from study.studies import n_finished
+    from study.trials import run_trials
+
+    lock = folder_lock(joined.folder)
+    run_trials(joined.study, joined.objective, total=total, lock=lock)
+    if n_finished(joined.study) >= total:
+        joined.finalists.run(lock=lock)
+
+
+def suitable_workers(n_ratings: int, device: "torch.device") -> int:
+    """How many workers finish most trials: by measurement, one a core, on a GPU one in all."""
+    return 1 if device.type == "cuda" else n_threads()
+
+
+def run_job(job: Job, joined: "Joined", *, interrupted: Callable[[], bool]) -> None:
+    """Does what there is to do in a study, in view, with as many workers as the job says.
+
+    Raises:
+        StudyFailedError: trials keep failing, or all finalists do.
+        WorkerError: workers keep dying, or one met an error.
+    """
+    from study.finalists import N_FINALISTS, is_decided
+    from study.leases import Watch
+    from study.progress import StudyProgress
+    from study.studies import n_finished
+
+    study, watch = joined.study, Watch()
+    left = max(job.total - n_finished(study), N_FINALISTS)
+    progress = StudyProgress(
+        study,
+        joined.finalists,
+        total=max(n_finished(study), job.total),
+        deadline=job.deadline,
+    )
+
+    def look() -> None:
+        racing = n_finished(study) >= job.total and not is_decided(study)
+        watch.look(study, *([joined.finalists.runs] if racing else []))
+        progress.look()
+
+    with progress:
+        look()
+        if job.n_workers == 1:
+            _run_here(lambda: work(joined, job.total), look)
+        else:
+            _run_workers(
+                job,
+                min(job.n_workers, left),
+                look=look,
+                n_finished=lambda: n_finished(study),
+                interrupted=interrupted,
+            )
+        look()
+
+
+def _run_here(task: Callable[[], None], look: Callable[[], None]) -> None:
+    """Runs a task in this process, and looks after it from a thread.
+
+    Raises:
+        Exception: what the task raised, or the looking.
+    """
+    ended = threading.Event()
+    raised: list[Exception] = []
+
+    def keep_looking() -> None:
+        try:
+            while not ended.wait(LOOK_SECONDS):
+                look()
+        except Exception as error:
+            raised.append(error)
+
+    thread = threading.Thread(target=keep_looking, name="look", daemon=True)
+    thread.start()
+    try:
+        task()
+    finally:
+        ended.set()
+        thread.join()
+    if raised:
+        raise raised[0]
+
+
+def _run_workers(
+    job: Job,
+    n_workers: int,
+    *,
+    look: Callable[[], None],
+    n_finished: Callable[[], int],
+    interrupted: Callable[[], bool],
+) -> None:
+    """Runs workers until there is nothing left for them to do, or an interrupt arrives.
+
+    Raises:
+        WorkerError: they keep dying, or one met an error.
+    """
+    team = _Team(job)
+    deaths, finished = 0, n_finished()
+    try:
+        for _ in range(n_workers):
+            team.start()
+        while team.workers:
+            wait([worker.sentinel for worker in team.workers], timeout=LOOK_SECONDS)
+            for code in filter(None, team.take_ended()):
+                if (now := n_finished()) > finished:
+                    deaths, finished = 0, now
+                deaths += 1
+                if deaths >= DEATHS_IN_A_ROW:
+                    raise WorkerError(f"{deaths} workers died in a row, at last by {_cause(code)}")
+                if not (interrupted() or team.errors):
+                    team.start()
+            if interrupted() or team.errors:
+                team.stop()
+            look()
+        if team.errors:
+            raise WorkerError(team.errors[0])
+    finally:
+        team.kill()
+
+
+class _Team:
+    """The worker processes, each with a pipe to it that ends when this process does."""
+
+    def __init__(self, job: Job) -> None:
+        self._job = job
+        self._context: Any = multiprocessing.get_context(start_method())
+        self._pipes: dict[BaseProcess, Connection] = {}
+        self.errors: list[str] = []
+
+    @property
+    def workers(self) -> list[BaseProcess]:
+        return list(self._pipes)
+
+    def start(self) -> None:
+        ours, theirs = self._context.Pipe()
+        for tries_left in reversed(range(STARTS)):
+            worker = self._context.Process(target=_worker, args=(self._job, theirs), daemon=True)
+            try:
+                worker.start()
+                break
+            except (EOFError, OSError):  # the process that starts workers was killed
+                if not tries_left:
+                    raise
+        theirs.close()
+        self._pipes[worker] = ours
+
+    def stop(self) -> None:
+        """Asks all to end after the epoch that they are in."""
+        for pipe in self._pipes.values():
+            with suppress(OSError):
+                pipe.send("stop")
+
+    def kill(self) -> None:
+        for worker, pipe in self._pipes.items():
+            worker.kill()
+            worker.join()
+            pipe.close()
+        self._pipes.clear()
+
+    def take_ended(self) -> list[int]:
+        """The exit codes of those that have ended since."""
+        ended = [worker for worker in self._pipes if worker.exitcode is not None]
+        for worker in ended:
+            pipe = self._pipes.pop(worker)
+            with suppress(EOFError, OSError):
+                if pipe.poll():
+                    self.errors.append(pipe.recv())
+            pipe.close()
+        return [worker.exitcode or 0 for worker in ended]
+
+
+def start_method() -> str:
+    """How workers are started: from a server that has imported everything, where there is one."""
+    methods = multiprocessing.get_all_start_methods()
+    return "forkserver" if "forkserver" in methods else "spawn"
+
+
+def prepare() -> None:
+    """Lets the imports of the workers begin, beside those of this process."""
+    if start_method() == "forkserver":
+        from multiprocessing import forkserver
+
+        multiprocessing.set_forkserver_preload(["study.joining"])
+        forkserver.ensure_running()
+
+
+def folder_lock(folder: Path) -> Callable[[], AbstractContextManager[object]]:
+    """What makes a context that one process at a time is in, of those that share the folder."""
+    from filelock import FileLock, Timeout
+
+    lock = FileLock(folder / ".lock", timeout=LOCK_SECONDS, poll_interval=0.005)
+
+    def held() -> AbstractContextManager[object]:
+        try:
+            return lock.acquire()
+        except (Timeout, OSError):
+            return nullcontext()  # trials are counted right without it
+
+    return held
+
+
+def _worker(job: Job, pipe: Connection) -> None:
+    """The life of a worker process."""
+    stop = threading.Event()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the process that started it says when
+    signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    set_n_threads(max(1, n_threads() // job.n_workers))
+
+    def listen() -> None:
+        with suppress(EOFError, OSError):
+            pipe.recv()
+        stop.set()  # it said so, or is gone
+
+    threading.Thread(target=listen, name="listen", daemon=True).start()
+    from study.cli import fault_outside
+    from study.joining import join_anew
+    from study.trials import StudyFailedError
+
+    try:
+        work(join_anew(job, interrupted=stop.is_set), job.total)
+    except (InputError, StudyFailedError) as error:
+        pipe.send(str(error))
+    except Exception as error:
+        if not (reason := fault_outside(error)):
+            raise
+        pipe.send(f"{reason}; what was finished before is kept")
+
+
+def _cause(code: int) -> str:
+    """What an exit code tells of a death."""
+    with suppress(ValueError):
+        return signal.Signals(-code).name
+    return f"exit code {code}"

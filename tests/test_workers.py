@@ -1,0 +1,179 @@
+"""Several workers of one study: exact totals, and what happens when one of them dies."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import optuna
+import psutil
+import pytest
+from optuna.trial import FrozenTrial, TrialState
+
+from benchmarks.chaos import planted
+from storage.database import open_storage, parse_storage_url
+from study import workers
+from study.workers import Job, WorkerError, folder_lock
+
+URL = "sqlite:///runs/study.db"
+RUN = [sys.executable, "-m", "study.run"]
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working folder with a mat_comp file whose trials are short."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")
+    planted(tmp_path / "mat_comp", n_users=60, n_items=40)
+    return tmp_path
+
+
+def trials() -> list[FrozenTrial]:
+    storage = open_storage(parse_storage_url(URL))
+    name = min(optuna.get_all_study_names(storage), key=len)  # not that of the finalists
+    return optuna.load_study(study_name=name, storage=storage).get_trials()
+
+
+def states() -> Counter[TrialState]:
+    return Counter(trial.state for trial in trials())
+
+
+def n_finished() -> int:
+    return states()[TrialState.COMPLETE] + states()[TrialState.PRUNED]
+
+
+@contextmanager
+def started(*arguments: str, after: int = 2) -> Iterator["subprocess.Popen[str]"]:
+    """A run with workers that has finished so many trials."""
+    process = subprocess.Popen([*RUN, *arguments], stdout=subprocess.PIPE, text=True)
+    try:
+        assert process.stdout is not None
+        for line in process.stdout:
+            if line.startswith(f"{after}/"):
+                break
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def workers_of(process: "subprocess.Popen[str]") -> list[psutil.Process]:
+    main = psutil.Process(process.pid)
+    found = main.children(recursive=True)
+    return [child for child in found if child.parent() != main]
+
+
+def wait_for(condition: Callable[[], bool], seconds: float = 20) -> None:
+    until = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < until
+        time.sleep(0.05)
+
+
+def test_many_workers_finish_exactly_as_many_trials_as_were_asked_for() -> None:
+    called = subprocess.run(
+        [*RUN, "--trials", "13", "--workers", "4"], capture_output=True, text=True, check=True
+    )
+    assert called.stderr == ""
+    assert "13/13" in called.stdout
+    found = trials()
+    assert len(found) == 13
+    assert n_finished() == 13
+    assert len({trial.system_attrs["lease"]["pid"] for trial in found}) > 1
+    assert len({str(trial.params) for trial in found}) == 13
+
+
+def test_a_worker_that_is_killed_is_replaced_and_its_trial_done_again() -> None:
+    with started("--trials", "12", "--workers", "2") as process:
+        before = workers_of(process)
+        for worker in before:
+            worker.kill()
+        out, _ = process.communicate(timeout=60)
+    assert process.returncode == 0
+    assert n_finished() == 12
+    assert states()[TrialState.RUNNING] == states()[TrialState.WAITING] == 0
+    failed = [trial for trial in trials() if trial.state is TrialState.FAIL]
+    assert len(failed) <= 2
+    for trial in failed:
+        assert f"trial {trial.number}: {trial.user_attrs['interrupted']}; its setting" in out
+        (again,) = (t for t in trials() if t.user_attrs.get("retry_of") == trial.number)
+        assert trial.params in ({}, again.params)
+
+
+def test_ctrl_c_hands_back_what_runs_and_the_same_command_goes_on() -> None:
+    with started("--trials", "12", "--workers", "2") as process:
+        os.kill(process.pid, signal.SIGINT)
+        out, _ = process.communicate(timeout=20)
+        assert process.returncode == 130
+        assert "Stopped by hand: the same command goes on from" in out
+    assert states()[TrialState.RUNNING] == 0
+    assert n_finished() < 12
+    handed_back = states()[TrialState.WAITING]
+    assert handed_back <= 2
+    subprocess.run([*RUN, "--trials", "12"], capture_output=True, check=True)
+    assert n_finished() == 12
+    assert states()[TrialState.WAITING] == 0
+
+
+def test_workers_end_with_the_process_that_started_them() -> None:
+    with started("--trials", "50", "--workers", "2") as process:
+        left = workers_of(process)
+        process.kill()
+    psutil.wait_procs(left, timeout=10)
+    assert not [worker for worker in left if worker.is_running()]
+    assert states()[TrialState.RUNNING] == 0  # they handed back what they ran
+
+
+def test_two_commands_share_a_study() -> None:
+    command = [*RUN, "--trials", "14", "--workers", "1"]
+    processes = [
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        for _ in range(3)
+    ]
+    ends = [process.communicate(timeout=60) for process in processes]
+    assert [process.returncode for process in processes] == [0, 0, 0]
+    assert [err for _, err in ends] == [""] * 3
+    assert n_finished() == 14
+    assert len(trials()) == 14
+    leaders = {re.findall(r"trial (\d+) is first", out)[0] for out, _ in ends}
+    assert len(leaders) == 1
+
+
+def dies(job: Job, pipe: object) -> None:
+    """Takes the place of a worker's life."""
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_workers_that_keep_dying_end_the_study(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(workers, "_worker", dies)
+    job = Job(
+        storage=URL,
+        study_name="any",
+        total=3,
+        data=None,
+        folder=folder,
+        device="cpu",
+        seed=0,
+        hurry=False,
+        deadline=0.0,
+        n_workers=2,
+    )
+    with pytest.raises(WorkerError, match="workers died in a row, at last by SIGKILL"):
+        workers._run_workers(
+            job, 2, look=lambda: None, n_finished=lambda: 0, interrupted=lambda: False
+        )
+
+
+def test_a_folder_that_cannot_hold_a_lock_is_done_without(folder: Path) -> None:
+    with folder_lock(folder)():
+        pass
+    with folder_lock(folder / "nowhere")():
+        pass
