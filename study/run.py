@@ -81,7 +81,7 @@ def run(options: argparse.Namespace) -> int:
     from study.finalists import Finalists, is_decided
     from study.inputs import choose_device, load_data
     from study.objective import Objective
-    from study.report import summary
+    from study.summary import summary
     from study.studies import (
         default_name,
         identity,
@@ -171,7 +171,7 @@ def _say_what_next(study: "optuna.Study", url: "URL", options: argparse.Namespac
     from storage.database import runs_folder, shown
     from storage.models import file_name
     from study.best import ranked_trials
-    from study.report import write_csv
+    from study.summary import write_csv
 
     table = runs_folder(url) / f"{file_name(study.study_name)}.csv"
     write_csv(study, table)
