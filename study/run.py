@@ -79,9 +79,9 @@ def run(options: argparse.Namespace) -> int:
         shown,
     )
     from study.finalists import Finalists, is_decided
+    from study.held_out import record_held_out
     from study.inputs import choose_device, load_data
     from study.objective import Objective
-    from study.summary import summary
     from study.studies import (
         default_name,
         identity,
@@ -91,6 +91,7 @@ def run(options: argparse.Namespace) -> int:
         stored_seed,
         take_over,
     )
+    from study.summary import summary
     from study.trials import StudyFailedError
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -139,6 +140,7 @@ def run(options: argparse.Namespace) -> int:
     let_go(study)
 
     biases_rmse = math.sqrt(fit_biases(training).mse(validation))
+    record_held_out(study, data.ratings, biases_rmse=biases_rmse, folder=runs_folder(url))
     print(f"\n{summary(study, biases_rmse=biases_rmse)}\n")
     if not done:
         why = "Stopped by hand" if interrupts() else "Stopped" if failed else "Time is up"
@@ -171,11 +173,17 @@ def _say_what_next(study: "optuna.Study", url: "URL", options: argparse.Namespac
     from storage.database import runs_folder, shown
     from storage.models import file_name
     from study.best import ranked_trials
+    from study.note import keep_note
+    from study.page import report_path, write_report
     from study.summary import write_csv
 
     table = runs_folder(url) / f"{file_name(study.study_name)}.csv"
     write_csv(study, table)
     print(f"Table: {table}")
+    report = report_path(study, runs_folder(url))
+    write_report(study, report)
+    print(f"Report: {report}")
+    keep_note(study, report=report)
     print(f"Look: optuna-dashboard {shlex.quote(shown(url))}")
     if ranked_trials(study):
         print(f"Next: {_next_command(options, shown(url))}")
