@@ -42,7 +42,7 @@ def history(found: Findings) -> Chart:
         height=300,
     )
     if found.biases_rmse is not None and y.low < found.biases_rmse < y.high:
-        plot.level(found.biases_rmse, "biases alone")
+        plot.line([(x.low, found.biases_rmse), (x.high, found.biases_rmse)], "level")
     plot.line(_best_so_far(shown, until=x.high), "running")
     for trial in found.scored:
         plot.mark(trial.number, _rmse(trial), classes(trial), tip=tip(trial), trial=trial.number)
@@ -55,7 +55,7 @@ def history(found: Findings) -> Chart:
     if found.original and _rmse(found.original) > y.high:
         notes.append(f"The original's setting lies above, at {_rmse(found.original):.4f}.")
     if n_above:
-        notes.append(f"Of {n_above} other trials only an arrow is seen: they lie above.")
+        notes.append(f"Other trials that lie above, seen as arrows: {n_above}.")
     return Chart(heading="Search history", plot=plot, note=" ".join(notes))
 
 
@@ -116,7 +116,7 @@ def slices(found: Findings, names: Sequence[str]) -> list[Chart]:
             plot.mark(place, _rmse(trial), classes(trial), tip=said, trial=trial.number)
             if trial.number == found.best.trial.number:
                 plot.ring(place, _rmse(trial))
-        note = f"{n_above} trials lie above this range" if n_above else ""
+        note = f"Above this range: {n_above}" if n_above else ""
         charts.append(Chart(heading=label, plot=plot, note=note))
     return charts
 
@@ -178,8 +178,8 @@ def calibration(found: dict[str, Any]) -> list[Chart]:
         said = f"{100 * wanted:.0f} % intervals hold {100 * inside:.1f} %"
         shares.mark(100 * wanted, 100 * inside, "s0 ours", tip=said)
     return [
-        Chart(heading="Errors are as large as predicted", plot=sizes),
-        Chart(heading="Intervals hold what they should", plot=shares),
+        Chart(heading="Errors by predicted standard deviation", plot=sizes),
+        Chart(heading="Ratings inside of intervals", plot=shares),
     ]
 
 

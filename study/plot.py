@@ -116,7 +116,7 @@ class Plot:
             )
         # Ever higher places mean nothing to a reader, and much to a renderer.
         places = [
-            f"{WIDTH * self._x.at(x):.0f} {min(max(self._y_pixel(y), -9999), 9999):.1f}"
+            f"{WIDTH * self._x.at(x):.0f} {min(max(self._y_pixel(y), -999), 999):.1f}"
             for x, y in points
         ]
         attributes = {"d": "M" + "L".join(places), "class": f"l {classes}"}
@@ -125,12 +125,6 @@ class Plot:
         path = SubElement(self._lines, "path", attributes)
         if tip:
             SubElement(path, "title").text = tip
-
-    def level(self, y: float, text: str) -> None:
-        """A dashed line across the plot, with its meaning above its right end."""
-        self.line([(self._x.low, y), (self._x.high, y)], "level")
-        place = {"x": "100%", "y": f"{self._y_pixel(y) - 5:.1f}", "class": "note end"}
-        SubElement(self._svg, "text", place).text = text
 
     def between(self, x: float, low: float, high: float, classes: str) -> None:
         """A vertical line at x, such as an interval."""
@@ -155,7 +149,7 @@ class Plot:
             SubElement(self._svg, "text", place | {"class": "tick middle"}).text = text
         place = {"x": "100%", "y": str(self._height + 33), "class": "name end"}
         SubElement(self._svg, "text", place).text = self._x.label
-        place = {"x": "-42", "y": "-14", "class": "name"}
+        place = {"x": "-50", "y": "-14", "class": "name"}
         SubElement(self._svg, "text", place).text = self._y.label
 
     def _percent(self, x: float) -> str:

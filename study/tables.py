@@ -48,7 +48,7 @@ def tiles(found: Findings) -> list[dict[str, str]]:
             name = f"Over {row['name']}"
             tiles.append({"name": name, "figure": sign + figure, "note": note, "kind": word})
     taken = sum(map(seconds, found.trials))
-    note = f"{found.n_pruned} of them pruned, {len(found.failed)} failed; {duration(taken)}"
+    note = f"{found.n_pruned} pruned, {len(found.failed)} failed, {duration(taken)}"
     tiles.append({"name": "Trials finished", "figure": f"{found.n_finished:,}", "note": note})
     return [{"kind": ""} | tile for tile in tiles]
 
