@@ -35,7 +35,7 @@ def history(found: Findings) -> Chart:
     x = linear("trial", -0.5, max(len(found.trials) - 0.5, 9.5), n_ticks=6)
     plot = Plot(
         title="Search history",
-        description=f"The validation RMSE of {len(found.scored)} trials in their order, and the "
+        description=f"The validation RMSE of every trial ({len(found.scored)}) in their order, and the "
         "best until each of them. The table of all trials holds the figures.",
         x=x,
         y=y,
@@ -73,8 +73,8 @@ def learning_curves(found: Findings) -> list[Chart]:
             continue
         plot = Plot(
             title=f"Learning curves of {solver}",
-            description=f"The validation RMSE by epoch of {len(trials)} trials; those that were "
-            "pruned are grey.",
+            description=f"The validation RMSE by epoch, trial by trial ({len(trials)}); those that "
+            "were pruned are grey.",
             x=logarithmic("epoch", 1, max(*map(epochs, trials), 2)),
             y=y,
             height=250,
@@ -88,7 +88,7 @@ def learning_curves(found: Findings) -> list[Chart]:
                 place = trial.user_attrs["best_epoch"], _rmse(trial)
                 plot.mark(*place, classes(trial), tip=tip(trial), trial=trial.number)
         pruned = sum(trial.state is TrialState.PRUNED for trial in trials)
-        note = f"{len(trials)} trials, {pruned} of them pruned"
+        note = f"trials: {len(trials)}, of them pruned: {pruned}"
         charts.append(Chart(heading=solver, plot=plot, note=note))
     return charts
 
@@ -106,7 +106,7 @@ def slices(found: Findings, names: Sequence[str]) -> list[Chart]:
         x, places = _parameter(solver, name, trials)
         plot = Plot(
             title=f"Validation RMSE by {label}",
-            description=f"{len(trials)} trials of {solver} by the value of {label}.",
+            description=f"The trials of {solver} ({len(trials)}) by the value of {label}.",
             x=x,
             y=y,
         )
