@@ -35,8 +35,8 @@ def history(found: Findings) -> Chart:
     x = linear("trial", -0.5, max(len(found.trials) - 0.5, 9.5), n_ticks=6)
     plot = Plot(
         title="Search history",
-        description=f"The validation RMSE of every trial ({len(found.scored)}) in their order, and the "
-        "best until each of them. The table of all trials holds the figures.",
+        description=f"The validation RMSE of every trial ({len(found.scored)}) in their order, and "
+        "the best until each of them. The table of all trials holds the figures.",
         x=x,
         y=y,
         height=300,

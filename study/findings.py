@@ -62,7 +62,8 @@ class Findings:
     @property
     def best_rmse(self) -> float:
         """The validation RMSE of the best setting; NaN if there is none."""
-        return (self.best and rmse(self.best.trial)) or math.nan
+        error = rmse(self.best.trial) if self.best else None
+        return math.nan if error is None else error
 
     @property
     def original(self) -> FrozenTrial | None:

@@ -20,7 +20,7 @@ def headline(found: Findings) -> str:
     theirs, what = found.original_rmse, "the original’s setting"
     if theirs is None:
         theirs, what = found.biases_rmse, "biases alone"
-    if theirs is None:
+    if not theirs:
         return f"RMSE {found.best_rmse:.4f}"
     return f"An error {gain(theirs, found.best_rmse)} than that of {what}"
 
@@ -69,7 +69,7 @@ def gains(found: Findings) -> list[dict[str, Any]]:
             "name": name,
             "rmse": f"{error:.4f}",
             "share": error / longest,
-            "gain": "" if first else gain(error, found.best_rmse),
+            "gain": "" if first or not error else gain(error, found.best_rmse),
             "kind": "s0" if first else "",
             "first": first,
         }
@@ -197,8 +197,6 @@ def as_python(setting: Setting) -> str:
 
 def gain(theirs: float, ours: float) -> str:
     """By how much an RMSE is below another, for people."""
-    if not theirs:
-        return "–"
     share = 100 * (1 - ours / theirs)
     return f"{abs(share):.1f} % {'lower' if share >= 0 else 'higher'}"
 
