@@ -6,6 +6,7 @@ it, and only a note that still has one of ours is written anew.
 
 import hashlib
 from pathlib import Path
+from typing import Any
 
 import optuna
 
@@ -13,6 +14,23 @@ from study import tables
 from study.findings import Findings, findings
 
 DIGESTS = "rating-study:note"  # the system attribute with the digests of our last two notes
+EM_SPACE = "\u2003"
+FINALISTS = {
+    "trial": "trial",
+    "solver": "solver",
+    "rmse": "RMSE",
+    "splits": "splits",
+    "epochs": "epochs",
+}
+SPENT = {
+    "name": "solver",
+    "time": "time",
+    "trials": "trials",
+    "pruned": "pruned",
+    "epochs": "epochs",
+    "epoch": "per epoch",
+    "rmse": "best RMSE",
+}
 
 
 def keep_note(study: optuna.Study, *, report: Path) -> None:
@@ -44,18 +62,20 @@ def as_markdown(found: Findings, *, report: Path) -> str:
         lines += ["```json", tables.as_json(found.best), "```"]
     if rows := tables.finalists(found):
         lines += ["", "### Finalists, on fresh splits", ""]
-        lines += _table(["trial", "solver", "rmse", "splits", "epochs"], rows)
+        lines += _table(FINALISTS, rows)
     if rows := tables.spent(found):
         lines += ["", "### Where the time went", ""]
-        lines += _table(["name", "time", "trials", "pruned", "epochs", "epoch", "rmse"], rows)
+        lines += _table(SPENT, rows)
     # A path may hold anything; its last part is quoted by storage.models.file_name.
     lines += ["", f"The report with charts is `{report.name}`, beside the database."]
     return "\n".join(lines) + "\n"
 
 
-def _table(columns: list[str], rows: list[dict[str, object]]) -> list[str]:
-    head = ["|" + "|".join(columns) + "|", "|" + "---|" * len(columns)]
-    return head + ["|" + "|".join(str(row[column]) for column in columns) + "|" for row in rows]
+def _table(columns: dict[str, str], rows: list[dict[str, Any]]) -> list[str]:
+    """A table of the columns by their titles; the dashboard leaves no room between cells."""
+    table = [list(columns.values()), *([str(row[key]) for key in columns] for row in rows)]
+    lines = [f"|{'|'.join(EM_SPACE + cell for cell in cells)}|" for cells in table]
+    return [lines[0], "|" + "---:|" * len(columns), *lines[1:]]
 
 
 def _digest(note: str) -> str:
