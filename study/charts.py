@@ -11,7 +11,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from model.solvers import SOLVERS
 from study.findings import Findings, epochs, is_original, rmse, seconds
-from study.plot import Axis, Plot, bounds, categories, linear, logarithmic
+from study.plot import Axis, Plot, bounds, categories, linear, logarithmic, stretched
 from study.space import SEARCHED
 
 RMSE_LABEL = "validation RMSE"
@@ -30,8 +30,7 @@ class Chart:
 
 def history(found: Findings) -> Chart:
     """Every trial's RMSE in their order, and the best until then."""
-    shown = found.tuned or found.scored
-    y, n_above = _rmse_axis(shown, found.biases_rmse)
+    y = _rmse_axis(found.scored, found.biases_rmse)
     x = linear("trial", -0.5, max(len(found.trials) - 0.5, 9.5), n_ticks=6)
     plot = Plot(
         title="Search history",
@@ -43,7 +42,7 @@ def history(found: Findings) -> Chart:
     )
     if found.biases_rmse is not None and y.low < found.biases_rmse < y.high:
         plot.line([(x.low, found.biases_rmse), (x.high, found.biases_rmse)], "level")
-    plot.line(_best_so_far(shown, until=x.high), "running")
+    plot.line(_best_so_far(found.scored, until=x.high), "running")
     for trial in found.scored:
         plot.mark(trial.number, _rmse(trial), classes(trial), tip=tip(trial), trial=trial.number)
     for trial in found.failed:
@@ -51,23 +50,19 @@ def history(found: Findings) -> Chart:
         plot.mark(trial.number, y.low, "cross", tip=f"Trial {trial.number} failed: {reason}")
     if found.best:
         plot.ring(found.best.trial.number, found.best_rmse)
-    notes = []
-    if found.original and _rmse(found.original) > y.high:
-        notes.append(f"The original's setting lies above, at {_rmse(found.original):.4f}.")
-    if n_above:
-        notes.append(f"Other trials that lie above, seen as arrows: {n_above}.")
-    return Chart(heading="Search history", plot=plot, note=" ".join(notes))
+    return Chart(heading="Search history", plot=plot)
 
 
 def learning_curves(found: Findings) -> list[Chart]:
     """The RMSE by epoch: a chart for each solver, on the same scale."""
-    if not found.tuned:
+    if not found.scored:
         return []
-    y, _ = _rmse_axis(found.tuned, found.biases_rmse)
+    y = _rmse_axis(found.scored)
     charts = []
     for solver in found.solvers():
         # The best is drawn last, above the others.
-        trials = sorted(found.of(solver), key=_rmse, reverse=True)
+        own = [trial for trial in found.scored if trial.params["solver"] == solver]
+        trials = sorted(own, key=_rmse, reverse=True)
         trials = sorted(trials, key=lambda trial: trial.state is TrialState.COMPLETE)
         if not trials:
             continue
@@ -84,9 +79,8 @@ def learning_curves(found: Findings) -> list[Chart]:
             kind += " best" if trial is trials[-1] else ""
             plot.line(_curve(trial), kind, tip=tip(trial), trial=trial.number)
         for trial in trials:
-            if _rmse(trial) <= y.high:
-                place = trial.user_attrs["best_epoch"], _rmse(trial)
-                plot.mark(*place, classes(trial), tip=tip(trial), trial=trial.number)
+            place = trial.user_attrs["best_epoch"], _rmse(trial)
+            plot.mark(*place, classes(trial), tip=tip(trial), trial=trial.number)
         pruned = sum(trial.state is TrialState.PRUNED for trial in trials)
         note = f"trials: {len(trials)}, of them pruned: {pruned}"
         charts.append(Chart(heading=solver, plot=plot, note=note))
@@ -99,7 +93,7 @@ def slices(found: Findings, names: Sequence[str]) -> list[Chart]:
         return []
     solver = found.best.solver
     trials = found.of(solver)
-    y, n_above = _rmse_axis(trials)
+    y = _rmse_axis(trials)
     charts = []
     for name in names:
         label = name.removeprefix(f"{solver}_")
@@ -116,8 +110,7 @@ def slices(found: Findings, names: Sequence[str]) -> list[Chart]:
             plot.mark(place, _rmse(trial), classes(trial), tip=said, trial=trial.number)
             if trial.number == found.best.trial.number:
                 plot.ring(place, _rmse(trial))
-        note = f"Above this range: {n_above}" if n_above else ""
-        charts.append(Chart(heading=label, plot=plot, note=note))
+        charts.append(Chart(heading=label, plot=plot))
     return charts
 
 
@@ -211,19 +204,10 @@ def shown(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def _rmse_axis(trials: Sequence[FrozenTrial], level: float | None = None) -> tuple[Axis, int]:
-    """An axis from the best trial to where most of them are, and how many lie above.
-
-    It reaches up to a level that lies near.
-    """
-    errors = np.array([_rmse(trial) for trial in trials])
-    best = float(errors.min())
-    most = 1.5 * (float(np.quantile(errors, 0.9)) - best)
-    high = min(float(errors.max()), best + most)
-    if level is not None and high < level <= best + 1.3 * most:
-        high = level
-    axis = linear(RMSE_LABEL, *bounds([best, high if high > best else 1.01 * best]))
-    return axis, int((errors > axis.high).sum())
+def _rmse_axis(trials: Sequence[FrozenTrial], *levels: float | None) -> Axis:
+    errors = [_rmse(trial) for trial in trials]
+    best = min(errors)
+    return stretched(RMSE_LABEL, errors + [one for one in levels if one and one > best])
 
 
 def _best_so_far(trials: Sequence[FrozenTrial], *, until: float) -> list[tuple[float, float]]:

@@ -11,6 +11,7 @@ to Cluster-Robust Inference, eq. 11), at the cost of one pass.
 """
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ BIASES_RMSE = "biases_rmse"  # and what biases alone reach on its validation rat
 EDGES = (0, 1, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000)  # where a group by count begins
 FEWEST = 100  # ratings of a group; fewer join their neighbours
 FEWEST_USERS = 10
+FEWEST_GROUPS = 4
 Z = 1.959964  # standard deviations of a 95 % interval
 
 Column = NDArray[np.float64]
@@ -104,8 +106,23 @@ def _by_count(
     counts: NDArray[np.int64], ours: Column, theirs: Column, users: NDArray[np.int64]
 ) -> list[dict[str, Any]]:
     """The errors in groups by count, each with the least and greatest count that it holds."""
+    groups = _groups(EDGES, counts, ours, theirs, users)
+    if len(groups) < FEWEST_GROUPS:  # nearly all have as many
+        edges = np.unique(np.quantile(counts, np.linspace(0, 1, FEWEST_GROUPS + 2)[1:-1]))
+        groups = max(groups, _groups(edges, counts, ours, theirs, users), key=len)
+    return groups
+
+
+def _groups(
+    edges: Sequence[int] | Column,
+    counts: NDArray[np.int64],
+    ours: Column,
+    theirs: Column,
+    users: NDArray[np.int64],
+) -> list[dict[str, Any]]:
+    """The groups that begin at the edges, those that are too small joined with their neighbours."""
     groups = []
-    bins = np.digitize(counts, EDGES)
+    bins = np.digitize(counts, edges)
     here = np.zeros(len(counts), dtype=bool)
     for number in np.unique(bins):
         here |= bins == number

@@ -6,13 +6,14 @@ that is stretched while its strokes are not. Colours come from the page's style 
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from xml.etree.ElementTree import Element, SubElement, tostring
 
 from markupsafe import Markup
 
 WIDTH = 1000  # of the inner SVG, in units of its own
+N_STRETCHED = 6  # ticks above the first
 LABELS_BELOW = 38  # pixels for the numbers and the name of the x axis
 
 Points = Sequence[tuple[float, float]]
@@ -26,14 +27,11 @@ class Axis:
     low: float
     high: float
     ticks: Sequence[tuple[float, str]]
-    log: bool = False
+    warp: Callable[[float], float] = float  # before places are measured
 
     def at(self, value: float) -> float:
         """Where a value lies: 0 at the low end, 1 at the high end."""
-        if self.log:
-            value, low, high = (math.log(one) for one in (value, self.low, self.high))
-        else:
-            low, high = self.low, self.high
+        value, low, high = (self.warp(one) for one in (value, self.low, self.high))
         return (value - low) / (high - low)
 
 
@@ -51,15 +49,52 @@ def linear(label: str, low: float, high: float, *, n_ticks: int = 5) -> Axis:
 
 
 def logarithmic(label: str, low: float, high: float) -> Axis:
-    """An axis with ticks at 1, 2 and 5 times powers of ten, or fewer over several powers."""
+    """An axis with ticks at 1, 2 and 5 times powers of ten, at fewer over more than two powers."""
     if not low < high:
         low, high = low / 2, high * 2
-    factors = (1, 2, 5) if high / low < 500 else (1,)
+    factors = (1, 2, 5) if high / low <= 120 else (1, 3) if high / low < 3000 else (1,)
     powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
     values = [factor * 10.0**power for power in powers for factor in factors]
     inside = [value for value in values if low * 0.999 <= value <= high * 1.001]
     ticks = [(value, f"{value:,.0f}" if value >= 1 else f"{value:g}") for value in inside]
-    return Axis(label=label, low=low, high=high, ticks=ticks, log=True)
+    return Axis(label=label, low=low, high=high, ticks=ticks, warp=math.log)
+
+
+def stretched(label: str, values: Sequence[float]) -> Axis:
+    """An axis that holds all values, and stretches towards the least of them.
+
+    It is linear among the best quarter, as far as they are apart, and logarithmic beyond: the best
+    can be told apart however bad the worst are. The first tick is the least value.
+    """
+    best, worst = min(values), max(values)
+    if not best < worst:
+        worst = 1.01 * best or 1.0
+    above = sorted(value - best for value in values if value > best) or [worst - best]
+    scale = max(above[len(above) // 4], 1e-4 * (worst - best))
+
+    def warp(value: float) -> float:
+        return math.log1p(max(value - best, -0.9 * scale) / scale)
+
+    top = 1.04 * warp(worst)
+    digits = max(0, 4 - math.floor(math.log10(max(best, 1.0))))
+    ticks = [(best, f"{best:.{digits}f}")]
+    for n in range(1, N_STRETCHED + 1):
+        excess = scale * math.expm1(top * n / (N_STRETCHED + 0.5))
+        decimals = max(0, -math.floor(math.log10(excess)))
+        ticks.append((round(best + excess, decimals), f"{best + excess:.{decimals}f}"))
+    low, high = best - 0.15 * scale, best + scale * math.expm1(top)
+    return Axis(label=label, low=low, high=high, ticks=_apart(ticks, warp, top), warp=warp)
+
+
+def _apart(
+    ticks: Sequence[tuple[float, str]], warp: Callable[[float], float], top: float
+) -> list[tuple[float, str]]:
+    """The ticks without those that would touch the one before, or lie above the axis."""
+    kept = [ticks[0]]
+    for value, text in ticks[1:]:
+        if warp(kept[-1][0]) + 0.08 * top < warp(value) <= top:
+            kept.append((value, text))
+    return kept
 
 
 def categories(label: str, names: Sequence[str]) -> Axis:
@@ -81,10 +116,8 @@ class Plot:
         self._lines: Element | None = None
 
     def mark(self, x: float, y: float, classes: str, *, tip: str, trial: int | None = None) -> None:
-        """A symbol, named by the first of its classes; of values above the axis, an arrow."""
+        """A symbol, named by the first of its classes."""
         symbol = classes.split(maxsplit=1)[0]
-        if y > self._y.high:
-            symbol, y = "above", self._y.high
         place = {"href": f"#{symbol}", "x": self._percent(x), "y": self._pixel(y)}
         if trial is not None:
             place["data-t"] = str(trial)

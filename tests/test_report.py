@@ -2,50 +2,27 @@
 
 import html
 import json
-import math
 import os
 import re
 import shutil
 from collections.abc import Callable, Iterator
-from datetime import datetime, timedelta
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import optuna
 import pytest
-import torch
-from optuna.trial import FrozenTrial, TrialState, create_trial
+from optuna.trial import TrialState, create_trial
+from planted_studies import HOSTILE, failed, full, plant, some_trials, trial
 
-from model.biases import fit_biases
-from model.dataset import Ratings, split
-from model.gradient import ORIGINAL
 from storage.database import open_storage, parse_storage_url
-from storage.models import recipe_path, save_model
 from study import report
 from study.best import RANKING
 from study.findings import findings, importances
-from study.held_out import BIASES_RMSE, HELD_OUT, record_held_out, rmse_interval
-from study.intervals import CALIBRATION
-from study.note import DIGESTS, as_markdown, keep_note
-from study.objective import Stop
+from study.held_out import BIASES_RMSE
 from study.page import render, report_path, write_report
-from study.score import score
-from study.space import (
-    DEFAULTS,
-    INTERRUPTED_BY,
-    SEARCHED,
-    SPACE,
-    SPACE_VERSION,
-    stable_seed,
-    to_config,
-    to_params,
-)
-from study.studies import finalists_name
+from study.space import DEFAULTS, INTERRUPTED_BY, to_config, to_params
 
-HOSTILE = "<script>alert(1)</script>"
-BEGAN = datetime(2026, 1, 2, 3, 4)
 Call = Callable[..., tuple[int, str, str]]
 
 
@@ -78,136 +55,6 @@ class Page(HTMLParser):
     def of(self, tag: str) -> list[dict[str, str | None]]:
         """The attributes of all elements of a kind."""
         return [attributes for name, attributes in self.elements if name == tag]
-
-
-def trial(
-    params: dict[str, Any],
-    rmse: float,
-    *,
-    place: int,
-    state: TrialState = TrialState.COMPLETE,
-    n_epochs: int = 30,
-    **attributes: Any,
-) -> FrozenTrial:
-    """A trial that fell to an RMSE in its last epoch but three."""
-    best = max(1, n_epochs - 3)
-    curve = {n: rmse**2 * (1 + 0.3 * abs(math.log(best / n))) for n in range(1, n_epochs + 1)}
-    user_attrs = {
-        "validation_mse": rmse**2,
-        "validation_rmse": round(rmse, 6),
-        "best_epoch": best,
-        "seconds": 0.5,
-        "stopped": Stop.PATIENCE if state is TrialState.COMPLETE else Stop.PRUNED,
-        "train_mse": [0.5] * n_epochs,
-    }
-    one = create_trial(
-        state=state,
-        params=params,
-        distributions={"solver": _SOLVER, **SPACE[params["solver"]]},
-        value=rmse**2,
-        intermediate_values=curve,
-        user_attrs=user_attrs | attributes,
-    )
-    one.datetime_start = BEGAN + timedelta(seconds=place)
-    one.datetime_complete = BEGAN + timedelta(seconds=place + 0.5)
-    return one
-
-
-_SOLVER = optuna.distributions.CategoricalDistribution(tuple(SPACE))
-
-
-def failed(place: int, **attributes: str) -> FrozenTrial:
-    one = trial(to_params(DEFAULTS["als"]), 1.0, place=place)
-    one.state, one.values, one.user_attrs = TrialState.FAIL, None, dict(attributes)
-    one.intermediate_values = {}
-    return one
-
-
-def some_trials(n: int, seed: int = 0) -> list[FrozenTrial]:
-    """The original's setting, the defaults, and random settings; the rank matters most."""
-    draw = np.random.default_rng(seed)
-    trials = [trial(to_params(ORIGINAL), 1.25, place=0, n_epochs=200)]
-    for place in range(1, n):
-        solver = ["gibbs", "gibbs", "gibbs", "als", "gradient"][place % 5]
-        study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=seed + place))
-        params = {**to_params(DEFAULTS[solver]), **study.ask(SEARCHED[solver]).params}
-        far = abs(math.log(params[f"{solver}_rank"] / 20))
-        level = {"gibbs": 0.87, "als": 0.92, "gradient": 0.9}[solver]
-        rmse = level + 0.03 * far + 0.002 * draw.random()
-        pruned = far > 0.9 and place > 5
-        state = TrialState.PRUNED if pruned else TrialState.COMPLETE
-        n_epochs = 40 if pruned else 100
-        trials.append(trial(params, rmse, place=place, state=state, n_epochs=n_epochs))
-    return trials
-
-
-def finals(trials: list[FrozenTrial]) -> dict[str, Any]:
-    """A ranking in which the second best of the trials wins."""
-    done = [n for n, one in enumerate(trials) if one.state is TrialState.COMPLETE]
-    first, second, *others = sorted(done, key=lambda n: trials[n].user_attrs["validation_mse"])
-    order = [second, first, *others[:3]]
-    return {
-        "of": len(trials),
-        "decided": True,
-        "trials": order,
-        "rmse": [0.8601 + 0.001 * place for place in range(len(order) - 1)] + [None],
-        "rounds": [2] * len(order),
-        "best_epochs": [97] * len(order),
-        "average": 2,
-        "average_gain": [0.0, 0.0012],
-    }
-
-
-def some_groups() -> list[dict[str, Any]]:
-    return [
-        {"from": 1, "to": 9, "ratings": 210, "rmse": [1.01, 0.93, 1.09], "biases_rmse": 1.05},
-        {"from": 10, "to": 99, "ratings": 990, "rmse": [0.88, 0.86, 0.9], "biases_rmse": 0.95},
-    ]
-
-
-def plant(
-    storage: Any,
-    name: str,
-    trials: list[FrozenTrial],
-    **attributes: Any,
-) -> optuna.Study:
-    study = optuna.create_study(study_name=name, storage=storage)
-    about = "planted, 500 ratings"
-    identity = {"data": about, "seed": 0, "ratings_digest": "abc", "space_version": SPACE_VERSION}
-    for key, value in (identity | attributes).items():
-        study.set_user_attr(key, value)
-    study.add_trials(trials)
-    return study
-
-
-def full(storage: Any = None, name: str = "mine", n: int = 60, **attributes: Any) -> optuna.Study:
-    """A study of which everything is known."""
-    trials = some_trials(n)
-    ranking = finals(trials)
-    held_out = {
-        "trial": ranking["trials"][0],
-        "splits": 2,
-        "ratings": 1200,
-        "rmse": [0.8601, 0.8412, 0.8787],
-        "biases_rmse": 0.96,
-        "by_user": some_groups(),
-        "by_item": some_groups(),
-    }
-    calibration = {
-        "trials": [1],
-        "ratings": 1000,
-        "width": 2.8765,
-        "levels": [[0.5, 0.497], [0.9, 0.9034]],
-        "by_std": [
-            {"std": 0.8, "rmse": 0.79, "ratings": 500},
-            {"std": 1.1, "rmse": 1.2, "ratings": 500},
-        ],
-    }
-    known = {RANKING: ranking, HELD_OUT: held_out, CALIBRATION: calibration, BIASES_RMSE: 0.9411}
-    study = plant(storage, name, trials, **(known | attributes))
-    runs = optuna.create_study(study_name=finalists_name(study), storage=study._storage)
-    runs.add_trials([trial(to_params(DEFAULTS["gibbs"]), 0.86, place=99)])
-    return study
 
 
 def page_of(study: optuna.Study) -> Page:
@@ -290,20 +137,25 @@ def test_every_trial_is_in_the_charts_and_in_the_table() -> None:
     ranking = study.user_attrs[RANKING]["trials"]
     assert sorted(rows) == sorted([*range(60), *ranking])
     assert set(marks) == set(range(60))
-    assert sorted(int(one["data-t"] or 0) for one in curves) == list(range(1, 60))
+    assert sorted(int(one["data-t"] or 0) for one in curves) == list(range(60))
     for one in curves:
         state = study.get_trials()[int(one["data-t"] or 0)].state
         assert ("pruned" in (one["class"] or "")) == (state is TrialState.PRUNED)
 
 
 def test_the_original_does_not_squash_the_axis() -> None:
-    text = render(findings(full()))
+    study = full()
+    text = render(findings(study))
     plot = text[text.index('aria-label="Search history"') :]
-    plot = plot[: plot.index("<use")]
-    ticks = [float(one) for one in re.findall(r'class="tick end"[^>]*>([\d.]+)<', plot)]
-    assert 0.86 < min(ticks) < max(ticks) < 1.05
-    assert len(ticks) >= 4
-    assert "The original&#39;s setting lies above, at 1.2500." in text
+    plot = plot[: plot.index("</svg>", plot.index("<use"))]
+    places = {
+        int(n): float(y) for y, n in re.findall(r'<use [^>]*y="([\d.]+)" data-t="(\d+)"', plot)
+    }
+    errors = {one.number: one.user_attrs["validation_mse"] for one in study.get_trials()}
+    order = sorted(errors, key=errors.__getitem__)
+    assert sorted(places, key=places.__getitem__, reverse=True) == order
+    assert places[order[0]] - places[order[15]] > 50  # pixels between the best and the 16th
+    assert 0 < places[0] < 20  # the original's
 
 
 def test_the_parameter_that_matters_is_found_and_sliced() -> None:
@@ -460,79 +312,6 @@ def test_what_the_command_refuses(call: Call, storage: Any, tmp_path: Path) -> N
         assert why in err
         assert err.count("\n") == 1
     assert not list(tmp_path.rglob("*.html"))
-
-
-def test_held_out_errors_are_kept_with_the_study(planted: Any, tmp_path: Path) -> None:
-    ratings: Ratings = planted[0]
-    draw = torch.from_numpy(np.random.default_rng(0).random(len(ratings)))
-    ratings = ratings[(draw > 0.8) | (ratings.user_index < 75)]  # half of the users rate less
-    study = plant(None, "mine", some_trials(10))
-    study.set_user_attr(RANKING, ranking := finals(study.get_trials()))
-    winner = study.get_trials()[ranking["trials"][0]]
-    errors, users, biases, counts = [], [], [], []
-    for number in range(2):
-        seed = stable_seed("finalists", 0, number)
-        training, validation = split(ratings, seed=seed)
-        error = np.random.default_rng(number).normal(0, 0.6, len(validation))
-        recipe = {"params": winner.params, "round": number, "seed": 0, "ratings_digest": "abc"}
-        path = recipe_path(tmp_path / "finalists", "mine", recipe)
-        if number:  # the second is not there at first
-            record_held_out(study, ratings, biases_rmse=0.9, folder=tmp_path)
-            assert HELD_OUT not in study.user_attrs
-        save_model(path, {"predictions": validation.values.numpy() + error}, recipe)
-        errors.append(error)
-        users.append(validation.user_index.numpy())
-        biases.append(fit_biases(training).mse(validation))
-        counts.append(np.bincount(training.user_index, minlength=ratings.n_users)[users[-1]])
-    record_held_out(study, ratings, biases_rmse=0.9, folder=tmp_path)
-    found, error, count = study.user_attrs[HELD_OUT], np.concatenate(errors), np.concatenate(counts)
-    assert study.user_attrs[BIASES_RMSE] == 0.9
-    assert found["trial"] == winner.number
-    assert found["ratings"] == len(error)
-    assert found["rmse"][0] == pytest.approx(np.sqrt(np.mean(error**2)), abs=1e-6)
-    assert found["biases_rmse"] == pytest.approx(np.sqrt(np.mean(biases)), abs=1e-6)
-    for side in ("by_user", "by_item"):
-        assert sum(group["ratings"] for group in found[side]) == len(error)
-    assert len(found["by_user"]) > 1
-    for group in found["by_user"]:
-        here = (count >= group["from"]) & (count <= group["to"])
-        assert group["ratings"] == here.sum() >= 100
-        assert group["rmse"][0] == pytest.approx(np.sqrt(np.mean(error[here] ** 2)), abs=1e-6)
-    assert f"{found['rmse'][0]:.4f} 95 % interval" in page_of(study).said()
-
-
-def test_the_interval_of_an_rmse_is_that_of_resampled_users() -> None:
-    draw = np.random.default_rng(0)
-    users = draw.integers(0, 200, 4000)
-    errors = draw.normal(0, draw.uniform(0.5, 1.5, 200)[users])
-    value, low, high = rmse_interval(errors, users)
-    figure = score(errors, np.zeros(4000), users)["RMSE"]
-    assert value == pytest.approx(figure.value, abs=1e-6)
-    assert (low, high) == pytest.approx((figure.low, figure.high), abs=0.006)
-    assert high - low > 1.3 * np.ptp(rmse_interval(errors, np.arange(4000))[1:])
-
-
-def test_the_note_of_the_dashboard(storage: Any) -> None:
-    from optuna_dashboard import get_note, save_note
-
-    study = full(storage, HOSTILE, n=12, data=HOSTILE)
-    path = Path("runs") / "a.html"
-    keep_note(study, report=path)
-    first = get_note(study)
-    assert first == as_markdown(findings(study), report=path)
-    assert "RMSE of the best: **0.8601**, 95 % interval 0.841 to 0.879" in first
-    assert "<" not in first
-    assert len(study._storage.get_study_system_attrs(study._study_id)[DIGESTS]) == 1
-
-    study.add_trial(trial(to_params(DEFAULTS["als"]), 0.95, place=61))
-    keep_note(study, report=path)
-    assert get_note(study) != first  # ours is kept up to date
-    save_note(study, "what I think of it")
-    keep_note(study, report=path)
-    assert get_note(study) == "what I think of it"
-    save_note(study, "")
-    keep_note(study, report=path)
-    assert get_note(study) == ""
 
 
 @pytest.fixture
