@@ -54,7 +54,7 @@ def tiles(found: Findings) -> list[dict[str, str]]:
 
 
 def gains(found: Findings) -> list[dict[str, Any]]:
-    """What the best setting stands beside, the highest error first."""
+    """What the best setting stands beside, and by how much it is better; itself comes last."""
     if not found.best:
         return []
     others = {

@@ -16,7 +16,7 @@ from optuna.trial import TrialState, create_trial
 from planted_studies import HOSTILE, failed, full, plant, some_trials, trial
 
 from storage.database import open_storage, parse_storage_url
-from study import report
+from study import best_predict, report, run
 from study.best import RANKING
 from study.findings import findings, importances
 from study.held_out import BIASES_RMSE
@@ -349,3 +349,31 @@ def test_in_a_browser(browser: Any, tmp_path: Path, scheme: str) -> None:
         assert "gibbs_rank" in page.evaluate("getSelection().toString()")
         assert (said, asked) == ([], [path.as_uri()])
         context.close()
+
+
+def test_what_the_commands_leave_is_in_the_page(
+    few_epochs: None, call: Call, url: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for command, options in ((run, ["--trials", "5"]), (best_predict, ["--intervals", "a.csv"])):
+        with pytest.raises(SystemExit) as exit_:
+            command.main([*options, "--storage", url])
+        assert exit_.value.code == 0
+    out = capsys.readouterr().out
+    (study,) = (
+        one for one in optuna.get_all_study_summaries(url) if "finalists" not in one.study_name
+    )
+    written = report_path(optuna.load_study(study_name=study.study_name, storage=url), Path("runs"))
+    assert f"Report: {written.resolve()}\n" in out
+    before = Page(written.read_text()).said("main")
+    assert call()[0] == 0
+    after = Page(written.read_text()).said("main")
+    assert "best_predict --intervals FILE" in before
+    for text in re.findall(r"\d\.\d{4} -> \d\.\d{4}", out):
+        assert f"RMSE {text.replace('->', '→')}" in before
+    assert "95 % interval" in before
+    assert "An interval for nine ratings of ten is" in after
+    held = [float(one) for one in re.findall(r"90 % ([\d.]+) %", after)]
+    assert held == [pytest.approx(90, abs=2)]
+    trial = re.search(r"Best: trial (\d+), validation", out)
+    assert trial
+    assert f"Trial {trial[1]}, " in after
