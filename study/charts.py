@@ -55,13 +55,14 @@ def history(found: Findings) -> Chart:
 
 def learning_curves(found: Findings) -> list[Chart]:
     """The RMSE by epoch: a chart for each solver, on the same scale."""
-    if not found.scored:
+    reported = [trial for trial in found.scored if epochs(trial)]
+    if not reported:
         return []
-    y = _rmse_axis(found.scored)
+    y = _rmse_axis(reported, *map(_on_the_way, reported))
     charts = []
     for solver in found.solvers():
         # The best is drawn last, above the others.
-        own = [trial for trial in found.scored if trial.params["solver"] == solver]
+        own = [trial for trial in reported if trial.params["solver"] == solver]
         trials = sorted(own, key=_rmse, reverse=True)
         trials = sorted(trials, key=lambda trial: trial.state is TrialState.COMPLETE)
         if not trials:
@@ -220,6 +221,12 @@ def _best_so_far(trials: Sequence[FrozenTrial], *, until: float) -> list[tuple[f
             corners += [(trial.number, corners[-1][1])] if corners else []
             corners.append((trial.number, _rmse(trial)))
     return [*corners, (until, corners[-1][1])] if corners else []
+
+
+def _on_the_way(trial: FrozenTrial) -> float:
+    """The RMSE that a trial had after a quarter of the epochs that its best took."""
+    step = max(1, trial.user_attrs["best_epoch"] // 4)
+    return math.sqrt(trial.intermediate_values.get(step, 0.0))
 
 
 def _curve(trial: FrozenTrial) -> list[tuple[float, float]]:

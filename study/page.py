@@ -64,7 +64,7 @@ def render(found: Findings) -> str:
         history=charts.history(found) if found.scored else None,
         curves=charts.learning_curves(found),
         importances=tables.importances(found, shares),
-        too_few=" and ".join(solver for solver, share in shares.items() if not share),
+        too_few=", ".join(solver for solver, share in shares.items() if not share),
         fewest=FEWEST_FOR_IMPORTANCE,
         slices=charts.slices(found, list(shares[best.solver])[:N_SLICES]) if best else [],
         errors=charts.errors_by_count(found.held_out) if found.held_out else [],

@@ -245,6 +245,14 @@ def test_ratings_that_are_told_exactly() -> None:
     assert "RMSE of the best 0.0000" in page.said()
 
 
+def test_a_trial_without_reports_has_no_curve() -> None:
+    silent = trial(to_params(DEFAULTS["als"]), 0.9, place=0, n_epochs=0)
+    page = page_of(plant(None, "silent", [silent]))
+    assert "0.9000" in page.said("main")
+    assert "Learning curves" not in page.said("h2")
+    assert "Search history" in page.said("h2")
+
+
 def test_a_study_that_still_runs() -> None:
     done = some_trials(6)
     running = create_trial(
