@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import optuna
@@ -22,9 +22,9 @@ FEWEST_TOP = 5  # of them that count as its best; Optuna advises no fewer
 
 @dataclass(frozen=True, kw_only=True)
 class Spent:
-    """What the trials of a solver took, and came to."""
+    """What the trials of a solver, or the runs of the finalists, took and came to."""
 
-    solver: str
+    name: str
     trials: int
     pruned: int
     epochs: int
@@ -121,21 +121,14 @@ class Findings:
         return [solver for solver in SOLVERS if solver in tried]
 
     def spent(self) -> list[Spent]:
-        """What each solver took, the original's setting included."""
+        """What each solver took, the original's setting included, and what the finalists did."""
         found = []
         for solver in self.solvers():
             own = [trial for trial in self.trials if trial.params.get("solver") == solver]
-            errors = [error for trial in own if (error := rmse(trial)) is not None]
-            found.append(
-                Spent(
-                    solver=solver,
-                    trials=len(own),
-                    pruned=sum(trial.state is TrialState.PRUNED for trial in own),
-                    epochs=sum(map(epochs, own)),
-                    seconds=sum(map(seconds, own)),
-                    rmse=min(errors, default=None),
-                )
-            )
+            found.append(_spent(solver, own))
+        if self.finalists:
+            # Their errors are of other splits.
+            found.append(replace(_spent("finalists", self.finalists), rmse=None))
         return found
 
 
@@ -201,3 +194,14 @@ def importances(trials: Sequence[FrozenTrial], solver: str) -> dict[str, float]:
     top = max(0.1, FEWEST_TOP / len(trials))
     evaluator = optuna.importance.PedAnovaImportanceEvaluator(target_quantile=top)
     return optuna.importance.get_param_importances(study, evaluator=evaluator)
+
+
+def _spent(name: str, trials: Sequence[FrozenTrial]) -> Spent:
+    return Spent(
+        name=name,
+        trials=len(trials),
+        pruned=sum(trial.state is TrialState.PRUNED for trial in trials),
+        epochs=sum(map(epochs, trials)),
+        seconds=sum(map(seconds, trials)),
+        rmse=min((error for trial in trials if (error := rmse(trial)) is not None), default=None),
+    )

@@ -10,7 +10,7 @@ from optuna.trial import FrozenTrial, TrialState
 from model.solvers import SOLVERS
 from study import charts
 from study.best import Setting
-from study.findings import Findings, Spent, epochs, is_original, rmse, seconds
+from study.findings import Findings, epochs, is_original, rmse, seconds
 from study.space import to_params, was_interrupted
 
 
@@ -111,22 +111,11 @@ def importances(found: Findings, shares: dict[str, dict[str, float]]) -> list[di
 def spent(found: Findings) -> list[dict[str, Any]]:
     """A row a solver, and one of the finalists' runs."""
     rows = found.spent()
-    if found.finalists:
-        rows.append(
-            Spent(
-                solver="finalists",
-                trials=len(found.finalists),
-                pruned=0,
-                epochs=sum(map(epochs, found.finalists)),
-                seconds=sum(map(seconds, found.finalists)),
-                rmse=None,
-            )
-        )
     longest = max((row.seconds for row in rows), default=0.0) or 1.0
     return [
         {
-            "name": row.solver,
-            "kind": charts.solver_class(row.solver) if row.solver in SOLVERS else "",
+            "name": row.name,
+            "kind": charts.solver_class(row.name) if row.name in SOLVERS else "",
             "time": duration(row.seconds),
             "share": row.seconds / longest,
             "trials": f"{row.trials:,}",
