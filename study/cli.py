@@ -23,8 +23,8 @@ class Parser(argparse.ArgumentParser):
         self.exit(BAD_INPUT, f"{self.prog}: {message}; --help lists the options\n")
 
 
-def make_parser(prog: str, description: str, epilog: str) -> Parser:
-    """A parser with the options that every command has."""
+def make_parser(prog: str, description: str, epilog: str, *, trains: bool = True) -> Parser:
+    """A parser with the options that every command has, and --device if it trains."""
     parser = Parser(
         prog=prog,
         description=textwrap.fill(description, 79),
@@ -51,12 +51,13 @@ def make_parser(prog: str, description: str, epilog: str) -> Parser:
         metavar="NAME",
         help="the study in that database (default: a name that follows from the ratings)",
     )
-    parser.add_argument(
-        "--device",
-        choices=("auto", "cpu", "cuda"),
-        default="auto",
-        help="where to train; auto takes a GPU if there is one (default: auto)",
-    )
+    if trains:
+        parser.add_argument(
+            "--device",
+            choices=("auto", "cpu", "cuda"),
+            default="auto",
+            help="where to train; auto takes a GPU if there is one (default: auto)",
+        )
     return parser
 
 

@@ -17,6 +17,7 @@ from functools import cached_property
 
 import numpy as np
 import optuna
+import torch
 from numpy.typing import NDArray
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.pruners import NopPruner
@@ -127,6 +128,20 @@ class Finalists:
             if self._study.user_attrs.get(RANKING) != ranking:
                 self._study.set_user_attr(RANKING, ranking)
         return now
+
+    def held_out(
+        self, setting: Setting, number: int
+    ) -> tuple[Ratings, Ratings, NDArray[np.float64] | None]:
+        """A round: what was trained on, the ratings compared, and what the setting predicted.
+
+        The last is None if the setting was not in the round, or came to nothing in it.
+        """
+        training, validation = self._split(number)
+        rows = torch.from_numpy(_compared(len(validation)))
+        task = self._task(setting, number)
+        trials = self.runs.get_trials(deepcopy=False)
+        run = self._outcome([one for one in trials if one.system_attrs.get(TASK) == task])
+        return training, validation[rows], run.predictions if run else None
 
     @cached_property
     def runs(self) -> optuna.Study:

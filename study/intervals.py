@@ -4,11 +4,13 @@ A sampler says how far a rating may be from its prediction, user by user and ite
 and gradient every pair has the same spread. Either is scaled by the errors on a fresh split
 (split conformal prediction: Lei et al. 2018, Distribution-Free Predictive Inference for
 Regression, sec. 2 and 5.2): the interval is the prediction ± q spread, with q the 90 % quantile
-of |error| / spread.
+of |error| / spread. How well that holds is measured crosswise on the same ratings, calibrated on
+every other one and counted on the rest.
 """
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +20,9 @@ from study.predict import Ensemble
 from study.space import stable_seed
 
 COVERAGE = 0.9
+CALIBRATION = "calibration"  # the attribute of a study that holds how well its intervals held
+LEVELS = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
+N_GROUPS = 10  # by spread
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,18 +47,56 @@ class Calibration:
 
 
 def calibrate(ensemble: Ensemble) -> Calibration:
-    """The calibration of an ensemble, trained once more without a tenth of the ratings."""
+    """The calibration of an ensemble, trained once more without a tenth of the ratings.
+
+    How well it held on them is stored with the study.
+    """
     seed = stable_seed("calibration", ensemble.study.user_attrs["seed"])
     ratings = ensemble.data.ratings
     _, held_out = split(ratings, seed=seed)
     predictions, spread = ensemble.predict(
         held_out.user_index, held_out.item_index, split_seed=seed
     )
-    score = np.abs(predictions - held_out.values.numpy()) / spread
-    level = min(1.0, math.ceil((len(score) + 1) * COVERAGE) / len(score))
-    return Calibration(
+    truth = held_out.values.numpy()
+    score = np.abs(predictions - truth) / spread
+    calibration = Calibration(
         std_factor=float(np.sqrt(np.square(score).mean())),
-        quantile=float(np.quantile(score, level, method="inverted_cdf")),
+        quantile=_quantile(score, COVERAGE),
         lowest=float(ratings.values.min()),
         highest=float(ratings.values.max()),
     )
+    columns = calibration.intervals(predictions, spread)
+    ensemble.study.set_user_attr(
+        CALIBRATION,
+        {
+            "trials": [setting.trial.number for setting in ensemble.settings],
+            "ratings": len(truth),
+            "width": round(float((columns["upper"] - columns["lower"]).mean()), 6),
+            "levels": [[level, round(_inside(score, level), 6)] for level in LEVELS],
+            "by_std": _by_std(columns["std"], predictions - truth),
+        },
+    )
+    return calibration
+
+
+def _quantile(score: NDArray[np.float64], level: float) -> float:
+    """The quantile of n scores below which one more lies with that chance, or a higher one."""
+    level = min(1.0, math.ceil((len(score) + 1) * level) / len(score))
+    return float(np.quantile(score, level, method="inverted_cdf"))
+
+
+def _inside(score: NDArray[np.float64], level: float) -> float:
+    """The share of ratings inside of intervals of that level, calibrated on the others."""
+    halves = score[::2], score[1::2] if len(score) > 1 else score
+    pairs = (halves, halves[::-1])
+    return float(np.mean([(mine <= _quantile(others, level)).mean() for mine, others in pairs]))
+
+
+def _by_std(std: NDArray[np.float64], errors: NDArray[np.float64]) -> list[dict[str, Any]]:
+    """Groups of like standard deviations, from the least: what was predicted, and what was so."""
+    groups = []
+    n_groups = N_GROUPS if np.ptp(std) > 0 else 1
+    for rows in np.array_split(np.argsort(std, kind="stable"), min(n_groups, len(std))):
+        predicted, found = (math.sqrt(np.square(a[rows]).mean()) for a in (std, errors))
+        groups.append({"std": round(predicted, 6), "rmse": round(found, 6), "ratings": len(rows)})
+    return groups

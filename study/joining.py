@@ -6,6 +6,7 @@ Processes are started from one that has imported this module, and what it import
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import optuna
@@ -30,6 +31,7 @@ class Joined:
     finalists: Finalists
     folder: Path  # where files beside the database are
 
+    @cached_property
     def biases_rmse(self) -> float:
         """The validation RMSE of biases alone."""
         return math.sqrt(fit_biases(self.objective.training).mse(self.objective.validation))

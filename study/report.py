@@ -1,84 +1,98 @@
-"""What a study came to: a summary for people and a CSV of all trials."""
+"""`python -m study.report`: writes what a study has found as one HTML file."""
 
-import csv
-import math
+import argparse
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import optuna
-from optuna.trial import FrozenTrial, TrialState
+from study.cli import make_parser, run_command
 
-from storage.files import replacing
-from study.best import best_settings, final_ranking
-from study.objective import Stop
-from study.space import INTERRUPTED_BY, PARAMETERS, to_params
-from study.studies import FINISHED
+if TYPE_CHECKING:
+    import optuna
+    from optuna.storages import BaseStorage
+    from sqlalchemy.engine import URL
+
+PROG = "study.report"
+EPILOG = """\
+examples:
+  python -m study.report                        beside the database, as study.run does at its end
+  python -m study.report --out report.html      somewhere else
+  python -m study.report --study-name mine      of another study; needs no data
+
+A study that is still running can be looked at too. The page needs no other file and no network.
+"""
 
 
-def summary(study: optuna.Study, *, biases_rmse: float) -> str:
-    """The best setting, and what it gained over the original's setting and over biases alone."""
-    settings = best_settings(study)
-    if not settings:
-        return "No trial has come to a result."
-    best = settings[0].trial
-    rmse = math.sqrt(best.user_attrs["validation_mse"])
-    finished = study.get_trials(deepcopy=False, states=FINISHED)
-    pruned = sum(trial.state is TrialState.PRUNED for trial in finished)
-    lines = [f"Finished: {len(finished)} trials, {pruned} of them pruned"]
-    if ranking := final_ranking(study):
-        lines.append(
-            f"Finalists: trial {best.number} is first of {len(ranking['trials'])}, "
-            f"RMSE {ranking['rmse'][0]:.4f} on {_splits(ranking['rounds'][0])}"
-            + ("" if ranking["decided"] else ", not decided yet")
-        )
-        if ranking["average"] > 1:
-            gain = 100 * ranking["average_gain"][ranking["average"] - 1]
-            lines.append(f"Averaging the first {ranking['average']} gains {gain:.2f} %")
-    lines.append(
-        f"Best: trial {best.number}, validation RMSE {rmse:.4f} "
-        f"after {best.user_attrs['best_epoch']} epochs, of the setting"
+def main(arguments: Sequence[str] | None = None) -> None:
+    """The command; exits with 0, 1 (a file or the database failed) or 2 (bad input)."""
+    parser = make_parser(
+        PROG,
+        "Writes what a study has found as one HTML file: what was gained, the best setting, the "
+        "search, the parameters that matter, errors and intervals.",
+        EPILOG,
+        trains=False,
     )
-    for name, value in to_params(settings[0].config).items():
-        shown = f"{value:.4g}" if isinstance(value, float) else str(value)
-        lines.append(f"    {name:<20} {shown}")
-    for trial in finished:
-        if trial.params.get("gradient_form") != "plain" or "validation_mse" not in trial.user_attrs:
-            continue
-        theirs = math.sqrt(trial.user_attrs["validation_mse"])
-        cut = ", cut by the timeout" if trial.user_attrs["stopped"] == Stop.TIMEOUT else ""
-        if trial.number != best.number:
-            lines.append(_compared(f"the original's setting{cut}", theirs, rmse))
-    lines.append(_compared("biases alone", biases_rmse, rmse))
-    return "\n".join(lines)
+    parser.add_argument(
+        "--out",
+        type=Path,
+        metavar="FILE",
+        help="where the page goes (default: beside the database, named after the study)",
+    )
+    options = parser.parse_args(arguments)
+    run_command(lambda: report(options), PROG)
 
 
-def write_csv(study: optuna.Study, path: Path) -> None:
-    """Writes a row a trial: number, state, best epoch's errors, seconds, parameters."""
-    attributes = ("validation_rmse", "validation_mse", "best_epoch", "seconds")
-    with replacing(path) as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["trial", "state", *attributes, "stopped", *PARAMETERS])
-        for trial in study.get_trials(deepcopy=False):
-            writer.writerow(
-                [trial.number, trial.state.name.lower()]
-                + [trial.user_attrs.get(name, "") for name in attributes]
-                + [_ended_by(trial)]
-                + [trial.params.get(name, "") for name in PARAMETERS]
-            )
+def report(options: argparse.Namespace) -> int:
+    """Writes the report that the options ask for: the exit code."""
+    import optuna
+
+    from storage.database import (
+        check_database,
+        database_file,
+        open_storage,
+        parse_storage_url,
+        runs_folder,
+    )
+    from storage.predictions import check_writable
+    from study.page import report_path, write_report
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    url = parse_storage_url(options.storage)
+    check_database(url, must_exist=True)
+    study = _find(open_storage(url), url, options)
+    out = options.out or report_path(study, runs_folder(url))
+    precious = [path for path in (database_file(url), options.data) if path is not None]
+    check_writable(out, precious=precious)
+    write_report(study, out)
+    print(f"Study: {study.study_name}")
+    print(f"Report: {out}")
+    return 0
 
 
-def _splits(n: int) -> str:
-    return "a fresh split" if n == 1 else f"{n} fresh splits"
+def _find(storage: "BaseStorage", url: "URL", options: argparse.Namespace) -> "optuna.Study":
+    """The study that is named, else that of the data that are named, else the only one.
+
+    Where neither is named and the database holds several, it is that of the data by default.
+
+    Raises:
+        InputError: there is no such study, or study.run did not make it.
+    """
+    import optuna
+
+    from storage.database import runs_folder
+    from study.inputs import load_data
+    from study.studies import FINALISTS, default_name, find_study, known_study
+
+    name = options.study_name
+    if name is None and options.data is None:
+        names = optuna.get_all_study_names(storage)
+        own = [one for one in names if not one.endswith(FINALISTS)]
+        name = own[0] if len(own) == 1 else None
+    if name is not None and options.data is None:
+        return known_study(storage, name)
+    data = load_data(options.data, runs=runs_folder(url))
+    return find_study(storage, name or default_name(data.table), data.table, about=data.source)
 
 
-def _ended_by(trial: FrozenTrial) -> str:
-    """What ended the trial: its training, an interruption, or a failure."""
-    kinds = ("stopped", INTERRUPTED_BY, "failed")
-    return next((str(trial.user_attrs[kind]) for kind in kinds if kind in trial.user_attrs), "")
-
-
-def _compared(name: str, theirs: float, ours: float) -> str:
-    if not theirs:
-        return f"Beside {name}: RMSE {theirs:.4f} -> {ours:.4f}"
-    share = 100 * (1 - ours / theirs)
-    word, change = ("Gain", "lower") if share >= 0 else ("Loss", "higher")
-    return f"{word} over {name}: RMSE {theirs:.4f} -> {ours:.4f}, {abs(share):.1f} % {change}"
+if __name__ == "__main__":
+    main()

@@ -84,10 +84,11 @@ def run(options: argparse.Namespace) -> int:
     )
     from storage.proxy import shown
     from study.finalists import is_decided
+    from study.held_out import record_held_out
     from study.inputs import choose_device, load_data
     from study.joining import join
-    from study.report import summary
     from study.studies import default_name, n_finished, stored_seed
+    from study.summary import summary
     from study.trials import StudyFailedError
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -135,7 +136,8 @@ def run(options: argparse.Namespace) -> int:
     finished = n_finished(study)
     done = finished >= options.trials and is_decided(study)
 
-    print(f"\n{summary(study, biases_rmse=joined.biases_rmse())}\n")
+    record_held_out(study, joined.finalists, biases_rmse=joined.biases_rmse)
+    print(f"\n{summary(study, biases_rmse=joined.biases_rmse)}\n")
     if not done:
         why = "Stopped by hand" if interrupts() else "Stopped" if failed else "Time is up"
         where = f"{finished} trials" if finished < options.trials else "the finalists"
@@ -149,11 +151,17 @@ def _say_what_next(study: "optuna.Study", url: "URL", options: argparse.Namespac
     from storage.models import file_name
     from storage.proxy import shown
     from study.best import ranked_trials
-    from study.report import write_csv
+    from study.note import keep_note
+    from study.page import report_path, write_report
+    from study.summary import write_csv
 
     table = runs_folder(url) / f"{file_name(study.study_name)}.csv"
     write_csv(study, table)
     print(f"Table: {table}")
+    report = report_path(study, runs_folder(url))
+    write_report(study, report)
+    print(f"Report: {report}")
+    keep_note(study, report=report)
     print(f"Look: optuna-dashboard {shlex.quote(shown(url))}")
     if ranked_trials(study):
         print(f"Next: {_next_command(options, shown(url))}")

@@ -50,17 +50,20 @@ def find_study(storage: BaseStorage, name: str, table: RatingsTable, *, about: s
     Raises:
         InputError: there is none, or it belongs to other ratings.
     """
-    try:
-        study = optuna.load_study(study_name=name, storage=storage)
-    except KeyError:
-        names = sorted(optuna.get_all_study_names(storage))
-        known = ", ".join(n for n in names if not n.endswith(FINALISTS)) or "none"
-        raise InputError(
-            f"study '{name}' of {about}: not in this database, which holds: {known}; "
-            "python -m study.run makes it from the same options"
-        ) from None
+    study = _load(storage, name, f"study '{name}' of {about}")
     if study.get_trials(deepcopy=False):
         _check(study, {"ratings_digest": table.digest, "space_version": SPACE_VERSION})
+    return study
+
+
+def known_study(storage: BaseStorage, name: str) -> optuna.Study:
+    """The study of that name, of whatever ratings.
+
+    Raises:
+        InputError: there is none, or study.run did not make it.
+    """
+    study = _load(storage, name, f"study '{name}'")
+    _check(study, {"space_version": SPACE_VERSION})
     return study
 
 
@@ -117,6 +120,18 @@ def stored_seed(storage: BaseStorage, name: str) -> int | None:
 def n_finished(study: optuna.Study) -> int:
     """The number of trials that are complete or pruned."""
     return len(study.get_trials(deepcopy=False, states=FINISHED))
+
+
+def _load(storage: BaseStorage, name: str, what: str) -> optuna.Study:
+    try:
+        return optuna.load_study(study_name=name, storage=storage)
+    except KeyError:
+        names = sorted(optuna.get_all_study_names(storage))
+        known = ", ".join(n for n in names if not n.endswith(FINALISTS)) or "none"
+        raise InputError(
+            f"{what}: not in this database, which holds: {known}; "
+            "python -m study.run makes it from the same options"
+        ) from None
 
 
 def _check(study: optuna.Study, wanted: Mapping[str, object]) -> None:

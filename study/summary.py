@@ -1,0 +1,84 @@
+"""What a study came to: a summary for people and a CSV of all trials."""
+
+import csv
+import math
+from pathlib import Path
+
+import optuna
+from optuna.trial import FrozenTrial, TrialState
+
+from storage.files import replacing
+from study.best import best_settings, final_ranking
+from study.objective import Stop
+from study.space import INTERRUPTED_BY, PARAMETERS, to_params
+from study.studies import FINISHED
+
+
+def summary(study: optuna.Study, *, biases_rmse: float) -> str:
+    """The best setting, and what it gained over the original's setting and over biases alone."""
+    settings = best_settings(study)
+    if not settings:
+        return "No trial has come to a result."
+    best = settings[0].trial
+    rmse = math.sqrt(best.user_attrs["validation_mse"])
+    finished = study.get_trials(deepcopy=False, states=FINISHED)
+    pruned = sum(trial.state is TrialState.PRUNED for trial in finished)
+    lines = [f"Finished: {len(finished)} trials, {pruned} of them pruned"]
+    if ranking := final_ranking(study):
+        lines.append(
+            f"Finalists: trial {best.number} is first of {len(ranking['trials'])}, "
+            f"RMSE {ranking['rmse'][0]:.4f} on {_splits(ranking['rounds'][0])}"
+            + ("" if ranking["decided"] else ", not decided yet")
+        )
+        if ranking["average"] > 1:
+            gain = 100 * ranking["average_gain"][ranking["average"] - 1]
+            lines.append(f"Averaging the first {ranking['average']} gains {gain:.2f} %")
+    lines.append(
+        f"Best: trial {best.number}, validation RMSE {rmse:.4f} "
+        f"after {best.user_attrs['best_epoch']} epochs, of the setting"
+    )
+    for name, value in to_params(settings[0].config).items():
+        shown = f"{value:.4g}" if isinstance(value, float) else str(value)
+        lines.append(f"    {name:<20} {shown}")
+    for trial in finished:
+        if trial.params.get("gradient_form") != "plain" or "validation_mse" not in trial.user_attrs:
+            continue
+        theirs = math.sqrt(trial.user_attrs["validation_mse"])
+        cut = ", cut by the timeout" if trial.user_attrs["stopped"] == Stop.TIMEOUT else ""
+        if trial.number != best.number:
+            lines.append(_compared(f"the original's setting{cut}", theirs, rmse))
+    lines.append(_compared("biases alone", biases_rmse, rmse))
+    return "\n".join(lines)
+
+
+def write_csv(study: optuna.Study, path: Path) -> None:
+    """Writes a row a trial: number, state, best epoch's errors, seconds, parameters."""
+    attributes = ("validation_rmse", "validation_mse", "best_epoch", "seconds")
+    with replacing(path) as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["trial", "state", *attributes, "stopped", *PARAMETERS])
+        for trial in study.get_trials(deepcopy=False):
+            writer.writerow(
+                [trial.number, trial.state.name.lower()]
+                + [trial.user_attrs.get(name, "") for name in attributes]
+                + [_ended_by(trial)]
+                + [trial.params.get(name, "") for name in PARAMETERS]
+            )
+
+
+def _splits(n: int) -> str:
+    return "a fresh split" if n == 1 else f"{n} fresh splits"
+
+
+def _ended_by(trial: FrozenTrial) -> str:
+    """What ended the trial: its training, an interruption, or a failure."""
+    kinds = ("stopped", INTERRUPTED_BY, "failed")
+    return next((str(trial.user_attrs[kind]) for kind in kinds if kind in trial.user_attrs), "")
+
+
+def _compared(name: str, theirs: float, ours: float) -> str:
+    if not theirs:
+        return f"Beside {name}: RMSE {theirs:.4f} -> {ours:.4f}"
+    share = 100 * (1 - ours / theirs)
+    word, change = ("Gain", "lower") if share >= 0 else ("Loss", "higher")
+    return f"{word} over {name}: RMSE {theirs:.4f} -> {ours:.4f}, {abs(share):.1f} % {change}"

@@ -1,0 +1,79 @@
+"""Errors on held-out ratings: those of the finalists' splits, summed up and kept with the study."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from planted_studies import finals, plant, some_trials
+
+from model.biases import fit_biases
+from model.dataset import Ratings, split
+from study.best import RANKING, Setting
+from study.held_out import BIASES_RMSE, HELD_OUT, record_held_out, rmse_interval
+from study.score import score
+from study.space import stable_seed
+
+
+class Met:
+    """Finalists that have met, as far as they are asked for what they predicted."""
+
+    def __init__(self, ratings: Ratings) -> None:
+        self.ratings = ratings
+        self.predictions: dict[tuple[int, int], NDArray[np.float64]] = {}  # by trial and round
+
+    def held_out(
+        self, setting: Setting, number: int
+    ) -> tuple[Ratings, Ratings, NDArray[np.float64] | None]:
+        """What Finalists.held_out returns."""
+        parts = split(self.ratings, seed=stable_seed("finalists", 0, number))
+        return *parts, self.predictions.get((setting.trial.number, number))
+
+
+def test_held_out_errors_are_kept_with_the_study(planted: tuple[Ratings, Ratings, float]) -> None:
+    ratings: Ratings = planted[0]
+    draw = torch.from_numpy(np.random.default_rng(0).random(len(ratings)))
+    ratings = ratings[(draw > 0.8) | (ratings.user_index < 75)]  # half of the users rate less
+    study = plant(None, "mine", some_trials(10))
+    study.set_user_attr(RANKING, ranking := finals(study.get_trials()))
+    winner = study.get_trials()[ranking["trials"][0]]
+    met: Any = Met(ratings)
+    errors, users, biases, counts = [], [], [], []
+    for number in range(2):
+        seed = stable_seed("finalists", 0, number)
+        training, validation = split(ratings, seed=seed)
+        error = np.random.default_rng(number).normal(0, 0.6, len(validation))
+        if number:  # the second is not there at first
+            record_held_out(study, met, biases_rmse=0.9)
+            assert HELD_OUT not in study.user_attrs
+        met.predictions[winner.number, number] = validation.values.numpy() + error
+        errors.append(error)
+        users.append(validation.user_index.numpy())
+        biases.append(fit_biases(training).mse(validation))
+        counts.append(np.bincount(training.user_index, minlength=ratings.n_users)[users[-1]])
+    record_held_out(study, met, biases_rmse=0.9)
+    found, error, count = study.user_attrs[HELD_OUT], np.concatenate(errors), np.concatenate(counts)
+    assert study.user_attrs[BIASES_RMSE] == 0.9
+    assert found["trial"] == winner.number
+    assert found["ratings"] == len(error)
+    assert found["rmse"][0] == pytest.approx(np.sqrt(np.mean(error**2)), abs=1e-6)
+    assert found["biases_rmse"] == pytest.approx(np.sqrt(np.mean(biases)), abs=1e-6)
+    for side in ("by_user", "by_item"):
+        assert sum(group["ratings"] for group in found[side]) == len(error)
+    assert len(found["by_user"]) > 1
+    for group in found["by_user"]:
+        here = (count >= group["from"]) & (count <= group["to"])
+        assert group["ratings"] == here.sum() >= 100
+        assert group["rmse"][0] == pytest.approx(np.sqrt(np.mean(error[here] ** 2)), abs=1e-6)
+
+
+def test_the_interval_of_an_rmse_is_that_of_resampled_users() -> None:
+    draw = np.random.default_rng(0)
+    users = draw.integers(0, 200, 4000)
+    errors = draw.normal(0, draw.uniform(0.5, 1.5, 200)[users])
+    value, low, high = rmse_interval(errors, users)
+    figure = score(errors, np.zeros(4000), users)["RMSE"]
+    assert value == pytest.approx(figure.value, abs=1e-6)
+    assert (low, high) == pytest.approx((figure.low, figure.high), abs=0.006)
+    assert high - low > 1.3 * np.ptp(rmse_interval(errors, np.arange(4000))[1:])
