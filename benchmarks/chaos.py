@@ -56,6 +56,7 @@ class Chaos:
     n_processes: int = 2
     n_workers: int = 2
     data: Path | None = None
+    size: tuple[int, int] = (200, 100)  # users and items, where no data are given
     total: int = FIRST_TRIALS
     killed: Counter[str] = field(default_factory=Counter)
     restarts: int = 0
@@ -81,7 +82,7 @@ class Chaos:
             if self.data:
                 shutil.copy(self.data, folder / "mat_comp")
             else:
-                planted(folder / "mat_comp")
+                planted(folder / "mat_comp", n_users=self.size[0], n_items=self.size[1])
         self._processes: list[subprocess.Popen[bytes] | None] = [None] * self.n_processes
 
     def start(self) -> None:
@@ -190,7 +191,7 @@ class Chaos:
             if process is not None and process.poll() is None:
                 process.kill()
         if self._server is not None:
-            self._server.stop()
+            self._server.cleanup()
 
 
 def run(chaos: Chaos, *, seconds: float, every: float, restarts: int, away: float = 5.0) -> None:

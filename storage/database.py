@@ -29,9 +29,8 @@ def parse_storage_url(text: str) -> URL:
     """
     try:
         url = make_url(text)
-        if is_proxy(url):
-            return check_proxy_url(url)
-        url.get_dialect().import_dbapi()
+        if not is_proxy(url):
+            url.get_dialect().import_dbapi()
     except NoSuchModuleError:  # an ArgumentError too
         kind = text.partition(":")[0]
         raise InputError(f"--storage: SQLAlchemy knows no database '{kind}'") from None
@@ -41,6 +40,8 @@ def parse_storage_url(text: str) -> URL:
         raise InputError(f"--storage: expected a database URL, got '{said}'{hint}") from None
     except ImportError as error:
         raise InputError(f"--storage: {shown(url)} needs {how_to_get(error.name)}") from None
+    if is_proxy(url):
+        return check_proxy_url(url)
     if _is_sqlite(url) and url.database in (None, "", ":memory:"):
         raise InputError(f"--storage: expected a database that lasts, got {shown(url)}, in memory")
     if _is_sqlite(url) and (url.query or str(url.database).startswith("file:")):

@@ -104,6 +104,8 @@ class StudyProgress:
             )
         self._rounds_told = len(now.rounds)
         self._race_is_over = now.decided
+        if now.decided:
+            return []
         return self._finalists.runs.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
 
     def _tell(self, trial: FrozenTrial, count: str, summary: str) -> None:

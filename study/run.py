@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     import optuna
     from sqlalchemy.engine import URL
 
+    from study.joining import Joined
+    from study.workers import Job
+
 PROG = "study.run"
 EPILOG = """\
 examples:
@@ -70,7 +73,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def run(options: argparse.Namespace) -> int:
     """Runs the study that the options ask for and prints what came of it: the exit code."""
     began = time.monotonic()
-    from study.workers import Job, WorkerError, prepare, run_job, suitable_workers
+    from study.workers import Job, prepare, suitable_workers
 
     if options.workers != 1:
         prepare()
@@ -78,6 +81,7 @@ def run(options: argparse.Namespace) -> int:
 
     from storage.database import (
         check_database,
+        database_file,
         open_storage,
         parse_storage_url,
         runs_folder,
@@ -87,9 +91,8 @@ def run(options: argparse.Namespace) -> int:
     from study.held_out import record_held_out
     from study.inputs import choose_device, load_data
     from study.joining import join
-    from study.studies import default_name, n_finished, stored_seed
+    from study.studies import check_others, default_name, n_finished, stored_seed
     from study.summary import summary
-    from study.trials import StudyFailedError
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     url = parse_storage_url(options.storage)
@@ -98,13 +101,15 @@ def run(options: argparse.Namespace) -> int:
     data = load_data(options.data, runs=runs_folder(url))
     print(f"Data: {data.described()}")
 
-    interrupts = _count_interrupts()
+    interrupted = _catch_interrupts()
     storage = open_storage(
         url,
         on_wait=lambda reason: print(f"Waiting for the database: {reason}", flush=True),
-        give_up=lambda: interrupts() > 0,
+        give_up=interrupted,
     )
     name = options.study_name or default_name(data.table)
+    if database_file(url) is None and options.study_name is None:
+        check_others(storage, name, source=data.source, is_demonstration=data.file is None)
     n_workers = options.workers or suitable_workers(len(data.ratings), device)
     job = Job(
         storage=options.storage,
@@ -118,7 +123,7 @@ def run(options: argparse.Namespace) -> int:
         deadline=began + options.timeout if options.timeout is not None else math.inf,
         n_workers=n_workers,
     )
-    joined = join(job, data, storage, interrupted=lambda: interrupts() > 0)
+    joined = join(job, data, storage, interrupted=interrupted)
     study = joined.study
     before = n_finished(study)
     enough = max(before, options.trials)
@@ -126,24 +131,31 @@ def run(options: argparse.Namespace) -> int:
     note = ", nothing left to run" if over else ""
     print(f"Study: {name}, {before} of {enough} trials finished{note}, {shown(url)}")
 
-    failed = False
-    if not over:
-        try:
-            run_job(job, joined, interrupted=lambda: interrupts() > 0)
-        except (StudyFailedError, WorkerError) as error:
-            print(f"{PROG}: {error}", file=sys.stderr)
-            failed = True
+    failed = not over and not _run_job(job, joined, interrupted)
     finished = n_finished(study)
     done = finished >= options.trials and is_decided(study)
 
     record_held_out(study, joined.finalists, biases_rmse=joined.biases_rmse)
     print(f"\n{summary(study, biases_rmse=joined.biases_rmse)}\n")
     if not done:
-        why = "Stopped by hand" if interrupts() else "Stopped" if failed else "Time is up"
+        why = "Stopped by hand" if interrupted() else "Stopped" if failed else "Time is up"
         where = f"{finished} trials" if finished < options.trials else "the finalists"
         print(f"{why}: the same command goes on from {where}")
     _say_what_next(study, url, options)
-    return FAILED if failed else INTERRUPTED if interrupts() and not done else 0
+    return FAILED if failed else INTERRUPTED if interrupted() and not done else 0
+
+
+def _run_job(job: "Job", joined: "Joined", interrupted: Callable[[], bool]) -> bool:
+    """Does what there is to do; whether it was not cut by a failure, which is told then."""
+    from study.trials import StudyFailedError
+    from study.workers import WorkerError, run_job
+
+    try:
+        run_job(job, joined, interrupted=interrupted)
+    except (StudyFailedError, WorkerError) as error:
+        print(f"{PROG}: {error}", file=sys.stderr)
+        return False
+    return True
 
 
 def _say_what_next(study: "optuna.Study", url: "URL", options: argparse.Namespace) -> None:
@@ -178,7 +190,7 @@ def _next_command(options: argparse.Namespace, storage: str) -> str:
     return shlex.join(words)
 
 
-def _count_interrupts() -> Callable[[], int]:
+def _catch_interrupts() -> Callable[[], bool]:
     """Takes Ctrl-C and SIGTERM as a wish to end after this epoch; the second ends at once."""
     received = []
 
@@ -189,7 +201,7 @@ def _count_interrupts() -> Callable[[], int]:
 
     signal.signal(signal.SIGINT, take)
     signal.signal(signal.SIGTERM, take)
-    return lambda: len(received)
+    return lambda: bool(received)
 
 
 if __name__ == "__main__":

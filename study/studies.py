@@ -14,6 +14,7 @@ from optuna.trial import TrialState
 from model.dataset import Ratings
 from storage.errors import InputError
 from storage.ratings import RatingsTable
+from study.leases import is_running
 from study.pruning import SolverMedianPruner
 from study.space import SPACE_VERSION, SlotSampler
 
@@ -107,6 +108,29 @@ def open_study(
                 study.set_user_attr(key, value)
     _check(study, wanted)
     return study
+
+
+def check_others(storage: BaseStorage, name: str, *, source: str, is_demonstration: bool) -> None:
+    """Whether a study may begin in a database that machines share, which a mix-up would pollute.
+
+    Raises:
+        InputError: there is none of that name, but another that is being run, or another at all if
+            the data are only the demonstration.
+    """
+    names = [n for n in optuna.get_all_study_names(storage) if not n.endswith(FINALISTS)]
+    if name in names:
+        return
+    if is_demonstration and names:
+        raise InputError(
+            "no --data and no ./mat_comp here, but the database holds studies of other ratings: "
+            f"{', '.join(sorted(names))}; --study-name begins one of the {source} beside them"
+        )
+    for other in names:
+        if is_running(optuna.load_study(study_name=other, storage=storage)):
+            raise InputError(
+                f"{source}: study '{other}' is being run in this database, of other ratings; "
+                "--study-name begins one of these beside it"
+            )
 
 
 def stored_seed(storage: BaseStorage, name: str) -> int | None:

@@ -46,6 +46,7 @@ def start_and_wait_for(n_finished: int) -> "subprocess.Popen[str]":
     return process
 
 
+@pytest.mark.slow
 def test_a_killed_study_goes_on_as_if_nothing_had_happened(folder: Path) -> None:
     process = start_and_wait_for(3)
     process.kill()

@@ -121,6 +121,7 @@ def test_ctrl_c_hands_back_what_runs_and_the_same_command_goes_on() -> None:
     assert states()[TrialState.WAITING] == 0
 
 
+@pytest.mark.slow
 def test_workers_end_with_the_process_that_started_them() -> None:
     with started("--trials", "50", "--workers", "2") as process:
         left = workers_of(process)
@@ -130,6 +131,7 @@ def test_workers_end_with_the_process_that_started_them() -> None:
     assert states()[TrialState.RUNNING] == 0  # they handed back what they ran
 
 
+@pytest.mark.slow
 def test_two_commands_share_a_study() -> None:
     command = [*RUN, "--trials", "14", "--workers", "1"]
     processes = [
@@ -150,6 +152,7 @@ def dies(job: Job, pipe: object) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
+@pytest.mark.slow
 def test_workers_that_keep_dying_end_the_study(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,0 +1,134 @@
+"""Studies that machines share through a proxy: the same commands, and who may join."""
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import optuna
+import pytest
+from optuna.trial import TrialState
+
+from storage.database import open_storage, parse_storage_url
+from storage.errors import InputError
+from storage.proxy import start_server
+from study import best_predict, run, serve
+from study.leases import LEASE
+from study.space import SlotSampler, suggest
+
+MAT_COMP = "3 4 9\n1 1 5\n1 2 3\n1 3 4\n2 1 4\n2 2 2\n2 4 5\n3 1 1\n3 3 2\n3 4 3\n1\n3 2\n"
+PORT = 20_000 + os.getpid() % 20_000
+URL = f"grpc://localhost:{PORT}"
+
+Call = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def call(
+    few_epochs: None,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> Call:
+    """Calls a command on a machine, a folder: its exit code, standard output and error."""
+
+    def run_it(
+        machine: str, command: Callable[[list[str]], None], *arguments: object
+    ) -> tuple[int, str, str]:
+        folder = tmp_path / machine
+        folder.mkdir(exist_ok=True)
+        monkeypatch.chdir(folder)
+        with pytest.raises(SystemExit) as exit_:
+            command([*map(str, arguments), "--storage", URL])
+        captured = capsys.readouterr()
+        return int(exit_.value.code or 0), captured.out, captured.err
+
+    for machine in ("a", "b", "c"):
+        (tmp_path / machine).mkdir()
+    for machine in ("a", "b"):
+        (tmp_path / machine / "mat_comp").write_text(MAT_COMP)
+    (tmp_path / "c" / "mat_comp").write_text(MAT_COMP.replace("1 1 5", "1 1 4"))
+    return run_it
+
+
+@pytest.fixture
+def proxy(tmp_path: Path) -> Iterator[optuna.storages.BaseStorage]:
+    """The storage behind a proxy that listens."""
+    pytest.importorskip("grpc")
+    storage = open_storage(parse_storage_url(f"sqlite:///{tmp_path}/served/study.db"))
+    server = start_server(storage, "localhost", PORT)
+    yield storage
+    server.stop(None)
+
+
+def test_machines_go_on_with_the_same_study(call: Call, proxy: optuna.storages.BaseStorage) -> None:
+    code, out, err = call("a", run.main, "--trials", 3)
+    assert (code, err) == (0, "")
+    assert f"0 of 3 trials finished, {URL}" in out
+    code, out, err = call("b", run.main, "--trials", 6)
+    assert (code, err) == (0, "")
+    assert "3 of 6 trials finished" in out
+    code, _, err = call("b", best_predict.main)
+    assert (code, err) == (0, "")
+    assert len(Path("mat_comp_ans").read_text().splitlines()) == 1
+    study, _ = (
+        optuna.load_study(study_name=name, storage=proxy)
+        for name in sorted(optuna.get_all_study_names(proxy))
+    )
+    assert [trial.state for trial in study.trials].count(TrialState.FAIL) == 0
+    assert len(study.trials) == 6
+    assert all(trial.intermediate_values for trial in study.trials)
+
+
+def test_a_machine_without_the_data_or_with_others_is_refused(
+    call: Call, proxy: optuna.storages.BaseStorage
+) -> None:
+    assert call("a", run.main, "--trials", 1)[0] == 0
+    (name,) = optuna.get_all_study_names(proxy)
+    code, _, err = call("without", run.main, "--trials", 2)
+    assert code == 2
+    assert "no --data and no ./mat_comp here, but the database holds studies of other" in err
+    assert f"ratings: {name}; --study-name begins one of the built-in demo" in err
+    code, _, err = call("c", run.main, "--trials", 2, "--study-name", name)
+    assert code == 2
+    assert f"study '{name}': belongs to other ratings" in err
+
+    study = optuna.load_study(study_name=name, storage=proxy, sampler=SlotSampler(0))
+    trial = study.ask()
+    suggest(trial)
+    lease = {"host": "a", "machine": "another", "pid": 1, "started": 1.0, "beat": 1}
+    proxy.set_trial_system_attr(trial._trial_id, LEASE, lease)
+    code, _, err = call("c", run.main, "--trials", 1)
+    assert code == 2
+    assert f"mat_comp: study '{name}' is being run in this database, of other ratings" in err
+    study.tell(trial.number, state=TrialState.FAIL)
+    assert call("c", run.main, "--trials", 1)[0] == 0  # nobody runs the other one
+    assert len(optuna.get_all_study_names(proxy)) == 2
+
+
+@pytest.mark.parametrize(
+    "text", ["grpc://u:secret@host:1", "grpc://host:1/name", "grpc://host?x=secret", "grpc://"]
+)
+def test_an_address_is_host_and_port(text: str) -> None:
+    with pytest.raises(InputError, match="expected grpc://host:port") as error:
+        parse_storage_url(text)
+    assert "secret" not in str(error.value)
+
+
+def test_where_nobody_answers(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("grpc")
+    monkeypatch.setattr("storage.proxy.ANSWER_SECONDS", 0.2)
+    code, _, err = call("a", run.main)
+    assert code == 2
+    assert err.startswith(f"study.run: {URL}: no answer in ")
+    assert err.endswith("python -m study.serve starts a proxy\n")
+
+
+def test_a_proxy_is_not_served_again(call: Call) -> None:
+    code, _, err = call("a", serve.main)
+    assert code == 2
+    assert err == f"study.serve: --storage: expected a database, got {URL}, a proxy\n"
+
+
+def test_an_address_that_is_taken(tmp_path: Path, proxy: optuna.storages.BaseStorage) -> None:
+    with pytest.raises(InputError, match="cannot be listened on"):
+        start_server(proxy, "256.256.256.256", PORT)
