@@ -12,6 +12,7 @@ examples:
   python -m study.best_predict                  the best setting for ./mat_comp
   python -m study.best_predict --average 5      the mean of the five best
   python -m study.best_predict --truth answers  and how far it is from the truth
+  python -m study.best_predict --data ratings.csv --queries pairs.csv --out answers.csv
 """
 
 
@@ -28,7 +29,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
         type=Path,
         default=Path("mat_comp_ans"),
         metavar="FILE",
-        help="where the predictions go (default: %(default)s)",
+        help="where the predictions go: with .csv, .tsv or .parquet at the end a table of user, "
+        "item and prediction, else one prediction a line (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--queries",
+        type=Path,
+        metavar="FILE",
+        help="the pairs to predict, a table as for --data (default: those in a mat_comp file)",
     )
     parser.add_argument(
         "--average",
@@ -41,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "--intervals",
         type=Path,
         metavar="FILE",
-        help="a CSV with the predictions, their standard deviations and 90 %% intervals, "
+        help="a table with the predictions, their standard deviations and 90 %% intervals, "
         "calibrated on held-out ratings: one more training each",
     )
     parser.add_argument(
@@ -66,8 +74,8 @@ def best_predict(options: argparse.Namespace) -> int:
         runs_folder,
     )
     from storage.errors import InputError
-    from storage.predictions import check_writable, write_intervals, write_predictions
-    from storage.ratings import read_numbers
+    from storage.lines import read_numbers
+    from storage.predictions import check_writable, write_answers, write_table
     from study.best import best_settings
     from study.inputs import choose_device, load_data
     from study.intervals import calibrate
@@ -79,7 +87,9 @@ def best_predict(options: argparse.Namespace) -> int:
     url = parse_storage_url(options.storage)
     check_database(url, must_exist=True)
     device = choose_device(options.device)
-    data = load_data(options.data, runs=runs_folder(url))
+    data = load_data(
+        options.data, runs=runs_folder(url), columns=options.columns, queries=options.queries
+    )
     table = data.table
     truth = data.truth
     if options.truth is not None:
@@ -91,7 +101,9 @@ def best_predict(options: argparse.Namespace) -> int:
         raise InputError(
             f"study '{study.study_name}': no trial has finished yet; python -m study.run goes on"
         )
-    read = [data.file, options.truth, database_file(url)]
+    if table.about and options.queries is None:
+        raise InputError(f"{data.source}: holds no pairs to predict; --queries FILE gives them")
+    read = [data.file, options.queries, options.truth, database_file(url)]
     precious = [path for path in read if path is not None]
     check_writable(options.out, precious=precious)
     if options.intervals is not None:
@@ -106,11 +118,11 @@ def best_predict(options: argparse.Namespace) -> int:
         settings=chosen, data=data, study=study, folder=runs_folder(url), device=device, say=print
     )
     predictions, spread = ensemble.answer()
-    write_predictions(options.out, predictions)
+    write_answers(options.out, table, predictions)
     print(f"Wrote: {options.out}, {table.n_queries:,} predictions")
     if options.intervals is not None:
         calibration = calibrate(ensemble)
-        write_intervals(options.intervals, table, calibration.intervals(predictions, spread))
+        write_table(options.intervals, table, calibration.intervals(predictions, spread))
         print(f"Wrote: {options.intervals}, 90 % intervals, calibrated on held-out ratings")
     if truth is not None and table.n_queries:
         for name, figure in score(predictions, truth, table.query_user_ids).items():

@@ -1,19 +1,25 @@
 """What a command works on: the ratings, indexed, and where they came from."""
 
-from dataclasses import dataclass
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from model.dataset import Ids, Ratings, index_ratings
-from storage.cache import read_cached
+from model.dataset import Ids, Ratings
+from storage.cache import read_cached, spooled
+from storage.columns import Columns
 from storage.datasets import demonstration
 from storage.errors import InputError
+from storage.movielens import NAMES, fetch
 from storage.ratings import RatingsTable
+from storage.tables import read_pairs
 
 DEFAULT_FILE = Path("mat_comp")
+STANDARD_INPUT = "-"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,6 +42,8 @@ class Data:
             f"{self.source}, {table.n_ratings:,} ratings, {len(self.users):,} users, "
             f"{len(self.items):,} items, {table.n_queries:,} queries"
         )
+        if table.about:
+            text += f"\nColumns: {table.about}"
         if table.n_repeated:
             text += (
                 f"\nRepeated: {table.n_repeated:,} lines rate a pair again; "
@@ -44,29 +52,63 @@ class Data:
         return text
 
 
-def load_data(file: Path | None, *, runs: Path) -> Data:
+def load_data(
+    file: Path | None,
+    *,
+    runs: Path,
+    columns: Columns | None = None,
+    queries: Path | None = None,
+    say: Callable[[str], None] = print,
+) -> Data:
     """The ratings of a file, of ./mat_comp, or of the built-in demonstration.
 
+    Args:
+        file: of any known format, `-` for standard input, or the name of a public data set.
+        runs: the folder whose `cache` holds what was parsed before.
+        columns: which columns hold user, item and rating; guessed where it is plain.
+        queries: a file of pairs to predict, in place of those that the ratings came with.
+        say: tells that a public data set is downloaded, and on what terms.
+
     Raises:
-        InputError: the file cannot be read, or holds fewer than two ratings.
+        InputError: a file cannot be read, or there are fewer than two ratings.
     """
     if file is None and (DEFAULT_FILE.exists() or DEFAULT_FILE.is_symlink()):
         file = DEFAULT_FILE
+    source, truth, noise_std = str(file), None, None
     if file is None:
         demo = demonstration()
         table, source = demo.table, "built-in demo"
         truth, noise_std = demo.truth, demo.noise_std
     else:
-        table, source = read_cached(file, runs / "cache"), str(file)
-        truth, noise_std = None, None
-    ratings, users, items = index_ratings(table.user_ids, table.item_ids, table.ratings)
+        if str(file) == STANDARD_INPUT:
+            file, source = _spooled(runs), "standard input"
+        elif str(file) in NAMES and not file.exists():
+            file = fetch(str(file), say=say)
+        table = read_cached(file, runs / "cache", columns)
+    if queries is not None:
+        pairs = read_pairs(queries, columns)
+        truth = None
+        table = replace(
+            table,
+            query_user_ids=pairs.user_ids,
+            query_item_ids=pairs.item_ids,
+            user_name=pairs.user_name,
+            item_name=pairs.item_name,
+        )
+    ratings = Ratings(
+        n_users=len(table.users),
+        n_items=len(table.items),
+        user_index=torch.from_numpy(table.user_index.astype(np.int64)),
+        item_index=torch.from_numpy(table.item_index.astype(np.int64)),
+        values=torch.from_numpy(table.ratings),
+    )
     return Data(
         source=source,
         file=file,
         table=table,
         ratings=ratings,
-        users=users,
-        items=items,
+        users=Ids(table.users),
+        items=Ids(table.items),
         truth=truth,
         noise_std=noise_std,
     )
@@ -87,3 +129,10 @@ def choose_device(name: str) -> torch.device:
         name = "cuda" if torch.cuda.is_available() else "cpu"
     torch.set_num_threads(1)
     return torch.device(name)
+
+
+def _spooled(runs: Path) -> Path:
+    """A file with what standard input gives, for this process and others to read."""
+    if sys.stdin is None or sys.stdin.isatty():
+        raise InputError("--data -: expected ratings from standard input, got a terminal")
+    return spooled(sys.stdin.buffer, runs / "cache")

@@ -79,7 +79,7 @@ def run(options: argparse.Namespace) -> int:
         shown,
     )
     from study.finalists import Finalists, is_decided
-    from study.inputs import choose_device, load_data
+    from study.inputs import STANDARD_INPUT, choose_device, load_data
     from study.objective import Objective
     from study.report import summary
     from study.studies import (
@@ -97,7 +97,9 @@ def run(options: argparse.Namespace) -> int:
     url = parse_storage_url(options.storage)
     check_database(url)
     device = choose_device(options.device)
-    data = load_data(options.data, runs=runs_folder(url))
+    data = load_data(options.data, runs=runs_folder(url), columns=options.columns)
+    if str(options.data) == STANDARD_INPUT:
+        options.data = data.file  # from where the next command reads it
     print(f"Data: {data.described()}")
 
     storage = open_storage(url)
@@ -185,6 +187,8 @@ def _next_command(options: argparse.Namespace, storage: str) -> str:
     words = ["python", "-m", "study.best_predict"]
     if options.data is not None:
         words += ["--data", str(options.data)]
+    if options.columns is not None:
+        words += ["--columns", ",".join(options.columns)]
     if options.storage != DEFAULT_STORAGE:
         words += ["--storage", storage]
     if options.study_name is not None:

@@ -12,7 +12,8 @@ import pytest
 from storage.cache import read_cached
 from storage.errors import InputError
 from storage.files import DamagedFileError, read_arrays, replacing, write_arrays
-from storage.ratings import RatingsTable, read_mat_comp
+from storage.mat_comp import read_mat_comp
+from storage.ratings import RatingsTable
 
 WriteFile = Callable[[str | bytes], Path]
 
@@ -48,10 +49,10 @@ def cache(tmp_path: Path) -> Path:
 def no_parsing(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
     """From its call on, a file that is parsed fails the test."""
 
-    def parsed(path: Path) -> NoReturn:
+    def parsed(path: Path, columns: object) -> NoReturn:
         raise AssertionError(f"{path} was parsed")
 
-    return lambda: monkeypatch.setattr("storage.cache.read_mat_comp", parsed)
+    return lambda: monkeypatch.setattr("storage.cache.read_ratings", parsed)
 
 
 @pytest.mark.parametrize(

@@ -139,8 +139,6 @@ def test_the_order_of_lines_does_not_change_the_split() -> None:
     for order in (np.arange(300), draw.permutation(300)):
         users, items = np.divmod(pairs[order].astype(np.int32), 30)
         table = RatingsTable.from_columns(
-            n_users=20,
-            n_items=30,
             user_ids=users + 1,
             item_ids=items + 1,
             ratings=values[order],

@@ -16,7 +16,7 @@ def demo() -> Demonstration:
 
 def test_sizes_and_ids(demo: Demonstration) -> None:
     table = demo.table
-    assert (table.n_users, table.n_items) == (800, 500)
+    assert (len(table.users), len(table.items)) == (800, 500)
     assert (table.n_ratings, table.n_queries, table.n_repeated) == (60_000, 6_000, 0)
     assert demo.truth.shape == (6_000,)
     for ids, largest in (

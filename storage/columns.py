@@ -1,0 +1,159 @@
+"""Which columns of a table hold user, item and rating: as told, or guessed where it is plain."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from storage.errors import InputError
+from storage.lines import number_of, shown
+
+ROLES = ("user", "item", "rating")
+NAMES = {  # lower case, without "id" at the end, an "s" behind that, or what is no letter
+    "user": {"user", "u", "customer", "reviewer", "member", "profile", "account", "rater"},
+    "item": {"item", "i", "movie", "book", "product", "film", "song", "track", "artist", "album"}
+    | {"game", "anime", "business", "recipe", "joke", "isbn", "asin", "parentasin", "show"},
+    "rating": {"rating", "score", "star", "overall", "bookrating", "userrating", "starrating"},
+}
+LEVELS = 101  # whole numbers with more different values than this are no ratings, but ids
+
+Columns = tuple[str, str, str]  # of user, item and rating: names, or positions from 1
+Rows = Sequence[Sequence[str]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Chosen:
+    """The columns that hold what is wanted."""
+
+    positions: tuple[int, ...]  # from 0, in the order of the roles
+    names: tuple[str, ...]  # of all columns; empty without a header
+    guessed: bool
+
+    @property
+    def user_name(self) -> str:
+        return self._name(0)
+
+    @property
+    def item_name(self) -> str:
+        return self._name(1)
+
+    def described(self, n_columns: int) -> str:
+        """Which columns are read, and which are not, for people."""
+        said = [self.names[p] if self.names else str(p + 1) for p in self.positions]
+        text = ", ".join(f"{role} {one}" for role, one in zip(ROLES, said, strict=False))
+        others = n_columns - len(self.positions)
+        header = "" if self.names else ", no header"
+        rest = f"; {others} more not used" if others else ""
+        hint = "; if that is wrong, give --columns" if self.guessed and not self.names else ""
+        return f"{text}{header}{rest}{hint}"
+
+    def _name(self, role: int) -> str:
+        return self.names[self.positions[role]] if self.names else ROLES[role]
+
+
+def choose_columns(
+    path: Path,
+    rows: Rows,
+    wanted: Columns | None,
+    roles: Sequence[str],
+    *,
+    has_header: bool = False,
+) -> Chosen:
+    """The columns of the roles in a table that begins with `rows`.
+
+    Args:
+        path: of the table.
+        rows: the first, of equally many fields; the very first may be a header.
+        wanted: the columns that were told.
+        roles: what is wanted, `ROLES` or the first of them.
+        has_header: whether the first row is known to be a header.
+
+    Raises:
+        InputError: there are no such columns, or it is not plain which they are.
+    """
+    first = [field.strip() for field in rows[0]]
+    if wanted is not None:
+        positions = _told(path, first, wanted[: len(roles)])
+        by_name = not all(column.isdecimal() for column in wanted[: len(roles)])
+        header = has_header or by_name or _is_header(rows, positions, roles)
+        return Chosen(positions=positions, names=tuple(first) if header else (), guessed=False)
+    found = [[p for p, name in enumerate(first) if _plain(name) in NAMES[role]] for role in roles]
+    if all(len(positions) == 1 for positions in found):
+        positions = tuple(position for (position,) in found)
+        return Chosen(positions=positions, names=tuple(first), guessed=True)
+    if not has_header and not any(found) and _is_plain(rows, len(roles)):
+        return Chosen(positions=tuple(range(len(roles))), names=(), guessed=True)
+    what = "columns" if has_header or any(found) else "a first line of"
+    raise InputError(
+        f"{path}: cannot tell which columns hold {_listed(roles)}, got {what} "
+        f"{', '.join(shown(name) for name in first[:12])}; name them in that order, "
+        f"like --columns {_example(first)}"
+    )
+
+
+def _told(path: Path, first: Sequence[str], wanted: Sequence[str]) -> tuple[int, ...]:
+    """The positions of columns that are told by name or by position."""
+    positions = []
+    for column in wanted:
+        if first.count(column) == 1:
+            positions.append(first.index(column))
+        elif column not in first and column.isdecimal() and 1 <= int(column) <= len(first):
+            positions.append(int(column) - 1)
+        else:
+            why = "more than one column" if column in first else "no column"
+            got = ", ".join(shown(name) for name in first[:12])
+            raise InputError(f"{path}: --columns: {why} {shown(column)} among {got}")
+    if len(set(positions)) < len(positions):
+        raise InputError(f"{path}: --columns: expected different columns, got {','.join(wanted)}")
+    return tuple(positions)
+
+
+def _is_header(rows: Rows, positions: Sequence[int], roles: Sequence[str]) -> bool:
+    """Whether the first row names the columns: it has no number where a rating belongs."""
+    if len(roles) == len(ROLES):
+        return not _is_number(rows[0][positions[2]])
+    return all(_plain(rows[0][p]) in NAMES[role] for p, role in zip(positions, roles, strict=True))
+
+
+def _is_plain(rows: Rows, n_roles: int) -> bool:
+    """Whether rows without a header can only be user, item, then maybe rating and timestamp."""
+    n_fields = len(rows[0])
+    if n_roles == 2:
+        # A header of other names would be the one row with words among numbers.
+        odd = any(
+            _is_number(column[1]) and not _is_number(column[0])
+            for column in zip(*rows[:2], strict=True)
+            if len(column) == 2
+        )
+        return 2 <= n_fields <= 4 and not odd
+    if n_fields not in (3, 4):
+        return False
+    columns = list(zip(*rows, strict=True))
+    numbers = all(_is_number(field) for column in columns[2:] for field in column)
+    levels = set(columns[2])
+    are_ids = len(levels) > LEVELS and all(level.strip().isdecimal() for level in levels)
+    moments = all(field.strip().isdecimal() for column in columns[3:] for field in column)
+    return numbers and moments and not are_ids
+
+
+def _plain(name: str) -> str:
+    """What matters of a column's name, such as `user` of `User-ID` or `userId:token`."""
+    letters = re.sub(r"[^a-z]", "", name.partition(":")[0].lower())
+    return re.sub(r"(?<=.)(ids?|index|idx|num|s)$", "", letters)
+
+
+def _is_number(field: str) -> bool:
+    try:
+        number_of(field.strip(), float)
+    except ValueError:
+        return False
+    return True
+
+
+def _listed(roles: Sequence[str]) -> str:
+    return f"{', '.join(roles[:-1])} and {roles[-1]}"
+
+
+def _example(first: Sequence[str]) -> str:
+    names = [name for name in first if re.fullmatch(r"[A-Za-z][\w-]*", name)]
+    return ",".join(names[:3]) if len(names) >= 3 else "1,2,3"

@@ -1,0 +1,124 @@
+"""Parquet tables: their columns by Arrow, block by block."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from storage.columns import ROLES, Chosen
+from storage.errors import InputError
+from storage.lines import LARGEST_RATING, opened_bytes, shown
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from pyarrow.parquet import ParquetFile
+
+MAGIC = b"PAR1"
+ROWS_AT_ONCE = 1 << 20
+LONGEST_NAME, MOST_ENTRIES = 1 << 20, 1 << 20  # in the metadata
+
+
+def is_parquet(path: Path) -> bool:
+    """Whether the file begins like one.
+
+    Raises:
+        InputError: it cannot be read.
+    """
+    with opened_bytes(path) as stream:
+        return stream.read(len(MAGIC)) == MAGIC
+
+
+def column_names(path: Path) -> list[str]:
+    """The names of the columns.
+
+    Raises:
+        InputError: the file cannot be read.
+    """
+    with _opened(path) as file:
+        return list(file.schema_arrow.names)
+
+
+def batches(path: Path, chosen: Chosen) -> Iterator["pa.RecordBatch"]:
+    """The chosen columns in blocks: ids as dictionaries of int64 or texts, ratings as float64.
+
+    Raises:
+        InputError: the file cannot be read, or a row has no id, no rating, or one out of range.
+    """
+    import pyarrow as pa
+
+    names = [chosen.names[position] for position in chosen.positions]
+    with _opened(path) as file:
+        types = [
+            _type(path, file.schema_arrow.field(p).type, role, name)
+            for p, role, name in zip(chosen.positions, ROLES, names, strict=False)
+        ]
+        n_before = 0
+        for batch in file.iter_batches(ROWS_AT_ONCE, columns=names, use_threads=True):
+            columns = [_plain(batch.column(name)) for name in names]
+            for role, column in zip(ROLES, columns, strict=False):
+                if column.null_count:
+                    row = n_before + int(np.argmin(column.is_valid().to_numpy(False))) + 1
+                    raise InputError(f"{path}: row {row:,}: expected {role}, got nothing")
+            columns = [column.cast(kind) for column, kind in zip(columns, types, strict=True)]
+            if len(columns) == len(ROLES):
+                ratings = columns[2].to_numpy(zero_copy_only=False)
+                if (bad := ~(np.abs(ratings) <= LARGEST_RATING)).any():
+                    at = int(np.argmax(bad))
+                    raise InputError(
+                        f"{path}: row {n_before + at + 1:,}: expected a rating, a number from "
+                        f"-{LARGEST_RATING:g} to {LARGEST_RATING:g}, got '{ratings[at]:g}'"
+                    )
+            ids = [column.dictionary_encode() for column in columns[:2]]
+            yield pa.RecordBatch.from_arrays([*ids, *columns[2:]], names=[*ROLES[: len(columns)]])
+            n_before += len(batch)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator["ParquetFile"]:
+    import pyarrow as pa
+    from pyarrow.parquet import ParquetFile
+
+    try:
+        with ParquetFile(
+            path,
+            thrift_string_size_limit=LONGEST_NAME,
+            thrift_container_size_limit=MOST_ENTRIES,
+            page_checksum_verification=True,
+        ) as file:
+            yield file
+    except InputError:
+        raise
+    except (pa.ArrowException, OSError, ValueError, MemoryError) as error:
+        reason = " ".join(str(error).split())
+        raise InputError(f"{path}: damaged Parquet file ({shown(reason)[1:-1]})") from None
+
+
+def _plain(column: "pa.Array") -> "pa.Array":
+    """The values themselves of a column that may be categorical."""
+    import pyarrow as pa
+
+    return column.dictionary_decode() if pa.types.is_dictionary(column.type) else column
+
+
+def _type(path: Path, kind: "pa.DataType", role: str, name: str) -> "pa.DataType":
+    """What a column is read as.
+
+    Raises:
+        InputError: it holds something else than ids, or ratings.
+    """
+    import pyarrow as pa
+
+    found = kind.value_type if pa.types.is_dictionary(kind) else kind
+    if role == "rating":
+        if any(t(found) for t in (pa.types.is_integer, pa.types.is_floating, pa.types.is_decimal)):
+            return pa.float64()
+        raise InputError(f"{path}: expected numbers in column {shown(name)}, got {kind}")
+    if pa.types.is_integer(found):
+        return pa.int64()
+    if any(
+        t(found) for t in (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view)
+    ):
+        return pa.string()
+    raise InputError(f"{path}: expected whole numbers or texts in column {shown(name)}, got {kind}")
