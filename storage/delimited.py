@@ -13,9 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, NoReturn
 
+import numpy as np
+
 from storage.columns import ROLES, Chosen
 from storage.errors import InputError
-from storage.lines import opened, opened_bytes, rating_of, shown
+from storage.lines import LARGEST_RATING, opened, opened_bytes, rating_of, shown
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -96,15 +98,20 @@ def batches(path: Path, head: Head, chosen: Chosen) -> Iterator["pa.RecordBatch"
             for batch in arrow_csv.open_csv(pa.PythonFile(source, "r"), **options):
                 if any(column.null_count for column in batch.columns):
                     raise ValueError("an empty field")
+                if len(columns) == len(ROLES):
+                    ratings = batch.column(2).to_numpy()
+                    if not (np.abs(ratings) <= LARGEST_RATING).all():
+                        raise ValueError("a rating out of range")
                 yield batch
-        except (pa.ArrowException, ValueError) as error:
+            return
+        except ValueError as error:  # Arrow's among them
             if isinstance(error, InputError):
                 raise
             reason = " ".join(str(error).split())
-    explain(path, head, chosen, reason)
+    _explain(path, head, chosen, reason)
 
 
-def explain(path: Path, head: Head, chosen: Chosen, reason: str) -> NoReturn:
+def _explain(path: Path, head: Head, chosen: Chosen, reason: str) -> NoReturn:
     """Raises the InputError of the first line that is wrong, reading the slow and obvious way."""
     n_fields = len(head.rows[0])
     with opened(path) as stream:

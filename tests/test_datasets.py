@@ -23,7 +23,7 @@ def test_sizes_and_ids(demo: Demonstration) -> None:
         (np.concatenate([table.user_ids, table.query_user_ids]), 800),
         (np.concatenate([table.item_ids, table.query_item_ids]), 500),
     ):
-        assert ids.dtype == np.int32
+        assert ids.dtype == np.int64
         assert ids.min() >= 1
         assert ids.max() <= largest
 
