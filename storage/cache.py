@@ -13,12 +13,11 @@ import numpy as np
 
 from storage.columns import Columns
 from storage.errors import InputError
-from storage.files import Arrays, DamagedFileError, read_arrays, write_arrays
-from storage.ratings import TEXT, IdArray, RatingsTable
+from storage.files import DamagedFileError, read_arrays, write_arrays
+from storage.ratings import RatingsTable
 from storage.tables import read_ratings
 
 FORMAT = 2  # of the parsed columns: raise it when `RatingsTable` or a reader changes
-ENDS = " ends"  # of each text, behind the name of the array with all their bytes
 
 
 def read_cached(path: Path, folder: Path, columns: Columns | None = None) -> RatingsTable:
@@ -38,13 +37,13 @@ def read_cached(path: Path, folder: Path, columns: Columns | None = None) -> Rat
     cached = folder / f"{content.hexdigest()[:32]}.safetensors"
     with contextlib.suppress(FileNotFoundError, DamagedFileError):
         arrays, others = read_arrays(cached)
-        return RatingsTable(**_unpacked(arrays), **others)  # type: ignore[arg-type]
+        return RatingsTable(**arrays, **others)  # type: ignore[arg-type]
     table = read_ratings(path, columns)
     values = {field.name: getattr(table, field.name) for field in fields(table)}
     arrays = {name: value for name, value in values.items() if isinstance(value, np.ndarray)}
     others = {name: value for name, value in values.items() if name not in arrays}
     with contextlib.suppress(OSError):
-        write_arrays(cached, _packed(arrays), others)
+        write_arrays(cached, arrays, others)
     return table
 
 
@@ -71,30 +70,3 @@ def spooled(stream: IO[bytes], folder: Path) -> Path:
     except OSError as error:
         raise InputError(f"{folder}: cannot keep standard input ({error.strerror})") from None
     return path
-
-
-def _packed(arrays: Arrays) -> Arrays:
-    """The arrays, and each of texts as their bytes and where they end."""
-    packed = {}
-    for name, array in arrays.items():
-        if array.dtype != TEXT:
-            packed[name] = array
-            continue
-        texts = [text.encode() for text in array]
-        packed[name] = np.frombuffer(b"".join(texts), np.uint8)
-        packed[name + ENDS] = np.cumsum([len(text) for text in texts], dtype=np.int64)
-    return packed
-
-
-def _unpacked(arrays: Arrays) -> dict[str, IdArray]:
-    unpacked = {}
-    for name, array in arrays.items():
-        if (ends := arrays.get(name + ENDS)) is not None:
-            content, start, texts = array.tobytes(), 0, []
-            for end in ends.tolist():
-                texts.append(content[start:end].decode())
-                start = end
-            unpacked[name] = np.array(texts, dtype=TEXT)
-        elif not name.endswith(ENDS):
-            unpacked[name] = array
-    return unpacked

@@ -128,12 +128,10 @@ def _is_plain(rows: Rows, n_roles: int) -> bool:
         return 2 <= n_fields <= 4 and not odd
     if n_fields not in (3, 4):
         return False
-    columns = list(zip(*rows, strict=True))
-    numbers = all(_is_number(field) for column in columns[2:] for field in column)
-    levels = set(columns[2])
-    are_ids = len(levels) > LEVELS and all(level.strip().isdecimal() for level in levels)
-    moments = all(field.strip().isdecimal() for column in columns[3:] for field in column)
-    return numbers and moments and not are_ids
+    levels = {row[2].strip() for row in rows}
+    are_ids = len(levels) > LEVELS and all(level.isdecimal() for level in levels)
+    moments = all(field.strip().isdecimal() for field in rows[0][3:])
+    return _is_number(rows[0][2]) and moments and not are_ids
 
 
 def _plain(name: str) -> str:

@@ -11,13 +11,21 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 import numpy as np
 
 from storage.columns import ROLES, Chosen
 from storage.errors import InputError
-from storage.lines import LARGEST_RATING, opened, opened_bytes, rating_of, shown
+from storage.lines import (
+    LARGEST_RATING,
+    compression,
+    opened,
+    opened_bytes,
+    rating_of,
+    reason_of,
+    shown,
+)
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -68,47 +76,60 @@ def batches(path: Path, head: Head, chosen: Chosen) -> Iterator["pa.RecordBatch"
     Raises:
         InputError: the file cannot be read, or says at which line it is wrong.
     """
+    try:
+        for batch in _parsed(path, head, chosen):
+            if any(column.null_count for column in batch.columns):
+                raise ValueError("an empty field")
+            if len(batch.columns) == len(ROLES):
+                ratings = batch.column(2).to_numpy()
+                if not (np.abs(ratings) <= LARGEST_RATING).all():
+                    raise ValueError("a rating out of range")
+            yield batch
+    except (OSError, ValueError) as error:  # Arrow's among them
+        if isinstance(error, InputError):
+            raise
+        _explain(path, head, chosen, reason_of(error))
+
+
+def _parsed(path: Path, head: Head, chosen: Chosen) -> Iterator["pa.RecordBatch"]:
+    """The chosen columns in blocks, an empty field as nothing.
+
+    Raises:
+        OSError: the file cannot be read, or decompressed.
+        ValueError: something is wrong with it.
+    """
     import pyarrow as pa
     from pyarrow import csv as arrow_csv
 
     text = pa.dictionary(pa.int32(), pa.string())
-    types = [text, text, pa.float64()][: len(chosen.positions)]
     columns = [str(position) for position in chosen.positions]
-    options = {
-        "read_options": arrow_csv.ReadOptions(
-            block_size=BLOCK_BYTES,
-            column_names=[str(position) for position in range(len(head.rows[0]))],
-            skip_rows=head.n_header_lines if chosen.names else 0,
-        ),
-        "parse_options": arrow_csv.ParseOptions(
-            delimiter=UNIT if _is_long(head.separator) else head.separator,
-            quote_char=False if _is_long(head.separator) else '"',
-            newlines_in_values=not _is_long(head.separator),
-        ),
-        "convert_options": arrow_csv.ConvertOptions(
-            include_columns=columns,
-            column_types=dict(zip(columns, types, strict=True)),
-            null_values=[""],
-            strings_can_be_null=True,
-        ),
-    }
-    with opened_bytes(path) as stream:
-        source = _Shortened(stream, head.separator) if _is_long(head.separator) else stream
-        try:
-            for batch in arrow_csv.open_csv(pa.PythonFile(source, "r"), **options):
-                if any(column.null_count for column in batch.columns):
-                    raise ValueError("an empty field")
-                if len(columns) == len(ROLES):
-                    ratings = batch.column(2).to_numpy()
-                    if not (np.abs(ratings) <= LARGEST_RATING).all():
-                        raise ValueError("a rating out of range")
-                yield batch
-            return
-        except ValueError as error:  # Arrow's among them
-            if isinstance(error, InputError):
-                raise
-            reason = " ".join(str(error).split())
-    _explain(path, head, chosen, reason)
+    n_header_lines = head.n_header_lines if chosen.names else 0
+    is_long = _is_long(head.separator)
+    names = [str(position) for position in range(len(head.rows[0]))]
+    parsing = arrow_csv.ParseOptions(
+        delimiter=UNIT if is_long else head.separator,
+        quote_char=False if is_long else '"',
+        newlines_in_values=not is_long,
+    )
+    converting = arrow_csv.ConvertOptions(
+        include_columns=columns,
+        column_types=dict(zip(columns, [text, text, pa.float64()], strict=False)),
+        null_values=[""],
+        strings_can_be_null=True,
+    )
+    if is_long:
+        for block in _shortened(path, head.separator, n_header_lines):
+            reading = arrow_csv.ReadOptions(block_size=len(block), column_names=names)
+            whole = arrow_csv.read_csv(pa.BufferReader(block), reading, parsing, converting)
+            yield from whole.to_batches()
+        return
+    # Not a stream of Python's: Arrow reads ahead, maybe while the interpreter goes down.
+    reading = arrow_csv.ReadOptions(
+        block_size=BLOCK_BYTES, column_names=names, skip_rows=n_header_lines
+    )
+    stream = pa.input_stream(str(path), compression=compression(path))
+    with arrow_csv.open_csv(stream, reading, parsing, converting) as reader:
+        yield from reader
 
 
 def _explain(path: Path, head: Head, chosen: Chosen, reason: str) -> NoReturn:
@@ -130,30 +151,23 @@ def _explain(path: Path, head: Head, chosen: Chosen, reason: str) -> NoReturn:
                     raise InputError(f"{where}: expected {_a(role)} in UTF-8, got other bytes")
             if len(chosen.positions) == len(ROLES):
                 rating_of(row[chosen.positions[2]].strip(), f"{where}: expected a rating")
-    raise InputError(f"{path}: cannot be read ({shown(reason)[1:-1]})")
+    raise InputError(f"{path}: cannot be read ({reason})")
 
 
-class _Shortened:
-    """A stream whose long separators are one byte, for Arrow to read."""
-
-    closed = False
-
-    def __init__(self, stream: IO[bytes], separator: str) -> None:
-        self._stream, self._separator, self._rest = stream, separator, b""
-
-    def read(self, n_bytes: int) -> bytes:
-        """At most so many bytes; none at the end."""
-        if len(self._rest) < n_bytes and (block := self._stream.read(n_bytes)):
-            block += self._stream.readline(LONGEST_ROW)  # so that no separator is cut
-            self._rest += self._shorten(block)
-        given, self._rest = self._rest[:n_bytes], self._rest[n_bytes:]
-        return given
-
-    def _shorten(self, block: bytes) -> bytes:
-        if self._separator == COLONS:
-            return block.replace(b"::", UNIT.encode())
-        block = re.sub(rb"[ \t]+(?=\r?\n|\r|\Z)|(?m:^)[ \t]+", b"", block)
-        return re.sub(rb"[ \t]+", UNIT.encode(), block)
+def _shortened(path: Path, separator: str, n_header_lines: int) -> Iterator[bytes]:
+    """Blocks of whole lines below the header, their long separators one byte."""
+    with opened_bytes(path) as stream:
+        for _ in range(n_header_lines):
+            stream.readline(LONGEST_ROW)
+        while block := stream.read(BLOCK_BYTES):
+            block += stream.readline(LONGEST_ROW)
+            if separator == COLONS:
+                block = block.replace(b"::", UNIT.encode())
+            else:
+                block = re.sub(rb"[ \t]+(?=\r?\n|\r|\Z)|(?m:^)[ \t]+", b"", block)
+                block = re.sub(rb"[ \t]+", UNIT.encode(), block)
+            if block.strip():
+                yield block
 
 
 def _separator(line: str) -> str:

@@ -41,18 +41,15 @@ def read_numbers(path: Path, *, expected: int) -> NDArray[np.float64]:
 @contextmanager
 def opened_bytes(path: Path) -> Iterator[IO[bytes]]:
     """The bytes of a plain, gzip or zstd file; whatever goes wrong in reading is an InputError."""
-    kind = ""
+    kind = None
     try:
+        kind = compression(path)
         with path.open("rb") as file:
-            magic = file.read(4)
-            file.seek(0)
-            if magic.startswith(GZIP_MAGIC):
-                kind = "gzip"
+            if kind == "gzip":
                 yield cast(IO[bytes], gzip.GzipFile(fileobj=file))
-            elif magic == ZSTD_MAGIC:
+            elif kind == "zstd":
                 import pyarrow as pa
 
-                kind = "zstd"
                 yield io.BufferedReader(pa.CompressedInputStream(pa.PythonFile(file), "zstd"))
             else:
                 yield file
@@ -66,6 +63,19 @@ def opened_bytes(path: Path) -> Iterator[IO[bytes]]:
         if kind == "zstd" and error.errno is None:  # Arrow's
             raise InputError(f"{path}: damaged zstd file ({error})") from None
         raise InputError(f"{path}: cannot be read ({error.strerror or error})") from None
+
+
+def compression(path: Path) -> str | None:
+    """`gzip`, `zstd`, or None.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
+    with path.open("rb") as file:
+        magic = file.read(4)
+    if magic.startswith(GZIP_MAGIC):
+        return "gzip"
+    return "zstd" if magic == ZSTD_MAGIC else None
 
 
 @contextmanager
@@ -121,6 +131,12 @@ def number_of(word: str, kind: type[Number]) -> Number:
     if "_" in word or not word.isascii():
         raise ValueError
     return kind(word)
+
+
+def reason_of(error: Exception) -> str:
+    """What an error of a library says, in one line that is not too long."""
+    text = " ".join(str(error).split())[:150]
+    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
 
 
 def shown(text: str) -> str:

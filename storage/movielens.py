@@ -12,6 +12,7 @@ from pathlib import Path
 
 from storage.errors import InputError
 from storage.files import replacing
+from storage.lines import reason_of
 
 HOME = "https://files.grouplens.org/datasets/movielens/"
 LICENCE = (
@@ -53,9 +54,8 @@ def fetch(name: str, *, say: Callable[[str], None]) -> Path:
         ):
             shutil.copyfileobj(source, file, 1 << 20)
     except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        reason = " ".join(str(error).split())
         raise InputError(
-            f"{name}: cannot be downloaded from {url} ({reason}); unpack it elsewhere and give "
-            f"--data {member}"
+            f"{name}: cannot be downloaded from {url} ({reason_of(error)}); unpack it elsewhere "
+            f"and give --data {member}"
         ) from None
     return ratings

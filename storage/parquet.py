@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from storage.columns import ROLES, Chosen
 from storage.errors import InputError
-from storage.lines import LARGEST_RATING, opened_bytes, shown
+from storage.lines import LARGEST_RATING, opened_bytes, reason_of, shown
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -56,12 +57,14 @@ def batches(path: Path, chosen: Chosen) -> Iterator["pa.RecordBatch"]:
         ]
         n_before = 0
         for batch in file.iter_batches(ROWS_AT_ONCE, columns=names, use_threads=True):
-            columns = [_plain(batch.column(name)) for name in names]
+            columns = [
+                _plain(batch.column(name)).cast(kind)
+                for name, kind in zip(names, types, strict=True)
+            ]
             for role, column in zip(ROLES, columns, strict=False):
-                if column.null_count:
-                    row = n_before + int(np.argmin(column.is_valid().to_numpy(False))) + 1
+                if (missing := _missing(column)).any():
+                    row = n_before + int(np.argmax(missing)) + 1
                     raise InputError(f"{path}: row {row:,}: expected {role}, got nothing")
-            columns = [column.cast(kind) for column, kind in zip(columns, types, strict=True)]
             if len(columns) == len(ROLES):
                 ratings = columns[2].to_numpy(zero_copy_only=False)
                 if (bad := ~(np.abs(ratings) <= LARGEST_RATING)).any():
@@ -91,8 +94,7 @@ def _opened(path: Path) -> Iterator["ParquetFile"]:
     except InputError:
         raise
     except (pa.ArrowException, OSError, ValueError, MemoryError) as error:
-        reason = " ".join(str(error).split())
-        raise InputError(f"{path}: damaged Parquet file ({shown(reason)[1:-1]})") from None
+        raise InputError(f"{path}: cannot be read as Parquet ({reason_of(error)})") from None
 
 
 def _plain(column: "pa.Array") -> "pa.Array":
@@ -100,6 +102,18 @@ def _plain(column: "pa.Array") -> "pa.Array":
     import pyarrow as pa
 
     return column.dictionary_decode() if pa.types.is_dictionary(column.type) else column
+
+
+def _missing(column: "pa.Array") -> NDArray[np.bool_]:
+    """Where there is no value, or an empty text."""
+    import pyarrow as pa
+    from pyarrow import compute
+
+    missing: NDArray[np.bool_] = column.is_null().to_numpy(zero_copy_only=False)
+    if pa.types.is_string(column.type):
+        empty = compute.fill_null(compute.equal(column, ""), True)
+        missing |= empty.to_numpy(zero_copy_only=False)
+    return missing
 
 
 def _type(path: Path, kind: "pa.DataType", role: str, name: str) -> "pa.DataType":

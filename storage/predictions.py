@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from storage.errors import InputError
-from storage.files import replacing
-from storage.ratings import TEXT, IdArray, RatingsTable
+from storage.files import TEXT, replacing
+from storage.ratings import IdArray, RatingsTable
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-TEXT = np.dtypes.StringDType()  # as long as each text is: of fixed width, the longest would decide
+from storage.files import TEXT
 
 IdArray = NDArray[Any]  # of int64 or TEXT
 
@@ -62,12 +62,14 @@ class RatingsTable:
         **others: Any,
     ) -> "RatingsTable":
         """The table of sorted ids with (n,) rows of them, in any order, repeated pairs merged."""
-        pair = users[1].astype(np.int64) * len(items[0]) + items[1]
+        item_bits = len(items[0]).bit_length()
+        pair = users[1].astype(np.int64) << item_bits
+        pair |= items[1]
         if (pair[1:] <= pair[:-1]).any():
-            order = _order(pair, len(users[0]) * len(items[0]))
-            pair, ratings = pair[order], ratings[order]
+            pair, order = _sorted(pair, len(users[0]).bit_length() + item_bits)
+            ratings = ratings[order]
             del order
-        is_first = np.diff(pair, prepend=-1) > 0
+        is_first = np.append(True, pair[1:] != pair[:-1])
         n_repeated = len(pair) - int(is_first.sum())
         if n_repeated:
             # Values sorted within a pair too: their sum does not depend on the order of the lines.
@@ -78,8 +80,8 @@ class RatingsTable:
         return cls(
             users=users[0],
             items=items[0],
-            user_index=(pair // len(items[0])).astype(np.int32),
-            item_index=(pair % len(items[0])).astype(np.int32),
+            user_index=(pair >> item_bits).astype(np.int32),
+            item_index=(pair & ((1 << item_bits) - 1)).astype(np.int32),
             ratings=ratings,
             n_repeated=n_repeated,
             **others,
@@ -129,15 +131,18 @@ def indexed(ids: IdArray) -> tuple[IdArray, NDArray[np.int32]]:
     return distinct, rows.astype(np.int32)
 
 
-def _order(pair: NDArray[np.int64], n_pairs: int) -> NDArray[np.int64]:
-    """What sorts the pairs, all below `n_pairs`."""
-    n = len(pair)
-    if n_pairs * n < 2**63:  # to sort plain numbers takes half as long
-        keys = pair * n + np.arange(n)
-        keys.sort()
-        keys %= n
-        return keys
-    return np.argsort(pair, kind="stable")
+def _sorted(pair: NDArray[np.int64], pair_bits: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The pairs in order, and the rows where they were, of equal ones in any order; uses `pair`."""
+    row_bits = len(pair).bit_length()
+    if pair_bits + row_bits > 63:
+        order = np.argsort(pair)
+        return pair[order], order
+    pair <<= row_bits  # with its row behind each pair, plain numbers are sorted: half the time
+    pair |= np.arange(len(pair))
+    pair.sort()
+    order = pair & ((1 << row_bits) - 1)
+    pair >>= row_bits
+    return pair, order
 
 
 def _are_short(ids: IdArray) -> bool:

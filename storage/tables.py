@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 from storage import delimited, parquet
 from storage.columns import ROLES, Chosen, Columns, choose_columns
 from storage.errors import InputError
+from storage.files import TEXT
 from storage.lines import first_lines
 from storage.mat_comp import looks_like_mat_comp, read_mat_comp
-from storage.ratings import TEXT, IdArray, RatingsTable, indexed
+from storage.ratings import IdArray, RatingsTable, indexed
 
 if TYPE_CHECKING:
     import pyarrow as pa
