@@ -87,7 +87,7 @@ def at_least(low: float, kind: Callable[[str], float]) -> Callable[[str], float]
 
 
 def _columns(text: str) -> tuple[str, ...]:
-    columns = tuple(column.strip() for column in next(csv.reader([text], strict=True), []))
+    columns = tuple(column.strip() for column in next(csv.reader([text]), []))
     if len(columns) != 3 or not all(columns):
         raise argparse.ArgumentTypeError(
             f"expected three columns, like user_id,movie_id,rating or 1,2,3, got '{text}'"

@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from difflib import get_close_matches
 from pathlib import Path
 
 import numpy as np
@@ -80,10 +81,7 @@ def load_data(
         table, source = demo.table, "built-in demo"
         truth, noise_std = demo.truth, demo.noise_std
     else:
-        if str(file) == STANDARD_INPUT:
-            file, source = _spooled(runs), "standard input"
-        elif str(file) in NAMES and not file.exists():
-            file = fetch(str(file), say=say)
+        file, source = _located(file, runs, say)
         table = read_cached(file, runs / "cache", columns)
     if queries is not None:
         pairs = read_pairs(queries, columns)
@@ -131,8 +129,24 @@ def choose_device(name: str) -> torch.device:
     return torch.device(name)
 
 
-def _spooled(runs: Path) -> Path:
-    """A file with what standard input gives, for this process and others to read."""
-    if sys.stdin is None or sys.stdin.isatty():
-        raise InputError("--data -: expected ratings from standard input, got a terminal")
-    return spooled(sys.stdin.buffer, runs / "cache")
+def _located(file: Path, runs: Path, say: Callable[[str], None]) -> tuple[Path, str]:
+    """The file that is meant, kept or downloaded if need be, and what to call it.
+
+    Raises:
+        InputError: there is no such file.
+    """
+    name = str(file)
+    if name == STANDARD_INPUT:
+        if sys.stdin is None or sys.stdin.isatty():
+            raise InputError("--data -: expected ratings from standard input, got a terminal")
+        return spooled(sys.stdin.buffer, runs / "cache"), "standard input"
+    if file.is_dir():
+        inside = [file / known for known in ("ratings.csv", "ratings.dat", "u.data")]
+        hints = [f"; did you mean {path}?" for path in inside if path.exists()]
+        raise InputError(f"{file}: expected a file, got a directory{''.join(hints[:1])}")
+    if not file.exists() and not file.is_symlink():
+        if name in NAMES:
+            return fetch(name, say=say), name
+        if similar := get_close_matches(name, NAMES, n=1):
+            raise InputError(f"{file}: no such file; did you mean {similar[0]}?")
+    return file, name
