@@ -39,7 +39,7 @@ class Chosen:
 
     def described(self, n_columns: int) -> str:
         """Which columns are read, and which are not, for people."""
-        said = [self.names[p] if self.names else str(p + 1) for p in self.positions]
+        said = [shown(self.names[p])[1:-1] if self.names else p + 1 for p in self.positions]
         text = ", ".join(f"{role} {one}" for role, one in zip(ROLES, said, strict=False))
         others = n_columns - len(self.positions)
         header = "" if self.names else ", no header"
@@ -153,5 +153,5 @@ def _listed(roles: Sequence[str]) -> str:
 
 
 def _example(first: Sequence[str]) -> str:
-    names = [name for name in first if re.fullmatch(r"[A-Za-z][\w-]*", name)]
+    names = [name for name in first if re.fullmatch(r"[A-Za-z][\w-]{,30}", name)]
     return ",".join(names[:3]) if len(names) >= 3 else "1,2,3"

@@ -8,12 +8,14 @@ import sqlalchemy
 from sqlalchemy.engine import URL, Engine, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, SQLAlchemyError
 
+from storage import lines
 from storage.errors import InputError
 
 if TYPE_CHECKING:
     from optuna.storages import BaseStorage
 
 SQLITE_BUSY_SECONDS = 60
+LONGEST_URL = 1000  # characters
 
 
 def parse_storage_url(text: str) -> URL:
@@ -22,6 +24,9 @@ def parse_storage_url(text: str) -> URL:
     Raises:
         InputError: it is no SQLAlchemy URL, its driver is missing, or its database is in memory.
     """
+    if not text.isprintable() or len(text) > LONGEST_URL:
+        said = re.sub(r":[^:]*@", ":***@", text)
+        raise InputError(f"--storage: expected a database URL, got {lines.shown(said)}")
     try:
         url = make_url(text)
         url.get_dialect().import_dbapi()

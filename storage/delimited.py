@@ -53,7 +53,9 @@ def read_head(path: Path, text: str) -> Head:
     """
     if "\0" in text:
         raise InputError(f"{path}: expected a table of ratings as text or Parquet, got binary data")
-    first = next(line for line in text.splitlines() if line.strip())
+    first = next((line for line in text.splitlines() if line.strip()), "")
+    if not first:
+        raise InputError(f"{path}:1: expected a table, got the end of the file")
     separator = _separator(first)
     rows: list[list[str]] = []
     n_header_lines = 0
