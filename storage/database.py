@@ -25,7 +25,7 @@ def parse_storage_url(text: str) -> URL:
         InputError: it is no SQLAlchemy URL, its driver is missing, or its database is in memory.
     """
     if not text.isprintable() or len(text) > LONGEST_URL:
-        said = re.sub(r":[^:]*@", ":***@", text)
+        said = re.sub(r"(?s):.*@", ":***@", text)
         raise InputError(f"--storage: expected a database URL, got {lines.shown(said)}")
     try:
         url = make_url(text)

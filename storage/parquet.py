@@ -49,8 +49,8 @@ def batches(path: Path, chosen: Chosen) -> Iterator["pa.RecordBatch"]:
     """
     import pyarrow as pa
 
-    names = [chosen.names[position] for position in chosen.positions]
     with _opened(path) as file:
+        names = [file.schema_arrow.names[position] for position in chosen.positions]
         types = [
             _type(path, file.schema_arrow.field(p).type, role, name)
             for p, role, name in zip(chosen.positions, ROLES, names, strict=False)
@@ -74,6 +74,8 @@ def batches(path: Path, chosen: Chosen) -> Iterator["pa.RecordBatch"]:
                         f"-{LARGEST_RATING:g} to {LARGEST_RATING:g}, got '{ratings[at]:g}'"
                     )
             ids = [column.dictionary_encode() for column in columns[:2]]
+            for column in ids:
+                column.dictionary.validate(full=True)  # that texts are UTF-8
             yield pa.RecordBatch.from_arrays([*ids, *columns[2:]], names=[*ROLES[: len(columns)]])
             n_before += len(batch)
 
@@ -93,7 +95,7 @@ def _opened(path: Path) -> Iterator["ParquetFile"]:
             yield file
     except InputError:
         raise
-    except (pa.ArrowException, OSError, ValueError, MemoryError) as error:
+    except (pa.ArrowException, OSError, ValueError, KeyError, MemoryError) as error:
         raise InputError(f"{path}: cannot be read as Parquet ({reason_of(error)})") from None
 
 

@@ -366,6 +366,22 @@ def test_bad_parquet(  # noqa: PLR0917
     assert said in complaint(tmp_path / "table")
 
 
+def test_parquet_with_odd_names(tmp_path: Path) -> None:
+    path = tmp_path / "table"
+    columns = [pa.array(values) for values in PLAIN.values()]
+    parquet.write_table(pa.table(columns, [" user ", "item.id", "rating"]), path)
+    assert rated(read_ratings(path)) == RATED
+    parquet.write_table(pa.table(columns, ["a", "a", "a"]), path)
+    assert "cannot be read as Parquet" in complaint(path, ("1", "2", "3"))
+
+
+def test_parquet_with_texts_that_are_no_utf8(tmp_path: Path) -> None:
+    binary = pa.array([b"a", b"\xff", b"b", b"c"])
+    texts = pa.StringArray.from_buffers(4, binary.buffers()[1], binary.buffers()[2])
+    parquet.write_table(pa.table(PLAIN | {"user_id": texts}), tmp_path / "table")
+    assert "Invalid UTF8" in complaint(tmp_path / "table")
+
+
 def test_parquet_that_is_cut(tmp_path: Path) -> None:
     path = tmp_path / "table"
     parquet.write_table(pa.table(PLAIN), path)
