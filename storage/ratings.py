@@ -111,7 +111,8 @@ class RatingsTable:
         digest = hashlib.sha256(b"ratings")
         columns = [(self.user_index, "<i4"), (self.item_index, "<i4"), (self.ratings, "<f8")]
         if all(_are_short(ids) for ids in (self.users, self.items)):
-            columns[:2] = [(self.user_ids, "<i4"), (self.item_ids, "<i4")]
+            columns[0] = self.users.astype("<i4")[self.user_index], "<i4"
+            columns[1] = self.items.astype("<i4")[self.item_index], "<i4"
         else:
             digest.update(json.dumps([self.users.tolist(), self.items.tolist()]).encode())
         for column, kind in columns:
