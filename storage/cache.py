@@ -28,11 +28,13 @@ def read_cached(path: Path, folder: Path, columns: Columns | None = None) -> Rat
     Raises:
         InputError: the file cannot be read, is of no known format, or rates one pair only.
     """
+    if not path.is_file():
+        return read_ratings(path, columns)  # which says what is wrong
     try:
         with path.open("rb") as file:
             content = hashlib.file_digest(file, "sha256")
     except OSError:
-        return read_ratings(path, columns)  # which says what is wrong
+        return read_ratings(path, columns)
     content.update(json.dumps([FORMAT, columns]).encode())
     cached = folder / f"{content.hexdigest()[:32]}.safetensors"
     with contextlib.suppress(FileNotFoundError, DamagedFileError):

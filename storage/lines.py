@@ -70,7 +70,10 @@ def compression(path: Path) -> str | None:
 
     Raises:
         OSError: the file cannot be read.
+        InputError: it is a pipe, of which nothing can be read twice.
     """
+    if path.is_fifo():
+        raise InputError(f"{path}: expected a file, got a pipe")
     with path.open("rb") as file:
         magic = file.read(4)
     if magic.startswith(GZIP_MAGIC):

@@ -112,12 +112,17 @@ def _read_columns(path: Path, wanted: Columns | None, roles: Sequence[str]) -> _
         raise InputError(f"{path}: expected at least one row below the header, got none")
     ids = [_joined([block.column(side) for block in blocks]) for side in range(2)]
     ratings = [block.column(2).to_numpy() for block in blocks] if len(roles) == len(ROLES) else []
-    return _Read(
-        chosen=chosen,
-        about=chosen.described(n_columns),
-        ids=ids,
-        ratings=np.concatenate(ratings) if ratings else np.empty(0),
-    )
+    whole = np.concatenate(ratings) if ratings else np.empty(0)
+    del blocks, ratings
+    _release()
+    return _Read(chosen=chosen, about=chosen.described(n_columns), ids=ids, ratings=whole)
+
+
+def _release() -> None:
+    """Gives back what Arrow keeps of the memory that it does not need any more."""
+    import pyarrow as pa
+
+    pa.default_memory_pool().release_unused()
 
 
 def _joined(chunks: list["pa.DictionaryArray"]) -> tuple[IdArray, NDArray[np.int32]]:

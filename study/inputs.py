@@ -64,7 +64,8 @@ def load_data(
     """The ratings of a file, of ./mat_comp, or of the built-in demonstration.
 
     Args:
-        file: of any known format, `-` for standard input, or the name of a public data set.
+        file: of any known format, `-` for standard input, or the name of a public data set. What
+            a stream gives is kept in `runs`, so that the file of the result can be read again.
         runs: the folder whose `cache` holds what was parsed before.
         columns: which columns hold user, item and rating; guessed where it is plain.
         queries: a file of pairs to predict, in place of those that the ratings came with.
@@ -84,7 +85,7 @@ def load_data(
         file, source = _located(file, runs, say)
         table = read_cached(file, runs / "cache", columns)
     if queries is not None:
-        pairs = read_pairs(queries, columns)
+        pairs = read_pairs(_located(queries, runs, say)[0], columns)
         truth = None
         table = replace(
             table,
@@ -130,7 +131,7 @@ def choose_device(name: str) -> torch.device:
 
 
 def _located(file: Path, runs: Path, say: Callable[[str], None]) -> tuple[Path, str]:
-    """The file that is meant, kept or downloaded if need be, and what to call it.
+    """The file that is meant, a stream kept, public data downloaded; and what to call it.
 
     Raises:
         InputError: there is no such file.
@@ -138,8 +139,11 @@ def _located(file: Path, runs: Path, say: Callable[[str], None]) -> tuple[Path, 
     name = str(file)
     if name == STANDARD_INPUT:
         if sys.stdin is None or sys.stdin.isatty():
-            raise InputError("--data -: expected ratings from standard input, got a terminal")
+            raise InputError("-: expected a table from standard input, got a terminal")
         return spooled(sys.stdin.buffer, runs / "cache"), "standard input"
+    if file.is_fifo():
+        with file.open("rb") as stream:
+            return spooled(stream, runs / "cache"), "a pipe"
     if file.is_dir():
         inside = [file / known for known in ("ratings.csv", "ratings.dat", "u.data")]
         hints = [f"; did you mean {path}?" for path in inside if path.exists()]

@@ -79,7 +79,7 @@ def run(options: argparse.Namespace) -> int:
         shown,
     )
     from study.finalists import Finalists, is_decided
-    from study.inputs import STANDARD_INPUT, choose_device, load_data
+    from study.inputs import choose_device, load_data
     from study.objective import Objective
     from study.report import summary
     from study.studies import (
@@ -98,8 +98,8 @@ def run(options: argparse.Namespace) -> int:
     check_database(url)
     device = choose_device(options.device)
     data = load_data(options.data, runs=runs_folder(url), columns=options.columns)
-    if str(options.data) == STANDARD_INPUT:
-        options.data = data.file  # from where the next command reads it
+    if options.data is not None and data.source != str(options.data):
+        options.data = data.file  # of a stream: where the next command reads it
     print(f"Data: {data.described()}")
 
     storage = open_storage(url)

@@ -2,7 +2,9 @@
 
 import csv
 import io
+import os
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,7 +13,10 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
+from storage.errors import InputError
+from storage.lines import read_numbers
 from study import best_predict, run
+from study.inputs import load_data
 
 Outcome = tuple[int, str, str]
 Call = Callable[..., Outcome]
@@ -127,6 +132,26 @@ def test_standard_input(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
     assert kept.read_bytes() == content
     assert f"best_predict --data {kept}" in out
     assert call(best_predict.main, "--data", kept, "--queries", "pairs.csv")[0] == 0
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+def test_pipes(call: Call) -> None:
+    contents = {name: Path(name).read_bytes() for name in ("ratings.csv", "pairs.csv")}
+    for name, content in contents.items():
+        Path(name).unlink()
+        os.mkfifo(name)
+        threading.Thread(target=Path(name).write_bytes, args=[content], daemon=True).start()
+    data = load_data(Path("ratings.csv"), runs=Path("runs"), queries=Path("pairs.csv"))
+    assert (data.table.n_ratings, data.table.n_queries, data.source) == (400, 21, "a pipe")
+    assert data.file is not None
+    assert load_data(data.file, runs=Path("runs")).table.digest == data.table.digest
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+def test_a_pipe_for_a_file_is_refused_at_once(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(InputError, match="expected a file, got a pipe"):
+        read_numbers(tmp_path / "pipe", expected=1)
 
 
 def test_no_pairs_to_predict(call: Call) -> None:
