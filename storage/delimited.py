@@ -7,6 +7,7 @@ say where.
 
 import csv
 import io
+import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -129,7 +130,9 @@ def _parsed(path: Path, head: Head, chosen: Chosen) -> Iterator["pa.RecordBatch"
     reading = arrow_csv.ReadOptions(
         block_size=BLOCK_BYTES, column_names=names, skip_rows=n_header_lines
     )
-    stream = pa.input_stream(str(path), compression=compression(path))
+    stream = pa.OSFile(os.fsencode(path))
+    if kind := compression(path):
+        stream = pa.CompressedInputStream(stream, kind)
     with arrow_csv.open_csv(stream, reading, parsing, converting) as reader:
         yield from reader
 

@@ -1,5 +1,6 @@
 """Parquet tables: their columns by Arrow, block by block."""
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -87,7 +88,7 @@ def _opened(path: Path) -> Iterator["ParquetFile"]:
 
     try:
         with ParquetFile(
-            path,
+            pa.OSFile(os.fsencode(path)),
             thrift_string_size_limit=LONGEST_NAME,
             thrift_container_size_limit=MOST_ENTRIES,
             page_checksum_verification=True,

@@ -1,6 +1,7 @@
 """Tables of ratings: the same from any format, ids as they were, and one line for what is wrong."""
 
 import gzip
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -289,6 +290,18 @@ def test_a_damaged_compressed_table(write_file: WriteFile) -> None:
     for name, packed in (("gzip", gzip.compress(many)), ("zstd", zstd(many))):
         for content in (packed[:-1], packed[: len(packed) // 2], packed + b"more"):
             assert f" damaged {name} file" in complaint(write_file(content))
+
+
+@pytest.mark.skipif(sys.platform == "darwin", reason="names must be UTF-8 there")
+@pytest.mark.parametrize("name", ["ratings.txt", "é 語.csv", "\udcff.csv"])
+def test_a_file_may_have_any_name(name: str, tmp_path: Path) -> None:
+    path = tmp_path / name
+    for content in (CSV.encode(), gzip.compress(CSV.encode()), STAMPED.replace(",", "::").encode()):
+        path.write_bytes(content)
+        assert rated(read_ratings(path)) == RATED
+    with path.open("wb") as file:
+        parquet.write_table(pa.table(PLAIN), file)
+    assert rated(read_ratings(path)) == RATED
 
 
 def test_what_is_no_file(tmp_path: Path) -> None:
