@@ -73,8 +73,11 @@ def choose_columns(
     """
     first = [field.strip() for field in rows[0]]
     if wanted is not None:
-        positions = _told(path, first, wanted[: len(roles)])
-        by_name = not all(column.isdecimal() for column in wanted[: len(roles)])
+        by_name = not all(column.isdecimal() for column in wanted)
+        positions = tuple(_told(path, first, column, by_name) for column in wanted[: len(roles)])
+        if len(set(positions)) < len(positions):
+            got = ",".join(wanted)
+            raise InputError(f"{path}: --columns: expected different columns, got {got}")
         header = has_header or by_name or _is_header(rows, positions, roles)
         return Chosen(positions=positions, names=tuple(first) if header else (), guessed=False)
     found = [[p for p, name in enumerate(first) if _plain(name) in NAMES[role]] for role in roles]
@@ -91,21 +94,15 @@ def choose_columns(
     )
 
 
-def _told(path: Path, first: Sequence[str], wanted: Sequence[str]) -> tuple[int, ...]:
-    """The positions of columns that are told by name or by position."""
-    positions = []
-    for column in wanted:
-        if first.count(column) == 1:
-            positions.append(first.index(column))
-        elif column not in first and column.isdecimal() and 1 <= int(column) <= len(first):
-            positions.append(int(column) - 1)
-        else:
-            why = "more than one column" if column in first else "no column"
-            got = ", ".join(shown(name) for name in first[:12])
-            raise InputError(f"{path}: --columns: {why} {shown(column)} among {got}")
-    if len(set(positions)) < len(positions):
-        raise InputError(f"{path}: --columns: expected different columns, got {','.join(wanted)}")
-    return tuple(positions)
+def _told(path: Path, first: Sequence[str], column: str, by_name: bool) -> int:
+    """The position of a column that is told by name, or by position from 1."""
+    if by_name and first.count(column) == 1:
+        return first.index(column)
+    if not by_name and len(column) < 10 and 1 <= int(column) <= len(first):
+        return int(column) - 1
+    why = "more than one column" if by_name and column in first else "no column"
+    got = ", ".join(shown(name) for name in first[:12])
+    raise InputError(f"{path}: --columns: {why} {shown(column)} among {got}")
 
 
 def _is_header(rows: Rows, positions: Sequence[int], roles: Sequence[str]) -> bool:

@@ -195,6 +195,16 @@ def test_positions_in_a_file_without_a_header(write_file: WriteFile) -> None:
     assert table.about == "user 3, item 2, rating 1, no header"
 
 
+@pytest.mark.parametrize("separator", [",", "::", " "])
+def test_positions_are_not_mistaken_for_what_the_first_row_holds(
+    separator: str, write_file: WriteFile
+) -> None:
+    path = write_file("3,1,2,7\n4,1,5,7\n".replace(",", separator))
+    assert rated(read_ratings(path, ("1", "2", "3"))) == {(3, 1): 2.0, (4, 1): 5.0}
+    assert rated(read_ratings(path, ("2", "1", "4"))) == {(1, 3): 7.0, (1, 4): 7.0}
+    assert read_pairs(path, ("3", "1", "2")).user_ids.tolist() == [2, 5]
+
+
 def test_what_was_guessed_is_told(write_file: WriteFile) -> None:
     assert read_ratings(write_file(STAMPED)).about == (
         "user 1, item 2, rating 3, no header; 1 more not used; if that is wrong, give --columns"
@@ -233,7 +243,9 @@ def test_what_is_not_plain_is_asked_for(content: str, said: str, write_file: Wri
         (("1", "2", "4"), "no column '4'"),
         (("1", "2", "0"), "no column '0'"),
         (("1", "2", "2"), "expected different columns, got 1,2,2"),
-        (("user_id", "1", "rating"), "expected different columns"),
+        (("1", "2", "9" * 5000), "no column '9999"),
+        (("user_id", "1", "rating"), "no column '1'"),
+        (("user_id", "user_id", "rating"), "expected different columns"),
     ],
 )
 def test_columns_that_are_not_there(columns: Any, said: str, write_file: WriteFile) -> None:
