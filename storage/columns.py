@@ -78,7 +78,7 @@ def choose_columns(
         if len(set(positions)) < len(positions):
             got = ",".join(wanted)
             raise InputError(f"{path}: --columns: expected different columns, got {got}")
-        header = has_header or by_name or _is_header(rows, positions, roles)
+        header = has_header or by_name or _is_header(path, rows, positions, roles)
         return Chosen(positions=positions, names=tuple(first) if header else (), guessed=False)
     found = [[p for p, name in enumerate(first) if _plain(name) in NAMES[role]] for role in roles]
     if all(len(positions) == 1 for positions in found):
@@ -105,30 +105,42 @@ def _told(path: Path, first: Sequence[str], column: str, by_name: bool) -> int:
     raise InputError(f"{path}: --columns: {why} {shown(column)} among {got}")
 
 
-def _is_header(rows: Rows, positions: Sequence[int], roles: Sequence[str]) -> bool:
-    """Whether the first row names the columns: it has no number where a rating belongs."""
+def _is_header(path: Path, rows: Rows, positions: Sequence[int], roles: Sequence[str]) -> bool:
+    """Whether the first row names the columns.
+
+    Raises:
+        InputError: it is not plain.
+    """
     if len(roles) == len(ROLES):
         return not _is_number(rows[0][positions[2]])
-    return all(_plain(rows[0][p]) in NAMES[role] for p, role in zip(positions, roles, strict=True))
+    if all(_plain(rows[0][p]) in NAMES[role] for p, role in zip(positions, roles, strict=True)):
+        return True
+    if _has_words_above_numbers(rows):
+        raise InputError(
+            f"{path}: cannot tell whether the first line, "
+            f"{', '.join(shown(field) for field in rows[0][:12])}, names the columns; give "
+            "--columns by name, or begin the file with user,item"
+        )
+    return False
 
 
 def _is_plain(rows: Rows, n_roles: int) -> bool:
     """Whether rows without a header can only be user, item, then maybe rating and timestamp."""
     n_fields = len(rows[0])
     if n_roles == 2:
-        # A header of other names would be the one row with words among numbers.
-        odd = any(
-            _is_number(column[1]) and not _is_number(column[0])
-            for column in zip(*rows[:2], strict=True)
-            if len(column) == 2
-        )
-        return 2 <= n_fields <= 4 and not odd
+        return 2 <= n_fields <= 4 and not _has_words_above_numbers(rows)
     if n_fields not in (3, 4):
         return False
     levels = {row[2].strip() for row in rows}
     are_ids = len(levels) > LEVELS and all(level.isdecimal() for level in levels)
     moments = all(field.strip().isdecimal() for field in rows[0][3:])
     return _is_number(rows[0][2]) and moments and not are_ids
+
+
+def _has_words_above_numbers(rows: Rows) -> bool:
+    """Whether the first row differs from the second as a header of unknown names does."""
+    pairs = zip(*rows[:2], strict=True) if len(rows) > 1 else ()
+    return any(_is_number(below) and not _is_number(above) for above, below in pairs)
 
 
 def _plain(name: str) -> str:

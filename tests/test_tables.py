@@ -438,6 +438,14 @@ def test_pairs_by_the_columns_of_the_ratings(write_file: WriteFile) -> None:
     assert (pairs.user_name, pairs.item_name) == ("b", "a")
 
 
+def test_pairs_by_positions(write_file: WriteFile) -> None:
+    for first in ("movie,user\n", ""):
+        pairs = read_pairs(write_file(first + "x,1\ny,5\n"), ("2", "1", "3"))
+        assert (pairs.user_ids.tolist(), pairs.item_ids.tolist()) == ([1, 5], ["x", "y"])
+    said = complaint(write_file("a,b\nx,1\ny,5\n"), ("2", "1", "3"), read_pairs)
+    assert "cannot tell whether the first line, 'a', 'b', names the columns" in said
+
+
 @pytest.mark.parametrize(
     ("content", "said"),
     [
