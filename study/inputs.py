@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from model.dataset import Ids, Ratings
+from model.dataset import UNKNOWN, Ids, Ratings
 from storage.cache import read_cached, spooled
 from storage.columns import Columns
 from storage.datasets import demonstration
@@ -35,9 +35,10 @@ class Data:
     items: Ids
     truth: NDArray[np.float64] | None = None  # (n_queries,), of the demonstration
     noise_std: float | None = None  # of the demonstration
+    asked: str = ""  # for people: the columns of the file of queries, if there is one
 
     def described(self) -> str:
-        """A line for people; a second one if pairs were rated more than once."""
+        """A line for people, and more for what was guessed, asked or rated more than once."""
         table = self.table
         text = (
             f"{self.source}, {table.n_ratings:,} ratings, {len(self.users):,} users, "
@@ -45,6 +46,10 @@ class Data:
         )
         if table.about:
             text += f"\nColumns: {table.about}"
+        if self.asked:
+            unknown = self.users.index(table.query_user_ids) == UNKNOWN
+            unknown |= self.items.index(table.query_item_ids) == UNKNOWN
+            text += f"\nQueries: {self.asked}, {int(unknown.sum()):,} of unknown users or items"
         if table.n_repeated:
             text += (
                 f"\nRepeated: {table.n_repeated:,} lines rate a pair again; "
@@ -76,7 +81,7 @@ def load_data(
     """
     if file is None and (DEFAULT_FILE.exists() or DEFAULT_FILE.is_symlink()):
         file = DEFAULT_FILE
-    source, truth, noise_std = str(file), None, None
+    source, asked, truth, noise_std = str(file), "", None, None
     if file is None:
         demo = demonstration()
         table, source = demo.table, "built-in demo"
@@ -86,7 +91,7 @@ def load_data(
         table = read_cached(file, runs / "cache", columns)
     if queries is not None:
         pairs = read_pairs(_located(queries, runs, say)[0], columns)
-        truth = None
+        truth, asked = None, f"{queries}, {pairs.about}"
         table = replace(
             table,
             query_user_ids=pairs.user_ids,
@@ -110,6 +115,7 @@ def load_data(
         items=Ids(table.items),
         truth=truth,
         noise_std=noise_std,
+        asked=asked,
     )
 
 

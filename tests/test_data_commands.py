@@ -77,6 +77,7 @@ def test_ids_that_are_texts_come_back(call: Call) -> None:
     code, out, err = call(*answer, "--out", "answers.csv", "--intervals", "intervals.csv")
     assert (code, err) == (0, "")
     assert "21 queries" in out
+    assert "Queries: pairs.csv, user user_id, item movie_id, 1 of unknown users or items\n" in out
     with open("answers.csv") as file:
         answers = list(csv.DictReader(file))
     assert list(answers[0]) == ["user_id", "movie_id", "prediction"]
