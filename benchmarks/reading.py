@@ -88,7 +88,7 @@ def main() -> None:
         print("|---|---|---|---|---|---|---|---|")
         output, peak = started(module, "--read", ".")
         print(
-            f"| libraries alone | | {json.loads(output)['seconds']:.1f} | {peak / 1e6:,.0f} | | |"
+            f"| libraries alone | | {json.loads(output)['seconds']:.1f} | | {peak / 1e6:,.0f} | | | |"
         )
         for name in FILES:
             file = Path(folder) / name
