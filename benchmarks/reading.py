@@ -87,9 +87,8 @@ def main() -> None:
         print("| file | MB | seconds | CPU, s | peak, MB | cached, s | CPU, s | peak, MB |")
         print("|---|---|---|---|---|---|---|---|")
         output, peak = started(module, "--read", ".")
-        print(
-            f"| libraries alone | | {json.loads(output)['seconds']:.1f} | | {peak / 1e6:,.0f} | | | |"
-        )
+        seconds = json.loads(output)["seconds"]
+        print(f"| libraries alone | | {seconds:.1f} | | {peak / 1e6:,.0f} | | | |")
         for name in FILES:
             file = Path(folder) / name
             row = f"| {name} | {file.stat().st_size / 1e6:,.0f} |"

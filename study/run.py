@@ -24,6 +24,7 @@ PROG = "study.run"
 EPILOG = """\
 examples:
   python -m study.run --trials 100                  tune on ./mat_comp
+  python -m study.run --data ratings.csv --columns user_id,movie_id,rating
   python -m study.run --data ratings.gz --trials 30 --timeout 600
   python -m study.run --trials 200                  go on to 200 trials
 
