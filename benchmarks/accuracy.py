@@ -29,7 +29,7 @@ from model.gradient import ORIGINAL
 from model.posterior import Draw
 from model.solver import Epoch, best_epoch
 from model.solvers import SOLVERS, Config, make_solver, solver_name
-from storage.ratings import read_numbers
+from storage.lines import read_numbers
 from study.inputs import Data, load_data
 from study.objective import PATIENCE
 from study.space import DEFAULTS

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from model.dataset import split
 from storage.database import open_storage, parse_storage_url, runs_folder
-from storage.ratings import read_numbers
+from storage.lines import read_numbers
 from study.best import best_settings
 from study.cli import DEFAULT_STORAGE
 from study.inputs import load_data

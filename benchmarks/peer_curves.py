@@ -24,7 +24,7 @@ from model.dataset import Ratings
 from model.gibbs import GibbsConfig
 from model.gradient import GradientConfig
 from model.solvers import SOLVERS, Config, make_solver, solver_name
-from storage.ratings import read_numbers
+from storage.lines import read_numbers
 from study.inputs import Data, choose_device, load_data
 from study.space import DEFAULTS
 

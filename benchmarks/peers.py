@@ -27,7 +27,7 @@ import numpy as np
 from benchmarks.peer_curves import OURS
 from benchmarks.peer_fits import peers
 from benchmarks.peer_results import Record, markdown, read_records, summarize
-from storage.ratings import read_numbers
+from storage.lines import read_numbers
 from study.inputs import Data, load_data
 
 ROOT = Path(__file__).resolve().parent.parent

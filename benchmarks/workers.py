@@ -35,6 +35,7 @@ def measure(data: Path, solver: str, *, trials: int, n_workers: int) -> tuple[fl
             study_name="study",
             total=trials,
             data=data,
+            columns=None,
             folder=Path(folder),
             device="cpu",
             seed=0,

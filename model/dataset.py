@@ -10,6 +10,7 @@ from torch import Tensor
 
 VALIDATION_SHARE = 0.1
 UNKNOWN = -1  # the index of a user or item without ratings
+TEXT = np.dtypes.StringDType()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,11 +54,19 @@ class Ids:
         return len(self.values)
 
     def index(self, ids: ArrayLike) -> Tensor:
-        """The (n,) int64 rows of raw ids; UNKNOWN for those that are not among them."""
-        ids = np.asarray(ids)
-        rows = np.searchsorted(self.values, ids)
-        rows[rows == len(self.values)] = 0
-        return torch.from_numpy(np.where(self.values[rows] == ids, rows, UNKNOWN))
+        """The (n,) int64 rows of raw ids; UNKNOWN for those that are not among them.
+
+        Where one side has whole numbers and the other texts, a number is the text that it is
+        written as.
+        """
+        values, ids = self.values, np.asarray(ids)
+        if not values.dtype.kind == ids.dtype.kind == "i":
+            values, ids = values.astype(TEXT), ids.astype(TEXT)
+        order = np.argsort(values, kind="stable")  # as texts, numbers have another order
+        rows = np.searchsorted(values, ids, sorter=order)
+        rows[rows == len(values)] = 0
+        rows = order[rows]
+        return torch.from_numpy(np.where(values[rows] == ids, rows, UNKNOWN))
 
 
 def index_ratings(

@@ -1,47 +1,74 @@
-"""Parsed ratings files, kept on disk and reused while the file's content is unchanged."""
+"""Parsed files of ratings, kept on disk and reused while the file's content is unchanged."""
 
 import contextlib
 import hashlib
+import json
+import os
+import tempfile
 from dataclasses import fields
 from pathlib import Path
+from typing import IO
 
+import numpy as np
+
+from storage.columns import Columns
 from storage.errors import InputError
 from storage.files import DamagedFileError, read_arrays, write_arrays
-from storage.ratings import RatingsTable, read_mat_comp
+from storage.ratings import RatingsTable
+from storage.tables import read_ratings
 
-FORMAT = 1  # of the parsed columns: raise it when `RatingsTable` or the parser changes
-
-COUNTS = ("n_users", "n_items", "n_repeated")
+FORMAT = 2  # of the parsed columns: raise it when `RatingsTable` or a reader changes
 
 
-def read_cached(path: Path, folder: Path) -> RatingsTable:
-    """The table of a `mat_comp` file, from `folder` if this very content was parsed before.
+def read_cached(path: Path, folder: Path, columns: Columns | None = None) -> RatingsTable:
+    """The table of a file, from `folder` if this very content was parsed before.
 
     A cached file that is damaged is made again; a folder that cannot be written to is done without.
 
     Raises:
-        InputError: the file cannot be read, is not of the format, or rates one pair only.
+        InputError: the file cannot be read, is of no known format, or rates one pair only.
     """
+    if not path.is_file():
+        return read_ratings(path, columns)  # which says what is wrong
     try:
         with path.open("rb") as file:
-            content = hashlib.file_digest(file, "sha256").hexdigest()
+            content = hashlib.file_digest(file, "sha256")
     except OSError:
-        return read_mat_comp(path)  # which says what is wrong
-    cached = folder / f"{content[:32]}-{FORMAT}.safetensors"
+        return read_ratings(path, columns)
+    content.update(json.dumps([FORMAT, columns]).encode())
+    cached = folder / f"{content.hexdigest()[:32]}.safetensors"
     with contextlib.suppress(FileNotFoundError, DamagedFileError):
-        arrays, counts = read_arrays(cached)
-        return RatingsTable(**arrays, **counts)  # type: ignore[arg-type]
-    table = read_mat_comp(path)
-    if table.n_ratings < 2:
-        raise InputError(
-            f"{path}: expected at least 2 different pairs rated, one to train on and one to "
-            f"validate on, got {table.n_ratings}"
-        )
-    arrays = {
-        field.name: getattr(table, field.name)
-        for field in fields(table)
-        if field.name not in COUNTS
-    }
+        arrays, others = read_arrays(cached)
+        return RatingsTable(**arrays, **others)  # type: ignore[arg-type]
+    table = read_ratings(path, columns)
+    values = {field.name: getattr(table, field.name) for field in fields(table)}
+    arrays = {name: value for name, value in values.items() if isinstance(value, np.ndarray)}
+    others = {name: value for name, value in values.items() if name not in arrays}
     with contextlib.suppress(OSError):
-        write_arrays(cached, arrays, {name: getattr(table, name) for name in COUNTS})
+        write_arrays(cached, arrays, others)
     return table
+
+
+def spooled(stream: IO[bytes], folder: Path) -> Path:
+    """The file in `folder` that holds what the stream gave, named after its content.
+
+    Raises:
+        InputError: it cannot be written.
+    """
+    digest = hashlib.sha256()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=folder, delete=False) as file:
+            try:
+                while block := stream.read(1 << 20):
+                    digest.update(block)
+                    file.write(block)
+                path = folder / f"input-{digest.hexdigest()[:32]}"
+                file.flush()
+                os.replace(file.name, path)
+            except BaseException:
+                os.unlink(file.name)
+                raise
+    except OSError as error:
+        raise InputError(f"{folder}: cannot keep standard input ({error.strerror})") from None
+    return path

@@ -11,6 +11,7 @@ import sqlalchemy
 from sqlalchemy.engine import URL, Engine, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, SQLAlchemyError
 
+from storage import lines
 from storage.errors import InputError
 from storage.proxy import check_proxy_url, how_to_get, is_proxy, open_proxy, shown
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from optuna.storages import BaseStorage, RDBStorage
 
 SQLITE_BUSY_SECONDS = 60
+LONGEST_URL = 1000  # characters
 TRIES = 10  # to make the tables, which several processes may do in the same instant
 
 
@@ -27,6 +29,9 @@ def parse_storage_url(text: str) -> URL:
     Raises:
         InputError: it is no SQLAlchemy URL, its driver is missing, or its database is in memory.
     """
+    if not text.isprintable() or len(text) > LONGEST_URL:
+        said = re.sub(r"(?s):.*@", ":***@", text)
+        raise InputError(f"--storage: expected a database URL, got {lines.shown(said)}")
     try:
         url = make_url(text)
         if not is_proxy(url):

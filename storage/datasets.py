@@ -51,8 +51,6 @@ def demonstration() -> Demonstration:
     ratings = np.round(signal[users, items] + draw.normal(0, NOISE_STD, len(pairs)), 2)
     users, items = (users + 1).astype(np.int32), (items + 1).astype(np.int32)
     table = RatingsTable.from_columns(
-        n_users=N_USERS,
-        n_items=N_ITEMS,
         user_ids=users[:N_RATINGS],
         item_ids=items[:N_RATINGS],
         ratings=ratings[:N_RATINGS],

@@ -12,7 +12,10 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
-Arrays = dict[str, NDArray[np.generic]]
+TEXT = np.dtypes.StringDType()  # as long as each text is: of fixed width, the longest would decide
+ENDS = " ends"  # of each text, behind the name of the array that holds their bytes
+
+Arrays = dict[str, NDArray[Any]]
 
 
 class DamagedFileError(Exception):
@@ -51,6 +54,7 @@ def write_arrays(path: Path, arrays: Arrays, metadata: Mapping[str, object]) -> 
     """Writes arrays and what is to be said of them (as JSON) to a safetensors file."""
     from safetensors.numpy import save
 
+    arrays = _packed(arrays)
     text = {"metadata": json.dumps(metadata, sort_keys=True)}
     text["digest"] = _digest(arrays, text["metadata"])
     arrays = {name: np.asarray(array, order="C") for name, array in arrays.items()}
@@ -77,7 +81,34 @@ def read_arrays(path: Path) -> tuple[Arrays, dict[str, object]]:
         raise DamagedFileError(f"{path}: {error}") from error
     if text.get("digest") != _digest(arrays, text.get("metadata", "")):
         raise DamagedFileError(f"{path}: the content does not match its digest")
-    return arrays, json.loads(text["metadata"])
+    return _unpacked(arrays), json.loads(text["metadata"])
+
+
+def _packed(arrays: Arrays) -> Arrays:
+    """The arrays, and each of texts as their bytes and where they end."""
+    packed = {}
+    for name, array in arrays.items():
+        if array.dtype != TEXT:
+            packed[name] = array
+            continue
+        texts = [text.encode() for text in array.tolist()]
+        packed[name] = np.frombuffer(b"".join(texts), np.uint8)
+        packed[name + ENDS] = np.cumsum([len(text) for text in texts], dtype=np.int64)
+    return packed
+
+
+def _unpacked(arrays: Arrays) -> Arrays:
+    unpacked = {}
+    for name, array in arrays.items():
+        if (ends := arrays.get(name + ENDS)) is not None:
+            content, start, texts = array.tobytes(), 0, []
+            for end in ends.tolist():
+                texts.append(content[start:end].decode())
+                start = end
+            unpacked[name] = np.array(texts, dtype=TEXT)
+        elif not name.endswith(ENDS):
+            unpacked[name] = array
+    return unpacked
 
 
 def _digest(arrays: Arrays, metadata: str) -> str:

@@ -1,16 +1,35 @@
-"""The answers: one predicted rating a line, in the order of the queries."""
+"""The answers, in the order of the queries: one predicted rating a line, or a table."""
 
+import contextlib
 import csv
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from storage.errors import InputError
-from storage.files import replacing
-from storage.ratings import RatingsTable
+from storage.files import TEXT, replacing
+from storage.ratings import IdArray, RatingsTable
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+TABLES = (".csv", ".tsv", ".parquet")
+
+
+def write_answers(path: Path, table: RatingsTable, predictions: NDArray[np.floating]) -> None:
+    """Writes the (n_queries,) predictions: a table if the file's name ends so, else one a line.
+
+    Raises:
+        InputError: the file cannot be written; one that was there stays as it was.
+    """
+    if path.suffix.lower() in TABLES:
+        write_table(path, table, {"prediction": predictions})
+    else:
+        write_predictions(path, predictions)
 
 
 def write_predictions(path: Path, predictions: NDArray[np.floating]) -> None:
@@ -19,29 +38,37 @@ def write_predictions(path: Path, predictions: NDArray[np.floating]) -> None:
     Raises:
         InputError: the file cannot be written; one that was there stays as it was.
     """
-    try:
-        with replacing(path) as file:
-            np.savetxt(file, predictions, fmt="%.6f")
-    except OSError as error:
-        raise InputError(f"{path}: cannot be written ({error.strerror})") from None
+    with _written(path) as file:
+        np.savetxt(file, predictions, fmt="%.6f")
 
 
-def write_intervals(
+def write_table(
     path: Path, table: RatingsTable, columns: Mapping[str, NDArray[np.floating]]
 ) -> None:
-    """Writes a CSV: the queries' users and items, and (n_queries,) columns, six digits each.
+    """Writes the queries' users and items, and (n_queries,) columns.
+
+    A file that ends in .parquet is one, another text with six digits after the point, separated by
+    tabs if it ends in .tsv, else by commas.
 
     Raises:
         InputError: the file cannot be written; one that was there stays as it was.
     """
+    suffix = path.suffix.lower()
+    if suffix == ".parquet":
+        import pyarrow as pa
+        from pyarrow.parquet import write_table as write_parquet
+
+        ids = [_arrow(table.query_user_ids), _arrow(table.query_item_ids)]
+        names = [table.user_name, table.item_name, *columns]
+        with _written(path, "wb") as file:
+            write_parquet(pa.table([*ids, *map(pa.array, columns.values())], names), file)
+        return
     figures = [[f"{value:.6f}" for value in column] for column in columns.values()]
-    try:
-        with replacing(path) as file:
-            writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(["user", "item", *columns])
-            writer.writerows(zip(table.query_user_ids, table.query_item_ids, *figures, strict=True))
-    except OSError as error:
-        raise InputError(f"{path}: cannot be written ({error.strerror})") from None
+    with _written(path) as file:
+        separator = "\t" if suffix == ".tsv" else ","
+        writer = csv.writer(file, delimiter=separator, lineterminator="\n")
+        writer.writerow([table.user_name, table.item_name, *columns])
+        writer.writerows(zip(table.query_user_ids, table.query_item_ids, *figures, strict=True))
 
 
 def check_writable(path: Path, *, precious: Iterable[Path] = ()) -> None:
@@ -63,6 +90,21 @@ def check_writable(path: Path, *, precious: Iterable[Path] = ()) -> None:
         raise InputError(f"{path}: expected a file to write, got a link to itself") from None
     except OSError as error:
         raise InputError(f"{path}: cannot be written ({error.strerror})") from None
+
+
+@contextlib.contextmanager
+def _written(path: Path, mode: str = "w") -> Iterator[IO[Any]]:
+    try:
+        with replacing(path, mode) as file:
+            yield file
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written ({error.strerror or error})") from None
+
+
+def _arrow(ids: IdArray) -> "pa.Array":
+    import pyarrow as pa
+
+    return pa.array(ids.tolist() if ids.dtype == TEXT else ids)
 
 
 def _same_file(path: Path, other: Path) -> bool:

@@ -3,8 +3,15 @@
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from study.cli import at_least, make_parser, run_command
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from study.inputs import Data
 
 PROG = "study.best_predict"
 EPILOG = """\
@@ -12,6 +19,7 @@ examples:
   python -m study.best_predict                  the best setting for ./mat_comp
   python -m study.best_predict --average 5      the mean of the five best
   python -m study.best_predict --truth answers  and how far it is from the truth
+  python -m study.best_predict --data ratings.csv --queries pairs.csv --out answers.csv
 """
 
 
@@ -28,7 +36,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
         type=Path,
         default=Path("mat_comp_ans"),
         metavar="FILE",
-        help="where the predictions go (default: %(default)s)",
+        help="where the predictions go: with .csv, .tsv or .parquet at the end a table of user, "
+        "item and prediction, else one prediction a line (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--queries",
+        type=Path,
+        metavar="FILE",
+        help="the pairs to predict, a table as for --data (default: those in a mat_comp file)",
     )
     parser.add_argument(
         "--average",
@@ -41,7 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "--intervals",
         type=Path,
         metavar="FILE",
-        help="a CSV with the predictions, their standard deviations and 90 %% intervals, "
+        help="a table with the predictions, their standard deviations and 90 %% intervals, "
         "calibrated on held-out ratings: one more training each",
     )
     parser.add_argument(
@@ -66,21 +81,22 @@ def best_predict(options: argparse.Namespace) -> int:
         runs_folder,
     )
     from storage.errors import InputError
-    from storage.predictions import check_writable, write_intervals, write_predictions
-    from storage.ratings import read_numbers
+    from storage.lines import read_numbers
+    from storage.predictions import check_writable, write_answers, write_table
     from study.best import best_settings
     from study.inputs import choose_device, load_data
     from study.intervals import calibrate
     from study.leases import is_running
     from study.predict import Ensemble
-    from study.score import score
     from study.studies import default_name, find_study
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     url = parse_storage_url(options.storage)
     check_database(url, must_exist=True)
     device = choose_device(options.device)
-    data = load_data(options.data, runs=runs_folder(url))
+    data = load_data(
+        options.data, runs=runs_folder(url), columns=options.columns, queries=options.queries
+    )
     table = data.table
     truth = data.truth
     if options.truth is not None:
@@ -92,7 +108,9 @@ def best_predict(options: argparse.Namespace) -> int:
         raise InputError(
             f"study '{study.study_name}': no trial has finished yet; python -m study.run goes on"
         )
-    read = [data.file, options.truth, database_file(url)]
+    if table.about and options.queries is None:
+        raise InputError(f"{data.source}: holds no pairs to predict; --queries FILE gives them")
+    read = [data.file, options.queries, options.truth, database_file(url)]
     precious = [path for path in read if path is not None]
     check_writable(options.out, precious=precious)
     if options.intervals is not None:
@@ -107,18 +125,26 @@ def best_predict(options: argparse.Namespace) -> int:
         settings=chosen, data=data, study=study, folder=runs_folder(url), device=device, say=print
     )
     predictions, spread = ensemble.answer()
-    write_predictions(options.out, predictions)
+    write_answers(options.out, table, predictions)
     print(f"Wrote: {options.out}, {table.n_queries:,} predictions")
     if options.intervals is not None:
         calibration = calibrate(ensemble)
-        write_intervals(options.intervals, table, calibration.intervals(predictions, spread))
+        write_table(options.intervals, table, calibration.intervals(predictions, spread))
         print(f"Wrote: {options.intervals}, 90 % intervals, calibrated on held-out ratings")
     if truth is not None and table.n_queries:
-        for name, figure in score(predictions, truth, table.query_user_ids).items():
-            print(f"{name}: {figure}")
-        if data.noise_std is not None:
-            print(f"Noise floor: RMSE {data.noise_std:.4f}, of the planted model itself")
+        _tell_score(data, predictions, truth)
     return 0
+
+
+def _tell_score(
+    data: "Data", predictions: "NDArray[np.float64]", truth: "NDArray[np.float64]"
+) -> None:
+    from study.score import score
+
+    for name, figure in score(predictions, truth, data.table.query_user_ids).items():
+        print(f"{name}: {figure}")
+    if data.noise_std is not None:
+        print(f"Noise floor: RMSE {data.noise_std:.4f}, of the planted model itself")
 
 
 if __name__ == "__main__":

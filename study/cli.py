@@ -1,6 +1,7 @@
 """What the commands share: options, one-line errors, exit codes. Imports nothing heavy."""
 
 import argparse
+import csv
 import sys
 import textwrap
 from collections.abc import Callable
@@ -36,8 +37,17 @@ def make_parser(prog: str, description: str, epilog: str, *, trains: bool = True
         "--data",
         type=Path,
         metavar="FILE",
-        help="ratings and queries, a mat_comp file, plain or gzip "
+        help="ratings: a mat_comp file, a table (CSV, TSV, '::' or blanks; with gzip or zstd; "
+        "Parquet), - for standard input, or a public data set that is downloaded: ml-100k, ml-1m, "
+        "ml-10m, ml-20m, ml-25m, ml-32m "
         "(default: ./mat_comp if there is one, else built-in demonstration data)",
+    )
+    parser.add_argument(
+        "--columns",
+        type=_columns,
+        metavar="USER,ITEM,RATING",
+        help="which columns of a table hold them, by name or by position from 1 "
+        "(default: guessed where names or positions make it plain)",
     )
     parser.add_argument(
         "--storage",
@@ -75,6 +85,15 @@ def at_least(low: float, kind: Callable[[str], float]) -> Callable[[str], float]
         return number
 
     return parse
+
+
+def _columns(text: str) -> tuple[str, ...]:
+    columns = tuple(column.strip() for column in next(csv.reader([text]), []))
+    if len(columns) != 3 or not all(columns):
+        raise argparse.ArgumentTypeError(
+            f"expected three columns, like user_id,movie_id,rating or 1,2,3, got '{text}'"
+        )
+    return columns
 
 
 def _encodable(text: str) -> str:

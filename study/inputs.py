@@ -1,19 +1,26 @@
 """What a command works on: the ratings, indexed, and where they came from."""
 
-from dataclasses import dataclass
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from difflib import get_close_matches
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from model.dataset import Ids, Ratings, index_ratings
-from storage.cache import read_cached
+from model.dataset import UNKNOWN, Ids, Ratings
+from storage.cache import read_cached, spooled
+from storage.columns import Columns
 from storage.datasets import demonstration
 from storage.errors import InputError
+from storage.movielens import NAMES, fetch
 from storage.ratings import RatingsTable
+from storage.tables import read_pairs
 
 DEFAULT_FILE = Path("mat_comp")
+STANDARD_INPUT = "-"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,14 +35,21 @@ class Data:
     items: Ids
     truth: NDArray[np.float64] | None = None  # (n_queries,), of the demonstration
     noise_std: float | None = None  # of the demonstration
+    asked: str = ""  # for people: the columns of the file of queries, if there is one
 
     def described(self) -> str:
-        """A line for people; a second one if pairs were rated more than once."""
+        """A line for people, and more for what was guessed, asked or rated more than once."""
         table = self.table
         text = (
             f"{self.source}, {table.n_ratings:,} ratings, {len(self.users):,} users, "
             f"{len(self.items):,} items, {table.n_queries:,} queries"
         )
+        if table.about:
+            text += f"\nColumns: {table.about}"
+        if self.asked:
+            unknown = self.users.index(table.query_user_ids) == UNKNOWN
+            unknown |= self.items.index(table.query_item_ids) == UNKNOWN
+            text += f"\nQueries: {self.asked}, {int(unknown.sum()):,} of unknown users or items"
         if table.n_repeated:
             text += (
                 f"\nRepeated: {table.n_repeated:,} lines rate a pair again; "
@@ -44,31 +58,64 @@ class Data:
         return text
 
 
-def load_data(file: Path | None, *, runs: Path) -> Data:
+def load_data(
+    file: Path | None,
+    *,
+    runs: Path,
+    columns: Columns | None = None,
+    queries: Path | None = None,
+    say: Callable[[str], None] = print,
+) -> Data:
     """The ratings of a file, of ./mat_comp, or of the built-in demonstration.
 
+    Args:
+        file: of any known format, `-` for standard input, or the name of a public data set. What
+            a stream gives is kept in `runs`, so that the file of the result can be read again.
+        runs: the folder whose `cache` holds what was parsed before.
+        columns: which columns hold user, item and rating; guessed where it is plain.
+        queries: a file of pairs to predict, in place of those that the ratings came with.
+        say: tells that a public data set is downloaded, and on what terms.
+
     Raises:
-        InputError: the file cannot be read, or holds fewer than two ratings.
+        InputError: a file cannot be read, or there are fewer than two ratings.
     """
     if file is None and (DEFAULT_FILE.exists() or DEFAULT_FILE.is_symlink()):
         file = DEFAULT_FILE
+    source, asked, truth, noise_std = str(file), "", None, None
     if file is None:
         demo = demonstration()
         table, source = demo.table, "built-in demo"
         truth, noise_std = demo.truth, demo.noise_std
     else:
-        table, source = read_cached(file, runs / "cache"), str(file)
-        truth, noise_std = None, None
-    ratings, users, items = index_ratings(table.user_ids, table.item_ids, table.ratings)
+        file, source = _located(file, runs, say)
+        table = read_cached(file, runs / "cache", columns)
+    if queries is not None:
+        pairs = read_pairs(_located(queries, runs, say)[0], columns)
+        truth, asked = None, f"{queries}, {pairs.about}"
+        table = replace(
+            table,
+            query_user_ids=pairs.user_ids,
+            query_item_ids=pairs.item_ids,
+            user_name=pairs.user_name,
+            item_name=pairs.item_name,
+        )
+    ratings = Ratings(
+        n_users=len(table.users),
+        n_items=len(table.items),
+        user_index=torch.from_numpy(table.user_index.astype(np.int64)),
+        item_index=torch.from_numpy(table.item_index.astype(np.int64)),
+        values=torch.from_numpy(table.ratings),
+    )
     return Data(
         source=source,
         file=file,
         table=table,
         ratings=ratings,
-        users=users,
-        items=items,
+        users=Ids(table.users),
+        items=Ids(table.items),
         truth=truth,
         noise_std=noise_std,
+        asked=asked,
     )
 
 
@@ -87,3 +134,29 @@ def choose_device(name: str) -> torch.device:
         name = "cuda" if torch.cuda.is_available() else "cpu"
     torch.set_num_threads(1)
     return torch.device(name)
+
+
+def _located(file: Path, runs: Path, say: Callable[[str], None]) -> tuple[Path, str]:
+    """The file that is meant, a stream kept, public data downloaded; and what to call it.
+
+    Raises:
+        InputError: there is no such file.
+    """
+    name = str(file)
+    if name == STANDARD_INPUT:
+        if sys.stdin is None or sys.stdin.isatty():
+            raise InputError("-: expected a table from standard input, got a terminal")
+        return spooled(sys.stdin.buffer, runs / "cache"), "standard input"
+    if file.is_fifo():
+        with file.open("rb") as stream:
+            return spooled(stream, runs / "cache"), "a pipe"
+    if file.is_dir():
+        inside = [file / known for known in ("ratings.csv", "ratings.dat", "u.data")]
+        hints = [f"; did you mean {path}?" for path in inside if path.exists()]
+        raise InputError(f"{file}: expected a file, got a directory{''.join(hints[:1])}")
+    if not file.exists() and not file.is_symlink():
+        if name in NAMES:
+            return fetch(name, say=say), name
+        if similar := get_close_matches(name, NAMES, n=1):
+            raise InputError(f"{file}: no such file; did you mean {similar[0]}?")
+    return file, name

@@ -23,6 +23,7 @@ PROG = "study.run"
 EPILOG = """\
 examples:
   python -m study.run --trials 100                  tune on ./mat_comp
+  python -m study.run --data ratings.csv --columns user_id,movie_id,rating
   python -m study.run --data ratings.gz --trials 30 --timeout 600
   python -m study.run --trials 200                  go on to 200 trials
 
@@ -98,7 +99,9 @@ def run(options: argparse.Namespace) -> int:
     url = parse_storage_url(options.storage)
     check_database(url)
     device = choose_device(options.device)
-    data = load_data(options.data, runs=runs_folder(url))
+    data = load_data(options.data, runs=runs_folder(url), columns=options.columns)
+    if options.data is not None and data.source != str(options.data):
+        options.data = data.file  # of a stream: where the next command reads it
     print(f"Data: {data.described()}")
 
     interrupted = _catch_interrupts()
@@ -115,7 +118,8 @@ def run(options: argparse.Namespace) -> int:
         storage=options.storage,
         study_name=name,
         total=options.trials,
-        data=options.data,
+        data=data.file,
+        columns=options.columns,
         folder=runs_folder(url),
         device=options.device,
         seed=options.seed if options.seed is not None else stored_seed(storage, name) or 0,
@@ -183,6 +187,8 @@ def _next_command(options: argparse.Namespace, storage: str) -> str:
     words = ["python", "-m", "study.best_predict"]
     if options.data is not None:
         words += ["--data", str(options.data)]
+    if options.columns is not None:
+        words += ["--columns", ",".join(options.columns)]
     if options.storage != DEFAULT_STORAGE:
         words += ["--storage", storage]
     if options.study_name is not None:

@@ -37,6 +37,7 @@ class Job:
     study_name: str
     total: int  # finished trials that the study is to have
     data: Path | None  # as load_data takes it
+    columns: tuple[str, str, str] | None
     folder: Path  # where files beside the database are
     device: str
     seed: int

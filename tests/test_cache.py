@@ -1,5 +1,6 @@
 """Files that are whole or not there, arrays in them, and parsed ratings kept as such arrays."""
 
+import io
 import os
 from collections.abc import Callable
 from dataclasses import fields
@@ -9,10 +10,11 @@ from typing import NoReturn
 import numpy as np
 import pytest
 
-from storage.cache import read_cached
+from storage.cache import read_cached, spooled
 from storage.errors import InputError
 from storage.files import DamagedFileError, read_arrays, replacing, write_arrays
-from storage.ratings import RatingsTable, read_mat_comp
+from storage.mat_comp import read_mat_comp
+from storage.ratings import RatingsTable
 
 WriteFile = Callable[[str | bytes], Path]
 
@@ -48,10 +50,10 @@ def cache(tmp_path: Path) -> Path:
 def no_parsing(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
     """From its call on, a file that is parsed fails the test."""
 
-    def parsed(path: Path) -> NoReturn:
+    def parsed(path: Path, columns: object) -> NoReturn:
         raise AssertionError(f"{path} was parsed")
 
-    return lambda: monkeypatch.setattr("storage.cache.read_mat_comp", parsed)
+    return lambda: monkeypatch.setattr("storage.cache.read_ratings", parsed)
 
 
 @pytest.mark.parametrize(
@@ -143,6 +145,54 @@ def test_a_folder_that_cannot_be_written_to_is_done_without(
     for folder in (in_the_way, in_the_way / "below"):
         assert_same_table(read_cached(path, folder), read_mat_comp(path))
     assert in_the_way.read_text() == "mine"
+
+
+TABLE = "b,note,a,who\n1,x,2,é\n2,yy,4,é\n1,z,5,b\n"
+
+
+def test_texts_are_kept_too(
+    write_file: WriteFile, cache: Path, no_parsing: Callable[[], None]
+) -> None:
+    path = write_file(TABLE)
+    expected = read_cached(path, cache, ("who", "note", "a"))
+    assert expected.users.tolist() == ["b", "é"]
+    no_parsing()
+    assert_same_table(read_cached(path, cache, ("who", "note", "a")), expected)
+
+
+def test_the_columns_count(write_file: WriteFile, cache: Path) -> None:
+    path = write_file(TABLE)
+    assert read_cached(path, cache, ("who", "note", "a")).users.tolist() == ["b", "é"]
+    assert read_cached(path, cache, ("note", "who", "a")).users.tolist() == ["x", "yy", "z"]
+    assert read_cached(path, cache, ("who", "note", "a")).users.tolist() == ["b", "é"]
+    assert len(files_below(cache)) == 2
+
+
+@pytest.mark.parametrize("content", [b"", b"user,item,rating\n", bytes(range(256)) * 9999])
+def test_a_stream_is_kept_under_its_content(content: bytes, cache: Path) -> None:
+    path = spooled(io.BytesIO(content), cache)
+    assert path.read_bytes() == content
+    assert spooled(io.BytesIO(content), cache) == path
+    assert files_below(cache) == [path]
+
+
+def test_a_stream_that_breaks_leaves_nothing(cache: Path) -> None:
+    class Breaking(io.BytesIO):
+        def read(self, size: int | None = -1) -> bytes:
+            if self.tell():
+                raise KeyboardInterrupt
+            return super().read(2)
+
+    with pytest.raises(KeyboardInterrupt):
+        spooled(Breaking(b"many bytes"), cache)
+    assert files_below(cache) == []
+
+
+def test_a_stream_that_cannot_be_kept(tmp_path: Path) -> None:
+    in_the_way = tmp_path / "in the way"
+    in_the_way.write_text("mine")
+    with pytest.raises(InputError, match="cannot keep standard input"):
+        spooled(io.BytesIO(b"1"), in_the_way)
 
 
 def test_a_bad_file_is_refused_every_time_and_not_kept(write_file: WriteFile, cache: Path) -> None:

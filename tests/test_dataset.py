@@ -56,6 +56,21 @@ def test_ids_may_be_texts() -> None:
     assert items.index(["yy", "y"]).tolist() == [1, -1]
 
 
+def test_numbers_and_texts_are_told_apart_by_how_they_are_written() -> None:
+    text = np.dtypes.StringDType()
+    numbers = Ids(np.array([2, 10, 300]))
+    assert numbers.index(np.array(["10", "2", "02", "x", "300"], text)).tolist() == [
+        1,
+        0,
+        -1,
+        -1,
+        2,
+    ]
+    texts = Ids(np.array(["02", "10", "x"], text))
+    assert texts.index([10, 2, 300]).tolist() == [1, -1, -1]
+    assert texts.index(np.array(["x", "y", "02"], text)).tolist() == [2, -1, 0]
+
+
 def test_no_ids_no_rows() -> None:
     index = Ids(np.array([10, 20])).index(np.empty(0, np.int32))
     assert index.shape == (0,)
@@ -139,8 +154,6 @@ def test_the_order_of_lines_does_not_change_the_split() -> None:
     for order in (np.arange(300), draw.permutation(300)):
         users, items = np.divmod(pairs[order].astype(np.int32), 30)
         table = RatingsTable.from_columns(
-            n_users=20,
-            n_items=30,
             user_ids=users + 1,
             item_ids=items + 1,
             ratings=values[order],

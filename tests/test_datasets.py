@@ -16,14 +16,14 @@ def demo() -> Demonstration:
 
 def test_sizes_and_ids(demo: Demonstration) -> None:
     table = demo.table
-    assert (table.n_users, table.n_items) == (800, 500)
+    assert (len(table.users), len(table.items)) == (800, 500)
     assert (table.n_ratings, table.n_queries, table.n_repeated) == (60_000, 6_000, 0)
     assert demo.truth.shape == (6_000,)
     for ids, largest in (
         (np.concatenate([table.user_ids, table.query_user_ids]), 800),
         (np.concatenate([table.item_ids, table.query_item_ids]), 500),
     ):
-        assert ids.dtype == np.int32
+        assert ids.dtype == np.int64
         assert ids.min() >= 1
         assert ids.max() <= largest
 

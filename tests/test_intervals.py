@@ -22,7 +22,7 @@ from model.solver import Solver
 from model.solvers import SOLVERS, Config, make_solver
 from storage.database import open_storage, parse_storage_url
 from storage.errors import InputError
-from storage.predictions import write_intervals
+from storage.predictions import write_table
 from storage.ratings import RatingsTable
 from study import best_predict
 from study.best import Setting, best_settings, load_or_train
@@ -97,8 +97,6 @@ def data_of(ratings: Ratings) -> Data:
     users, items = ratings.user_index.numpy() + 1, ratings.item_index.numpy() + 1
     nobody = np.empty(0, np.int32)
     table = RatingsTable.from_columns(
-        n_users=ratings.n_users,
-        n_items=ratings.n_items,
         user_ids=users.astype(np.int32),
         item_ids=items.astype(np.int32),
         ratings=ratings.values.numpy(),
@@ -501,8 +499,6 @@ def test_a_full_disk_leaves_the_old_intervals(
     path.write_text("old")
     ids = np.array([3, 1], np.int32)
     table = RatingsTable.from_columns(
-        n_users=3,
-        n_items=3,
         user_ids=ids,
         item_ids=ids,
         ratings=np.array([1.0, 2.0]),
@@ -517,11 +513,11 @@ def test_a_full_disk_leaves_the_old_intervals(
     with monkeypatch.context() as patch:
         patch.setattr(os, "fsync", full)
         with pytest.raises(InputError, match=r"cannot be written \(No space left on device\)"):
-            write_intervals(path, table, columns)
+            write_table(path, table, columns)
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
 
-    write_intervals(path, table, columns)
+    write_table(path, table, columns)
     assert path.read_text().splitlines() == [
         "user,item,prediction,std",
         "3,1,1.000000,0.000000",

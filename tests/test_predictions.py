@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from storage.errors import InputError
+from storage.lines import read_numbers
 from storage.predictions import check_writable, write_predictions
-from storage.ratings import read_numbers
 
 
 def test_one_prediction_a_line_in_order(tmp_path: Path) -> None:

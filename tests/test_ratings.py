@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 
 from storage.errors import InputError
-from storage.ratings import RatingsTable, read_mat_comp, read_numbers
+from storage.lines import read_numbers
+from storage.mat_comp import read_mat_comp
+from storage.ratings import RatingsTable
 
 WriteFile = Callable[[str | bytes], Path]
 
@@ -66,7 +68,7 @@ def with_rating(line: str) -> str:
 )
 def test_the_same_table_however_it_is_written(content: str | bytes, write_file: WriteFile) -> None:
     table = read_mat_comp(write_file(content))
-    assert (table.n_users, table.n_items, table.n_ratings, table.n_queries) == (2, 3, 4, 2)
+    assert (len(table.users), len(table.items), table.n_ratings, table.n_queries) == (2, 3, 4, 2)
     assert rated(table) == RATED
     assert queries(table) == QUERIES
     assert table.n_repeated == 0
@@ -75,7 +77,8 @@ def test_the_same_table_however_it_is_written(content: str | bytes, write_file: 
 def test_columns_are_of_the_declared_types(write_file: WriteFile) -> None:
     table = read_mat_comp(write_file(GOOD))
     ids = (table.user_ids, table.item_ids, table.query_user_ids, table.query_item_ids)
-    assert {column.dtype for column in ids} == {np.dtype(np.int32)}
+    assert {column.dtype for column in ids} == {np.dtype(np.int64)}
+    assert {table.user_index.dtype, table.item_index.dtype} == {np.dtype(np.int32)}
     assert table.ratings.dtype == np.float64
 
 
@@ -109,7 +112,7 @@ def test_not_every_id_need_occur_and_ids_may_be_large(write_file: WriteFile) -> 
     largest = 2**31 - 1
     table = read_mat_comp(write_file(f"{largest} {largest} 2\n{largest} {largest} 1\n1 1 2\n0\n"))
     assert rated(table) == {(1, 1): 2.0, (largest, largest): 1.0}
-    assert (table.n_users, table.n_items) == (largest, largest)
+    assert (table.users.tolist(), table.items.tolist()) == ([1, largest], [1, largest])
 
 
 def test_queries_keep_their_order_and_may_repeat(write_file: WriteFile) -> None:
@@ -158,7 +161,7 @@ def test_the_digest_changes_with_a_rating(line: str, write_file: WriteFile) -> N
 def test_fast_and_slow_reading_agree(
     rows_at_once: int, write_file: WriteFile, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("storage.ratings.ROWS_AT_ONCE", rows_at_once)
+    monkeypatch.setattr("storage.mat_comp.ROWS_AT_ONCE", rows_at_once)
     draw = np.random.default_rng(4)
     blanks, formats = [" ", "\t", "   "], ["{!r}", "{:g}", "{:.2f}", "{:e}"]
     lines = ["", "30 20 400"]
@@ -310,7 +313,7 @@ def many_ratings() -> bytes:
 
 def test_gzip_that_is_cut(write_file: WriteFile) -> None:
     content = gzip.compress(many_ratings(), mtime=0)
-    assert read_mat_comp(write_file(content)).n_users == 90
+    assert read_mat_comp(write_file(content)).users.tolist() == list(range(1, 91))
     for length in (2, 5, 12, len(content) // 2, len(content) - 8, len(content) - 1):
         assert "damaged gzip file" in complaint(write_file(content[:length]))
 

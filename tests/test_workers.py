@@ -162,6 +162,7 @@ def test_workers_that_keep_dying_end_the_study(
         study_name="any",
         total=3,
         data=None,
+        columns=None,
         folder=folder,
         device="cpu",
         seed=0,

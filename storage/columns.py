@@ -1,0 +1,166 @@
+"""Which columns of a table hold user, item and rating: as told, or guessed where it is plain."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from storage.errors import InputError
+from storage.lines import number_of, shown
+
+ROLES = ("user", "item", "rating")
+NAMES = {  # lower case, without "id" at the end, an "s" behind that, or what is no letter
+    "user": {"user", "u", "customer", "reviewer", "member", "profile", "account", "rater"},
+    "item": {"item", "i", "movie", "book", "product", "film", "song", "track", "artist", "album"}
+    | {"game", "anime", "business", "recipe", "joke", "isbn", "asin", "parentasin", "show"},
+    "rating": {"rating", "score", "star", "overall", "bookrating", "userrating", "starrating"},
+}
+LEVELS = 101  # whole numbers with more different values than this are no ratings, but ids
+
+Columns = tuple[str, str, str]  # of user, item and rating: names, or positions from 1
+Rows = Sequence[Sequence[str]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Chosen:
+    """The columns that hold what is wanted."""
+
+    positions: tuple[int, ...]  # from 0, in the order of the roles
+    names: tuple[str, ...]  # of all columns; empty without a header
+    guessed: bool
+
+    @property
+    def user_name(self) -> str:
+        return self._name(0)
+
+    @property
+    def item_name(self) -> str:
+        return self._name(1)
+
+    def described(self, n_columns: int) -> str:
+        """Which columns are read, and which are not, for people."""
+        said = [shown(self.names[p])[1:-1] if self.names else p + 1 for p in self.positions]
+        text = ", ".join(f"{role} {one}" for role, one in zip(ROLES, said, strict=False))
+        others = n_columns - len(self.positions)
+        header = "" if self.names else ", no header"
+        rest = f"; {others} more not used" if others else ""
+        hint = "; if that is wrong, give --columns" if self.guessed and not self.names else ""
+        return f"{text}{header}{rest}{hint}"
+
+    def _name(self, role: int) -> str:
+        return self.names[self.positions[role]] if self.names else ROLES[role]
+
+
+def choose_columns(
+    path: Path,
+    rows: Rows,
+    wanted: Columns | None,
+    roles: Sequence[str],
+    *,
+    has_header: bool = False,
+) -> Chosen:
+    """The columns of the roles in a table that begins with `rows`.
+
+    Args:
+        path: of the table.
+        rows: the first, of equally many fields; the very first may be a header.
+        wanted: the columns that were told.
+        roles: what is wanted, `ROLES` or the first of them.
+        has_header: whether the first row is known to be a header.
+
+    Raises:
+        InputError: there are no such columns, or it is not plain which they are.
+    """
+    first = [field.strip() for field in rows[0]]
+    if wanted is not None:
+        by_name = not all(column.isdecimal() for column in wanted)
+        positions = tuple(_told(path, first, column, by_name) for column in wanted[: len(roles)])
+        if len(set(positions)) < len(positions):
+            got = ",".join(wanted)
+            raise InputError(f"{path}: --columns: expected different columns, got {got}")
+        header = has_header or by_name or _is_header(path, rows, positions, roles)
+        return Chosen(positions=positions, names=tuple(first) if header else (), guessed=False)
+    found = [[p for p, name in enumerate(first) if _plain(name) in NAMES[role]] for role in roles]
+    if all(len(positions) == 1 for positions in found):
+        positions = tuple(position for (position,) in found)
+        return Chosen(positions=positions, names=tuple(first), guessed=True)
+    if not has_header and not any(found) and _is_plain(rows, len(roles)):
+        return Chosen(positions=tuple(range(len(roles))), names=(), guessed=True)
+    what = "columns" if has_header or any(found) else "a first line of"
+    raise InputError(
+        f"{path}: cannot tell which columns hold {_listed(roles)}, got {what} "
+        f"{', '.join(shown(name) for name in first[:12])}; name them in that order, "
+        f"like --columns {_example(first)}"
+    )
+
+
+def _told(path: Path, first: Sequence[str], column: str, by_name: bool) -> int:
+    """The position of a column that is told by name, or by position from 1."""
+    if by_name and first.count(column) == 1:
+        return first.index(column)
+    if not by_name and len(column) < 10 and 1 <= int(column) <= len(first):
+        return int(column) - 1
+    why = "more than one column" if by_name and column in first else "no column"
+    got = ", ".join(shown(name) for name in first[:12])
+    raise InputError(f"{path}: --columns: {why} {shown(column)} among {got}")
+
+
+def _is_header(path: Path, rows: Rows, positions: Sequence[int], roles: Sequence[str]) -> bool:
+    """Whether the first row names the columns.
+
+    Raises:
+        InputError: it is not plain.
+    """
+    if len(roles) == len(ROLES):
+        return not _is_number(rows[0][positions[2]])
+    if all(_plain(rows[0][p]) in NAMES[role] for p, role in zip(positions, roles, strict=True)):
+        return True
+    if _has_words_above_numbers(rows):
+        raise InputError(
+            f"{path}: cannot tell whether the first line, "
+            f"{', '.join(shown(field) for field in rows[0][:12])}, names the columns; give "
+            "--columns by name, or begin the file with user,item"
+        )
+    return False
+
+
+def _is_plain(rows: Rows, n_roles: int) -> bool:
+    """Whether rows without a header can only be user, item, then maybe rating and timestamp."""
+    n_fields = len(rows[0])
+    if n_roles == 2:
+        return 2 <= n_fields <= 4 and not _has_words_above_numbers(rows)
+    if n_fields not in (3, 4):
+        return False
+    levels = {row[2].strip() for row in rows}
+    are_ids = len(levels) > LEVELS and all(level.isdecimal() for level in levels)
+    moments = all(field.strip().isdecimal() for field in rows[0][3:])
+    return _is_number(rows[0][2]) and moments and not are_ids
+
+
+def _has_words_above_numbers(rows: Rows) -> bool:
+    """Whether the first row differs from the second as a header of unknown names does."""
+    pairs = zip(*rows[:2], strict=True) if len(rows) > 1 else ()
+    return any(_is_number(below) and not _is_number(above) for above, below in pairs)
+
+
+def _plain(name: str) -> str:
+    """What matters of a column's name, such as `user` of `User-ID` or `userId:token`."""
+    letters = re.sub(r"[^a-z]", "", name.partition(":")[0].lower())
+    return re.sub(r"(?<=.)(ids?|index|idx|num|s)$", "", letters)
+
+
+def _is_number(field: str) -> bool:
+    try:
+        number_of(field.strip(), float)
+    except ValueError:
+        return False
+    return True
+
+
+def _listed(roles: Sequence[str]) -> str:
+    return f"{', '.join(roles[:-1])} and {roles[-1]}"
+
+
+def _example(first: Sequence[str]) -> str:
+    names = [name for name in first if re.fullmatch(r"[A-Za-z][\w-]{,30}", name)]
+    return ",".join(names[:3]) if len(names) >= 3 else "1,2,3"

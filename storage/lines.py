@@ -1,0 +1,148 @@
+"""Text files of ratings, plain, gzip or zstd, line by line, and the numbers in them."""
+
+import gzip
+import io
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, TypeVar, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from storage.errors import InputError
+
+LARGEST_RATING = 1e15  # in size: its square is far from the limits of single precision
+LONGEST_LINE = 1000
+HEAD_CHARACTERS = 1 << 16  # that are looked at to find out what a file is
+GZIP_MAGIC = b"\x1f\x8b"
+ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
+Number = TypeVar("Number", int, float)
+
+
+def read_numbers(path: Path, *, expected: int) -> NDArray[np.float64]:
+    """The numbers of a file that holds one a line, such as the true ratings of the queries.
+
+    Raises:
+        InputError: the file cannot be read, holds something else, or not `expected` numbers.
+    """
+    numbers: list[float] = []
+    for number, words in numbered_lines(path):
+        if len(words) != 1:
+            raise InputError(f"{path}:{number}: expected 1 rating, got {len(words)} fields")
+        numbers.append(rating_of(words[0], f"{path}:{number}: expected a rating"))
+    if len(numbers) != expected:
+        got = f"got {len(numbers):,}"
+        raise InputError(f"{path}: expected {expected:,} ratings, one a query, {got}")
+    return np.array(numbers)
+
+
+@contextmanager
+def opened_bytes(path: Path) -> Iterator[IO[bytes]]:
+    """The bytes of a plain, gzip or zstd file; whatever goes wrong in reading is an InputError."""
+    kind = None
+    try:
+        kind = compression(path)
+        with path.open("rb") as file:
+            if kind == "gzip":
+                yield cast(IO[bytes], gzip.GzipFile(fileobj=file))
+            elif kind == "zstd":
+                import pyarrow as pa
+
+                yield io.BufferedReader(pa.CompressedInputStream(pa.PythonFile(file), "zstd"))
+            else:
+                yield file
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file") from None
+    except IsADirectoryError:
+        raise InputError(f"{path}: expected a file, got a directory") from None
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise InputError(f"{path}: damaged gzip file ({error})") from None
+    except OSError as error:
+        if kind == "zstd" and error.errno is None:  # Arrow's
+            raise InputError(f"{path}: damaged zstd file ({error})") from None
+        raise InputError(f"{path}: cannot be read ({error.strerror or error})") from None
+
+
+def compression(path: Path) -> str | None:
+    """`gzip`, `zstd`, or None.
+
+    Raises:
+        OSError: the file cannot be read.
+        InputError: it is a pipe, of which nothing can be read twice.
+    """
+    if path.is_fifo():
+        raise InputError(f"{path}: expected a file, got a pipe")
+    with path.open("rb") as file:
+        magic = file.read(4)
+    if magic.startswith(GZIP_MAGIC):
+        return "gzip"
+    return "zstd" if magic == ZSTD_MAGIC else None
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[io.TextIOBase]:
+    """A text stream of a file; bytes that are no UTF-8 become characters that no number holds."""
+    with opened_bytes(path) as raw:
+        yield io.TextIOWrapper(raw, encoding="utf-8-sig", errors="replace")
+
+
+def first_lines(path: Path) -> str:
+    """The lines at the beginning of a file, as many as are whole in its first characters."""
+    with opened(path) as stream:
+        text = stream.read(HEAD_CHARACTERS)
+    if len(text) < HEAD_CHARACTERS:
+        return text
+    return text[: max(text.rfind("\n"), text.rfind("\r")) + 1]
+
+
+def numbered_lines(path: Path) -> Iterator[tuple[int, list[str]]]:
+    """Number, counted from 1, and words of every line that is not blank."""
+    with opened(path) as stream:
+        number = 0
+        while line := stream.readline(LONGEST_LINE + 1):
+            number += 1
+            if len(line) > LONGEST_LINE:
+                raise InputError(
+                    f"{path}:{number}: expected lines of at most {LONGEST_LINE} characters"
+                )
+            if words := line.split():
+                yield number, words
+
+
+def rating_of(word: str, expected: str) -> float:
+    """The rating that a word is; `expected` begins the message of the InputError if it is none."""
+    try:
+        value = number_of(word, float)
+    except ValueError:
+        value = float("nan")
+    if not abs(value) <= LARGEST_RATING:
+        raise InputError(
+            f"{expected}, a number from -{LARGEST_RATING:g} to {LARGEST_RATING:g}, "
+            f"got {shown(word)}"
+        )
+    return value
+
+
+def number_of(word: str, kind: type[Number]) -> Number:
+    """The number as `numpy.loadtxt` reads it: no underscores, no digits of other scripts.
+
+    Raises:
+        ValueError: it is none.
+    """
+    if "_" in word or not word.isascii():
+        raise ValueError
+    return kind(word)
+
+
+def reason_of(error: Exception) -> str:
+    """What an error of a library says, in one line that is not too long."""
+    text = " ".join(str(error).split())[:150]
+    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
+
+
+def shown(text: str) -> str:
+    """The text in quotes, printable and short enough for one line."""
+    short = text if len(text) <= 40 else text[:37] + "..."
+    return "'" + "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in short) + "'"

@@ -1,0 +1,150 @@
+"""Any file of ratings or of query pairs: found out what it is, and read into columns."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from storage import delimited, parquet
+from storage.columns import ROLES, Chosen, Columns, choose_columns
+from storage.errors import InputError
+from storage.files import TEXT
+from storage.lines import first_lines
+from storage.mat_comp import looks_like_mat_comp, read_mat_comp
+from storage.ratings import IdArray, RatingsTable, indexed
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+WHOLE = r"^(0|-?[1-9][0-9]*)$"  # the one way to write a number, so that it comes back as it was
+
+
+def read_ratings(path: Path, columns: Columns | None = None) -> RatingsTable:
+    """The ratings of a `mat_comp` file, a text table or a Parquet file.
+
+    Args:
+        path: of the file.
+        columns: what the columns of user, item and rating are called, or their positions from 1;
+            guessed where it is plain.
+
+    Raises:
+        InputError: the file cannot be read, is of no such format, or rates one pair only.
+    """
+    if columns is None and looks_like_mat_comp(first_lines(path)):
+        table = read_mat_comp(path)
+    else:
+        table = _read_table(path, columns)
+    if table.n_ratings < 2:
+        raise InputError(
+            f"{path}: expected at least 2 different pairs rated, one to train on and one to "
+            f"validate on, got {table.n_ratings}"
+        )
+    return table
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pairs:
+    """Pairs to predict, in their order."""
+
+    user_ids: IdArray  # (n_pairs,)
+    item_ids: IdArray  # (n_pairs,)
+    user_name: str
+    item_name: str
+    about: str
+
+
+def read_pairs(path: Path, columns: Columns | None = None) -> Pairs:
+    """The pairs of a text table or a Parquet file; of `columns` the first two are taken.
+
+    Raises:
+        InputError: the file cannot be read, or is of no such format.
+    """
+    found = _read_columns(path, columns, ROLES[:2])
+    (users, user_rows), (items, item_rows) = found.ids
+    return Pairs(
+        user_ids=users[user_rows],
+        item_ids=items[item_rows],
+        user_name=found.chosen.user_name,
+        item_name=found.chosen.item_name,
+        about=found.about,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Read:
+    """The columns of a table."""
+
+    chosen: Chosen
+    about: str
+    ids: list[tuple[IdArray, NDArray[np.int32]]]  # of users and items: sorted ids, rows of them
+    ratings: NDArray[np.float64]  # empty if they were not asked for
+
+
+def _read_table(path: Path, columns: Columns | None) -> RatingsTable:
+    found = _read_columns(path, columns, ROLES)
+    nobody = np.empty(0, np.int64)
+    return RatingsTable.from_indices(
+        *found.ids,
+        ratings=found.ratings,
+        query_user_ids=nobody,
+        query_item_ids=nobody,
+        user_name=found.chosen.user_name,
+        item_name=found.chosen.item_name,
+        about=found.about,
+    )
+
+
+def _read_columns(path: Path, wanted: Columns | None, roles: Sequence[str]) -> _Read:
+    if parquet.is_parquet(path):
+        names = parquet.column_names(path)
+        chosen = choose_columns(path, [names], wanted, roles, has_header=True)
+        blocks = list(parquet.batches(path, chosen))
+        n_columns = len(names)
+    else:
+        head = delimited.read_head(path, first_lines(path))
+        chosen = choose_columns(path, head.rows, wanted, roles)
+        blocks = list(delimited.batches(path, head, chosen))
+        n_columns = len(head.rows[0])
+    if not sum(map(len, blocks)):
+        raise InputError(f"{path}: expected at least one row below the header, got none")
+    ids = [_joined([block.column(side) for block in blocks]) for side in range(2)]
+    ratings = [block.column(2).to_numpy() for block in blocks] if len(roles) == len(ROLES) else []
+    whole = np.concatenate(ratings) if ratings else np.empty(0)
+    del blocks, ratings
+    _release()
+    return _Read(chosen=chosen, about=chosen.described(n_columns), ids=ids, ratings=whole)
+
+
+def _release() -> None:
+    """Gives back what Arrow keeps of the memory that it does not need any more."""
+    import pyarrow as pa
+
+    pa.default_memory_pool().release_unused()
+
+
+def _joined(chunks: list["pa.DictionaryArray"]) -> tuple[IdArray, NDArray[np.int32]]:
+    """The distinct ids of a column, sorted, and the row among them of each of its values."""
+    import pyarrow as pa
+
+    whole = pa.chunked_array(chunks).unify_dictionaries()
+    ids, place = indexed(_ids(whole.chunk(0).dictionary))
+    return ids, place[np.concatenate([chunk.indices.to_numpy() for chunk in whole.chunks])]
+
+
+def _ids(values: "pa.Array") -> IdArray:
+    """The ids as int64 if each is a whole number, written in the one way; else as texts."""
+    import pyarrow as pa
+    from pyarrow import compute
+
+    if pa.types.is_integer(values.type):
+        return np.asarray(values.to_numpy())
+    trimmed = compute.ascii_trim_whitespace(values)
+    if compute.all(compute.match_substring_regex(trimmed, WHOLE)).as_py():
+        try:
+            return np.asarray(trimmed.cast(pa.int64()).to_numpy())
+        except pa.ArrowInvalid:  # longer than 64 bits
+            pass
+    return np.array(values.to_pylist(), dtype=TEXT)

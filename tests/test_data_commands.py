@@ -1,0 +1,204 @@
+"""The commands on tables: ids that are texts come back, from files and from standard input."""
+
+import csv
+import io
+import os
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from pyarrow import parquet
+
+from storage.errors import InputError
+from storage.lines import read_numbers
+from study import best_predict, run
+from study.inputs import load_data
+
+Outcome = tuple[int, str, str]
+Call = Callable[..., Outcome]
+
+COLUMNS = ["--columns", "user_id,movie_id,rating"]
+
+
+@pytest.fixture
+def call(
+    few_epochs: None,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> Call:
+    """Calls a command in a folder with ratings.csv and pairs.csv: exit code, output, errors."""
+    monkeypatch.chdir(tmp_path)
+    draw = np.random.default_rng(0)
+    users, items = np.divmod(draw.permutation(30 * 20)[:420], 20)
+    level = draw.normal(3, 1, 30)
+    rows = [
+        (f"Zürich-{u:02d}", f"tt{i:04d}", f"{level[u] + draw.normal():.1f}", "x")
+        for u, i in zip(users, items, strict=True)
+    ]
+    with open("ratings.csv", "w") as file:
+        writer = csv.writer(file)
+        writer.writerows([("note", "rating", "movie_id", "user_id")])
+        writer.writerows((note, r, i, u) for u, i, r, note in rows[:400])
+    with open("pairs.csv", "w") as file:
+        writer = csv.writer(file)
+        writer.writerow(("movie_id", "user_id"))
+        writer.writerows((i, u) for u, i, _, _ in rows[400:])
+        writer.writerow(('never, "seen"', "nobody"))
+
+    def run_it(command: Callable[[list[str]], None], *arguments: object) -> Outcome:
+        with pytest.raises(SystemExit) as exit_:
+            command([str(argument) for argument in arguments])
+        captured = capsys.readouterr()
+        return int(exit_.value.code or 0), captured.out, captured.err
+
+    return run_it
+
+
+def asked() -> list[tuple[str, str]]:
+    with open("pairs.csv") as file:
+        return [(row["user_id"], row["movie_id"]) for row in csv.DictReader(file)]
+
+
+def test_ids_that_are_texts_come_back(call: Call) -> None:
+    code, out, err = call(run.main, "--data", "ratings.csv", *COLUMNS, "--trials", 2)
+    assert (code, err) == (0, "")
+    assert out.startswith(
+        "Data: ratings.csv, 400 ratings, 30 users, 20 items, 0 queries\n"
+        "Columns: user user_id, item movie_id, rating rating; 1 more not used\n"
+    )
+    assert "--data ratings.csv --columns user_id,movie_id,rating" in out
+
+    answer = (best_predict.main, "--data", "ratings.csv", *COLUMNS, "--queries", "pairs.csv")
+    code, out, err = call(*answer, "--out", "answers.csv", "--intervals", "intervals.csv")
+    assert (code, err) == (0, "")
+    assert "21 queries" in out
+    assert "Queries: pairs.csv, user user_id, item movie_id, 1 of unknown users or items\n" in out
+    with open("answers.csv") as file:
+        answers = list(csv.DictReader(file))
+    assert list(answers[0]) == ["user_id", "movie_id", "prediction"]
+    assert [(row["user_id"], row["movie_id"]) for row in answers] == asked()
+    with open("intervals.csv") as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["user_id"], row["movie_id"]) for row in rows] == asked()
+    assert [row["prediction"] for row in rows] == [row["prediction"] for row in answers]
+
+    for name in ("answers.parquet", "answers.tsv", "mat_comp_ans"):
+        assert call(*answer, "--out", name)[0] == 0
+    table = parquet.read_table("answers.parquet")
+    assert table.column_names == ["user_id", "movie_id", "prediction"]
+    assert (
+        list(zip(*(table[n].to_pylist() for n in table.column_names[:2]), strict=True)) == asked()
+    )
+    numbers = [float(row["prediction"]) for row in answers]
+    assert table["prediction"].to_pylist() == pytest.approx(numbers, abs=1e-6)
+    with open("answers.tsv") as file:
+        assert list(csv.DictReader(file, delimiter="\t")) == answers
+    assert np.loadtxt("mat_comp_ans").tolist() == numbers
+    for row in answers:
+        assert 0 < float(row["prediction"]) < 6
+
+
+def test_a_known_user_is_not_answered_like_a_stranger(call: Call) -> None:
+    assert call(run.main, "--data", "ratings.csv", "--trials", 2)[0] == 0
+    Path("pairs.csv").write_text(
+        "user_id,movie_id\n" + "".join(f"Zürich-{u:02d},tt0001\n" for u in range(30))
+    )
+    call(best_predict.main, "--data", "ratings.csv", "--queries", "pairs.csv")
+    assert np.loadtxt("mat_comp_ans").std() > 0.3
+
+
+def test_the_same_ratings_in_another_format_are_the_same_study(call: Call) -> None:
+    assert call(run.main, "--data", "ratings.csv", "--trials", 1)[0] == 0
+    with open("ratings.csv") as file:
+        rows = list(csv.DictReader(file))[::-1]
+    columns = {name: [row[name] for row in rows] for name in ("user_id", "movie_id")}
+    ratings = [float(row["rating"]) for row in rows]
+    parquet.write_table(pa.table({"rating": ratings} | columns), "ratings")
+    out = call(run.main, "--data", "ratings", "--trials", 1)[1]
+    assert "1 of 1 trials finished, nothing left to run" in out
+
+
+def test_standard_input(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    content = Path("ratings.csv").read_bytes()
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(content)))
+    code, out, _ = call(run.main, "--data", "-", "--trials", 1)
+    assert code == 0
+    assert out.startswith("Data: standard input, 400 ratings")
+    (kept,) = Path("runs/cache").glob("input-*")
+    assert kept.read_bytes() == content
+    assert f"best_predict --data {kept}" in out
+    assert call(best_predict.main, "--data", kept, "--queries", "pairs.csv")[0] == 0
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+def test_pipes(call: Call) -> None:
+    contents = {name: Path(name).read_bytes() for name in ("ratings.csv", "pairs.csv")}
+    for name, content in contents.items():
+        Path(name).unlink()
+        os.mkfifo(name)
+        threading.Thread(target=Path(name).write_bytes, args=[content], daemon=True).start()
+    data = load_data(Path("ratings.csv"), runs=Path("runs"), queries=Path("pairs.csv"))
+    assert (data.table.n_ratings, data.table.n_queries, data.source) == (400, 21, "a pipe")
+    assert data.file is not None
+    assert load_data(data.file, runs=Path("runs")).table.digest == data.table.digest
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+def test_a_pipe_for_a_file_is_refused_at_once(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(InputError, match="expected a file, got a pipe"):
+        read_numbers(tmp_path / "pipe", expected=1)
+
+
+def test_no_pairs_to_predict(call: Call) -> None:
+    assert call(run.main, "--data", "ratings.csv", "--trials", 1)[0] == 0
+    code, _, err = call(best_predict.main, "--data", "ratings.csv")
+    assert code == 2
+    assert err == (
+        "study.best_predict: ratings.csv: holds no pairs to predict; --queries FILE gives them\n"
+    )
+    assert not Path("mat_comp_ans").exists()
+
+
+def test_queries_are_not_written_over(call: Call) -> None:
+    assert call(run.main, "--data", "ratings.csv", "--trials", 1)[0] == 0
+    before = Path("pairs.csv").read_text()
+    answer = (best_predict.main, "--data", "ratings.csv", "--queries", "pairs.csv")
+    code, _, err = call(*answer, "--out", "pairs.csv")
+    assert (code, Path("pairs.csv").read_text()) == (2, before)
+    assert "expected a file of its own" in err
+
+
+def test_queries_of_other_ids_for_mat_comp(call: Call) -> None:
+    Path("mat_comp").write_text("3 4 5\n1 1 5\n1 2 3\n2 3 4\n3 1 4\n3 4 2\n2\n2 2\n3 3\n")
+    Path("other").write_text("user,item\n3,2\nx,07\n")
+    assert call(run.main, "--trials", 1)[0] == 0
+    assert call(best_predict.main, "--queries", "other", "--out", "a.csv")[0] == 0
+    assert [line[: line.rfind(",")] for line in Path("a.csv").read_text().splitlines()] == [
+        "user,item",
+        "3,2",
+        "x,07",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("option", "said"),
+    [
+        ("1,2", "expected three columns, like user_id,movie_id,rating or 1,2,3, got '1,2'"),
+        ("a,,c", "expected three columns"),
+        ("", "expected three columns"),
+        ('"a,b,c', "expected three columns"),
+        ("user_id,movie_id,stars", "no column 'stars' among 'note', 'rating'"),
+    ],
+)
+def test_columns_that_are_wrong(option: str, said: str, call: Call) -> None:
+    code, out, err = call(run.main, "--data", "ratings.csv", "--columns", option)
+    assert (code, out) == (2, "")
+    assert said in err
+    assert len(err.splitlines()) == 1
+    assert not Path("runs").exists()

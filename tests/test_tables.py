@@ -1,0 +1,459 @@
+"""Tables of ratings: the same from any format, ids as they were, and one line for what is wrong."""
+
+import gzip
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from pyarrow import parquet
+
+from storage.errors import InputError
+from storage.files import TEXT
+from storage.mat_comp import read_mat_comp
+from storage.ratings import RatingsTable
+from storage.tables import read_pairs, read_ratings
+
+WriteFile = Callable[[str | bytes], Path]
+
+RATED = {(1, 10): 5.0, (1, 30): 3.5, (2, 10): 4.0, (3, 20): 1.0}
+LINES = [f"{u},{i},{r:g}" for (u, i), r in RATED.items()]
+BARE = "\n".join(LINES) + "\n"
+CSV = "user_id,movie_id,rating\n" + BARE
+STAMPED = "".join(f"{line},97830076{n}\n" for n, line in enumerate(LINES))
+TEXTS = "stars,book,user\n5,b/1,ann\n3,b 2,bo\n1,007,ann\n2,7,bo\n4,b/1,Zoë\n"
+
+
+def rated(table: RatingsTable) -> dict[tuple[Any, Any], float]:
+    pairs = zip(table.user_ids.tolist(), table.item_ids.tolist(), strict=True)
+    return dict(zip(pairs, table.ratings.tolist(), strict=True))
+
+
+def complaint(path: Path, columns: Any = None, read: Callable[..., object] = read_ratings) -> str:
+    with pytest.raises(InputError) as error:
+        read(path, columns)
+    message = str(error.value)
+    assert message.isprintable()
+    assert message.startswith(f"{path}:")
+    return message.removeprefix(f"{path}:")
+
+
+def zstd(content: bytes) -> bytes:
+    sink = pa.BufferOutputStream()
+    with pa.CompressedOutputStream(sink, "zstd") as stream:
+        stream.write(content)
+    return sink.getvalue().to_pybytes()
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        pytest.param(CSV, id="CSV"),
+        pytest.param(CSV.replace("\n", "\r\n"), id="CRLF"),
+        pytest.param("\ufeff" + CSV, id="BOM"),
+        pytest.param("\n\n" + CSV.replace("\n", "\n\n"), id="blank lines"),
+        pytest.param(CSV.rstrip("\n"), id="no newline at the end"),
+        pytest.param(CSV.replace(",", ";"), id="semicolons"),
+        pytest.param(CSV.replace(",", "|"), id="bars"),
+        pytest.param(CSV.replace(",", "\t"), id="TSV"),
+        pytest.param(CSV.replace(",", "::"), id="colons with header"),
+        pytest.param(CSV.replace(",", ", "), id="blanks behind commas"),
+        pytest.param(CSV.replace("movie_id", '"Movie-ID"'), id="quoted name"),
+        pytest.param('"' + CSV.replace(",", '","').replace("\n", '"\n"')[:-1], id="all quoted"),
+        pytest.param("userId,movieId,rating,timestamp\n" + STAMPED, id="MovieLens 32M"),
+        pytest.param(
+            "user:token\titem:token\trating:float\n" + BARE.replace(",", "\t"), id="atomic"
+        ),
+        pytest.param(STAMPED.replace(",", "\t"), id="u.data"),
+        pytest.param(STAMPED.replace(",", "::"), id="ratings.dat"),
+        pytest.param(BARE, id="no header"),
+        pytest.param(BARE.replace(",", "::"), id="colons"),
+        pytest.param(STAMPED.replace(",", "  "), id="runs of blanks"),
+        pytest.param(" " + STAMPED.replace(",", " ").replace("\n", " \r\n  "), id="blanks around"),
+        pytest.param(gzip.compress(CSV.encode()), id="gzip"),
+        pytest.param(zstd(CSV.encode()), id="zstd"),
+        pytest.param(zstd(STAMPED.replace(",", "::").encode()), id="zstd, colons"),
+    ],
+)
+def test_the_same_table_from_any_format(content: str | bytes, write_file: WriteFile) -> None:
+    table = read_ratings(write_file(content))
+    assert rated(table) == RATED
+    assert table.user_ids.dtype == table.item_ids.dtype == np.int64
+    assert (table.n_ratings, table.n_queries, table.n_repeated) == (4, 0, 0)
+
+
+@pytest.mark.parametrize("block", [1, 7, 64])
+@pytest.mark.parametrize("separator", ["::", "   "])
+def test_blocks_do_not_cut_separators(
+    block: int, separator: str, write_file: WriteFile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("storage.delimited.BLOCK_BYTES", block)
+    assert rated(read_ratings(write_file(STAMPED.replace(",", separator)))) == RATED
+
+
+def test_many_blocks_make_one_table(write_file: WriteFile, monkeypatch: pytest.MonkeyPatch) -> None:
+    draw = np.random.default_rng(0)
+    rows = [f"u{u},{i},{r}" for u, i, r in draw.integers(0, 50, (3000, 3))]
+    path = write_file("user,item,rating\n" + "\n".join(rows))
+    whole = read_ratings(path)
+    monkeypatch.setattr("storage.delimited.BLOCK_BYTES", 200)
+    blocks = read_ratings(path)
+    assert blocks.digest == whole.digest
+    assert blocks.n_repeated == whole.n_repeated > 0
+    pairs = {tuple(row.split(",")[:2]) for row in rows}
+    assert set(rated(whole)) == {(user, int(item)) for user, item in pairs}
+
+
+def test_the_same_ids_and_ratings_have_the_same_digest(tmp_path: Path) -> None:
+    header, *lines = CSV.splitlines()
+    (tmp_path / "mat_comp").write_text("\n".join(["9 99 4", *lines, "0"]).replace(",", " "))
+    (tmp_path / "csv").write_text("\n".join([header, *reversed(lines)]))
+    digest = read_mat_comp(tmp_path / "mat_comp").digest
+    assert read_ratings(tmp_path / "mat_comp").digest == digest
+    assert read_ratings(tmp_path / "csv").digest == digest
+
+
+def test_the_digest_of_a_known_file_is_that_of_every_version(write_file: WriteFile) -> None:
+    path = write_file("2 3 4\n1 1 5\n1 2 3\n2 1 4\n2 3 1\n2\n1 3\n2 2\n")
+    assert read_ratings(path).digest == "c44cf135c54787fb98701f881745a682"
+
+
+def test_texts_stay_as_they_are(write_file: WriteFile) -> None:
+    table = read_ratings(write_file(TEXTS))
+    assert rated(table) == {
+        ("Zoë", "b/1"): 4.0,
+        ("ann", "007"): 1.0,
+        ("ann", "b/1"): 5.0,
+        ("bo", "7"): 2.0,
+        ("bo", "b 2"): 3.0,
+    }
+    assert table.users.dtype == table.items.dtype == TEXT
+    assert (table.user_name, table.item_name) == ("user", "book")
+    assert table.users.tolist() == sorted(table.users.tolist())
+
+
+@pytest.mark.parametrize("odd", ["07", "7.0", "x", "+7", "-0", str(2**63), " 7 x"])
+def test_one_id_that_is_no_whole_number_makes_all_texts(odd: str, write_file: WriteFile) -> None:
+    table = read_ratings(write_file(f"user,item,rating\n7,1,2\n{odd},1,3\n-3,1,2\n"))
+    assert set(table.users.tolist()) == {"7", "-3", odd}
+    assert table.items.tolist() == [1]
+
+
+def test_large_and_negative_numbers_are_numbers(write_file: WriteFile) -> None:
+    table = read_ratings(write_file(f"user,item,rating\n{2**63 - 1},1,2\n{-(2**63)},1,3\n0,1,2\n"))
+    assert table.users.tolist() == [-(2**63), 0, 2**63 - 1]
+
+
+def test_texts_have_digests_that_tell_them_apart(write_file: WriteFile) -> None:
+    texts = ["a,b,1\na,c,2\n", "a,b,1\na,d,2\n", "aa,b,1\naa,c,2\n", "a,b,1\na,c,3\n"]
+    digests = {read_ratings(write_file("user,item,rating\n" + text)).digest for text in texts}
+    assert len(digests) == 4
+
+
+def test_a_field_may_hold_separators_newlines_and_quotes(write_file: WriteFile) -> None:
+    odd = 'a,"b"\nc'
+    quoted = '"' + odd.replace('"', '""') + '"'
+    table = read_ratings(write_file(f"user,item,rating,note\n{quoted},1,2,x\n1,1,3,{quoted}\n"))
+    assert table.users.tolist() == ["1", odd]
+
+
+def test_repeated_pairs_have_the_mean(write_file: WriteFile) -> None:
+    table = read_ratings(write_file(CSV + "3,20,2\n 3,20,6\n"))
+    assert rated(table) == RATED | {(3, 20): 3.0}
+    assert table.n_repeated == 2
+
+
+@pytest.mark.parametrize(
+    "columns", [("who", "what", "how"), ("3", "2", "4")], ids=["names", "positions"]
+)
+@pytest.mark.parametrize("kind", ["text", "parquet"])
+def test_columns_as_told(columns: Any, kind: str, tmp_path: Path) -> None:
+    named = {
+        "user": ["9", "9"],
+        "what": ["x", "y"],
+        "who": ["a", "b"],
+        "how": [1.5, 2.5],
+    }
+    path = tmp_path / "table"
+    if kind == "parquet":
+        parquet.write_table(pa.table(named), path)
+    else:
+        rows = [list(named), *zip(*named.values(), strict=True)]
+        path.write_text("\n".join(",".join(map(str, row)) for row in rows))
+    table = read_ratings(path, columns)
+    assert rated(table) == {("a", "x"): 1.5, ("b", "y"): 2.5}
+    assert (table.user_name, table.item_name) == ("who", "what")
+    assert table.about == "user who, item what, rating how; 1 more not used"
+
+
+def test_positions_in_a_file_without_a_header(write_file: WriteFile) -> None:
+    table = read_ratings(write_file("5,x,a\n3,y,b\n"), ("3", "2", "1"))
+    assert rated(table) == {("a", "x"): 5.0, ("b", "y"): 3.0}
+    assert table.about == "user 3, item 2, rating 1, no header"
+
+
+@pytest.mark.parametrize("separator", [",", "::", " "])
+def test_positions_are_not_mistaken_for_what_the_first_row_holds(
+    separator: str, write_file: WriteFile
+) -> None:
+    path = write_file("3,1,2,7\n4,1,5,7\n".replace(",", separator))
+    assert rated(read_ratings(path, ("1", "2", "3"))) == {(3, 1): 2.0, (4, 1): 5.0}
+    assert rated(read_ratings(path, ("2", "1", "4"))) == {(1, 3): 7.0, (1, 4): 7.0}
+    assert read_pairs(path, ("3", "1", "2")).user_ids.tolist() == [2, 5]
+
+
+def test_what_was_guessed_is_told(write_file: WriteFile) -> None:
+    assert read_ratings(write_file(STAMPED)).about == (
+        "user 1, item 2, rating 3, no header; 1 more not used; if that is wrong, give --columns"
+    )
+    assert read_ratings(write_file("1 2 2\n1 1 5\n1 2 4\n0\n")).about == ""
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        pytest.param("a,b,c\n1,2,3\n", "like --columns a,b,c", id="names that say nothing"),
+        pytest.param("u_x,movie,rating\n1,2,3\n", "user, item and rating", id="one is unknown"),
+        pytest.param("user,user_id,item,rating\n1,2,3,4\n", "'user', 'user_id'", id="two users"),
+        pytest.param("user,item\n1,2\n", "got columns 'user', 'item'", id="no rating"),
+        pytest.param("1,2\n1,3\n", "like --columns 1,2,3", id="two columns"),
+        pytest.param("1,2,3,4,5\n1,3,4,5,6\n", "a first line of '1', '2'", id="five columns"),
+        pytest.param("1,2,3,x\n1,3,4,y\n", "cannot tell", id="the fourth is no timestamp"),
+        pytest.param("1,2,x\n1,3,y\n", "cannot tell", id="the third is no number"),
+        pytest.param(
+            "".join(f"{n % 5},{n},{n * 7}\n" for n in range(300)), "cannot tell", id="ids third"
+        ),
+        pytest.param("hello\nworld\n", "separated by commas", id="one column"),
+        pytest.param("a\0b,c,d\n", "got binary data", id="binary"),
+        pytest.param("user,item,rating\n", "at least one row below the header", id="header only"),
+        pytest.param("user,item,rating\n1,1,3\n", "at least 2 different pairs", id="one pair"),
+    ],
+)
+def test_what_is_not_plain_is_asked_for(content: str, said: str, write_file: WriteFile) -> None:
+    assert said in complaint(write_file(content))
+
+
+@pytest.mark.parametrize(
+    ("columns", "said"),
+    [
+        (("user_id", "movie", "rating"), "no column 'movie' among 'user_id', 'movie_id', 'rating'"),
+        (("1", "2", "4"), "no column '4'"),
+        (("1", "2", "0"), "no column '0'"),
+        (("1", "2", "2"), "expected different columns, got 1,2,2"),
+        (("1", "2", "9" * 5000), "no column '9999"),
+        (("user_id", "1", "rating"), "no column '1'"),
+        (("user_id", "user_id", "rating"), "expected different columns"),
+    ],
+)
+def test_columns_that_are_not_there(columns: Any, said: str, write_file: WriteFile) -> None:
+    assert said in complaint(write_file(CSV), columns)
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        pytest.param("1,30", "expected 3 fields, got 2 fields", id="a field less"),
+        pytest.param("1,30,2,2", "expected 3 fields, got 4 fields", id="a field more"),
+        pytest.param("1,30,", "expected a rating, got an empty field", id="no rating"),
+        pytest.param("1,30,  ", "expected a rating, got an empty field", id="blanks"),
+        pytest.param(",30,2", "expected a user, got an empty field", id="no user"),
+        pytest.param('1,"",2', "expected an item, got an empty field", id="no item"),
+        pytest.param("1,30,nan", "1e+15, got 'nan'", id="nan"),
+        pytest.param("1,30,-inf", "1e+15, got '-inf'", id="inf"),
+        pytest.param("1,30,2e15", "1e+15, got '2e15'", id="too large"),
+        pytest.param("1,30,1e400", "1e+15, got '1e400'", id="1e400"),
+        pytest.param("1,30,NA", "1e+15, got 'NA'", id="NA"),
+        pytest.param("1,30,five", "1e+15, got 'five'", id="a word"),
+        pytest.param('1,30,"3,5"', "1e+15, got '3,5'", id="a comma for a point"),
+        pytest.param("1,30,1_0", "1e+15, got '1_0'", id="underscore"),
+        pytest.param("\x1b[2J,30,x", "1e+15, got 'x'", id="terminal controls"),
+    ],
+)
+@pytest.mark.parametrize("separator", [",", "\t"])
+def test_a_bad_line_is_named(line: str, said: str, separator: str, write_file: WriteFile) -> None:
+    if separator == "\t":
+        if '"3,5"' in line:
+            return
+        line = line.replace(",", "\t")
+    content = CSV.replace(",", separator)
+    first, second, rest = content.split("\n", 2)
+    found = complaint(write_file(f"{first}\n\n{second}\n{line}\n{rest}"))
+    assert found == f"4: {said}" or (found.startswith("4: ") and found.endswith(said))
+
+
+@pytest.mark.parametrize("separator", ["::", " "])
+def test_a_bad_line_of_long_separators_is_named(separator: str, write_file: WriteFile) -> None:
+    content = STAMPED.replace(",", separator)
+    assert complaint(write_file(content + "1::2\n")).startswith("5: expected 4 fields, got ")
+    found = complaint(write_file(content + separator.join("12x3") + "\n"))
+    assert found == "5: expected a rating, a number from -1e+15 to 1e+15, got 'x'"
+
+
+def test_ids_that_are_no_utf8(write_file: WriteFile) -> None:
+    found = complaint(write_file(CSV.encode() + b"\xff,30,3\n"))
+    assert found == "6: expected a user in UTF-8, got other bytes"
+
+
+def test_a_damaged_compressed_table(write_file: WriteFile) -> None:
+    many = ("user,item,rating\n" + "".join(f"{n},{n * n},{n % 5}\n" for n in range(9999))).encode()
+    for name, packed in (("gzip", gzip.compress(many)), ("zstd", zstd(many))):
+        for content in (packed[:-1], packed[: len(packed) // 2], packed + b"more"):
+            assert f" damaged {name} file" in complaint(write_file(content))
+
+
+@pytest.mark.skipif(sys.platform == "darwin", reason="names must be UTF-8 there")
+@pytest.mark.parametrize("name", ["ratings.txt", "é 語.csv", "\udcff.csv"])
+def test_a_file_may_have_any_name(name: str, tmp_path: Path) -> None:
+    path = tmp_path / name
+    for content in (CSV.encode(), gzip.compress(CSV.encode()), STAMPED.replace(",", "::").encode()):
+        path.write_bytes(content)
+        assert rated(read_ratings(path)) == RATED
+    with path.open("wb") as file:
+        parquet.write_table(pa.table(PLAIN), file)
+    assert rated(read_ratings(path)) == RATED
+
+
+def test_what_is_no_file(tmp_path: Path) -> None:
+    assert complaint(tmp_path / "nowhere") == " no such file"
+    assert complaint(tmp_path) == " expected a file, got a directory"
+
+
+def test_three_columns_of_whole_numbers_are_told_from_mat_comp(write_file: WriteFile) -> None:
+    table = read_ratings(write_file("196 242 3\n186 302 3\n22 377 1\n244 51 2\n166 346 1\n"))
+    assert table.users.tolist() == [22, 166, 186, 196, 244]
+    cut = "2 3 3\n1 1 5\n1 2 3\n2 1 4\n2 3 1\n2\n1 3\n2 2\n"
+    assert complaint(write_file(cut)).startswith("5: expected 1 field, the number of queries")
+
+
+PLAIN = {"user_id": [1, 1, 2, 3], "item_id": [10, 30, 10, 20], "rating": [5.0, 3.5, 4.0, 1.0]}
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        pytest.param(pa.table(PLAIN), id="plain"),
+        pytest.param(pa.table({"x": [[1]] * 4} | dict(reversed(PLAIN.items()))), id="other order"),
+        pytest.param(
+            pa.table(
+                {name: pa.array(values).dictionary_encode() for name, values in PLAIN.items()}
+            ),
+            id="categorical",
+        ),
+        pytest.param(
+            pa.table(
+                [
+                    pa.array(PLAIN["user_id"], pa.uint16()),
+                    pa.array(PLAIN["item_id"], pa.int8()),
+                    pa.array(PLAIN["rating"], pa.float32()),
+                ],
+                [*PLAIN],
+            ),
+            id="small types",
+        ),
+        pytest.param(
+            pa.table(PLAIN | {"user_id": pa.array(["1", "1", "2", "3"], pa.large_string())}),
+            id="numbers as texts",
+        ),
+    ],
+)
+@pytest.mark.parametrize("rows", [1, 3, 100])
+def test_parquet(
+    table: pa.Table, rows: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("storage.parquet.ROWS_AT_ONCE", rows)
+    parquet.write_table(table, tmp_path / "table", row_group_size=rows)
+    assert rated(read_ratings(tmp_path / "table")) == RATED
+
+
+@pytest.mark.parametrize(
+    ("column", "values", "said"),
+    [
+        ("rating", [1.0, None, 3.0, 4.0], " row 2: expected rating, got nothing"),
+        ("rating", [1.0, 2.0, float("nan"), 4.0], " row 3: expected a rating, a number from"),
+        ("rating", [1.0, 2.0, 2.0, 1e16], " row 4: expected a rating, a number from"),
+        ("user_id", [None, 1, 2, 3], " row 1: expected user, got nothing"),
+        ("user_id", ["a", "", "b", "c"], " row 2: expected user, got nothing"),
+        ("item_id", [1.0, 2.0, 3.0, 4.0], "expected whole numbers or texts in column 'item_id'"),
+        ("item_id", [[1], [2], [3], [4]], "expected whole numbers or texts in column 'item_id'"),
+        ("rating", ["a", "b", "c", "d"], "expected numbers in column 'rating', got string"),
+        ("user_id", pa.array([1, 2, 3, 2**64 - 1], pa.uint64()), "not in range"),
+    ],
+)
+@pytest.mark.parametrize("rows", [1, 100])
+def test_bad_parquet(  # noqa: PLR0917
+    column: str, values: Any, said: str, rows: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("storage.parquet.ROWS_AT_ONCE", rows)
+    parquet.write_table(pa.table(PLAIN | {column: values}), tmp_path / "table")
+    assert said in complaint(tmp_path / "table")
+
+
+def test_parquet_with_odd_names(tmp_path: Path) -> None:
+    path = tmp_path / "table"
+    columns = [pa.array(values) for values in PLAIN.values()]
+    parquet.write_table(pa.table(columns, [" user ", "item.id", "rating"]), path)
+    assert rated(read_ratings(path)) == RATED
+    parquet.write_table(pa.table(columns, ["a", "a", "a"]), path)
+    assert "cannot be read as Parquet" in complaint(path, ("1", "2", "3"))
+
+
+def test_parquet_with_texts_that_are_no_utf8(tmp_path: Path) -> None:
+    binary = pa.array([b"a", b"\xff", b"b", b"c"])
+    texts = pa.StringArray.from_buffers(4, binary.buffers()[1], binary.buffers()[2])
+    parquet.write_table(pa.table(PLAIN | {"user_id": texts}), tmp_path / "table")
+    assert "Invalid UTF8" in complaint(tmp_path / "table")
+
+
+def test_parquet_that_is_cut(tmp_path: Path) -> None:
+    path = tmp_path / "table"
+    parquet.write_table(pa.table(PLAIN), path)
+    content = path.read_bytes()
+    for length in (4, 8, len(content) // 2, len(content) - 1):
+        path.write_bytes(content[:length])
+        assert "cannot be read as Parquet" in complaint(path)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "user_id,movie_id\n1,x\n5,y\n1,x\n",
+        "movie,user\nx,1\ny,5\nx,1\n",
+        "1,x\n5,y\n1,x\n",
+        "1::x::3\n5::y::1\n1::x::2\n",
+        "rating,movie_id,user_id\n1,x,1\n,y,5\n7,x,1\n",
+    ],
+)
+def test_pairs(content: str, write_file: WriteFile) -> None:
+    pairs = read_pairs(write_file(content))
+    assert pairs.user_ids.tolist() == [1, 5, 1]
+    assert pairs.item_ids.tolist() == ["x", "y", "x"]
+
+
+def test_pairs_by_the_columns_of_the_ratings(write_file: WriteFile) -> None:
+    pairs = read_pairs(write_file("a,b,c\n1,x,2\n5,y,2\n"), ("b", "a", "score"))
+    assert (pairs.user_ids.tolist(), pairs.item_ids.tolist()) == (["x", "y"], [1, 5])
+    assert (pairs.user_name, pairs.item_name) == ("b", "a")
+
+
+def test_pairs_by_positions(write_file: WriteFile) -> None:
+    for first in ("movie,user\n", ""):
+        pairs = read_pairs(write_file(first + "x,1\ny,5\n"), ("2", "1", "3"))
+        assert (pairs.user_ids.tolist(), pairs.item_ids.tolist()) == ([1, 5], ["x", "y"])
+    said = complaint(write_file("a,b\nx,1\ny,5\n"), ("2", "1", "3"), read_pairs)
+    assert "cannot tell whether the first line, 'a', 'b', names the columns" in said
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("a,b\n1,2\n3,4\n", "cannot tell which columns hold user and item"),
+        ("user,item\n1,\n", "2: expected an item, got an empty field"),
+        ("user,item\n1\n", "2: expected 2 fields, got 1 field, '1'"),
+        ("1,2,3,4,5\n", "cannot tell"),
+    ],
+)
+def test_bad_pairs(content: str, said: str, write_file: WriteFile) -> None:
+    assert said in complaint(write_file(content), read=read_pairs)
