@@ -42,6 +42,7 @@ def planted(path: Path, *, n_users: int = 200, n_items: int = 100) -> None:
     n_ratings = n_users * n_items // 5
     users, items = np.divmod(draw.choice(n_users * n_items, n_ratings, replace=False), n_items)
     ratings = 3 + draw.normal(size=n_users)[users] + draw.normal(size=n_items)[items]
+    ratings += draw.normal(0, 0.5, n_ratings)
     lines = [f"{u + 1} {i + 1} {r:.2f}" for u, i, r in zip(users, items, ratings, strict=True)]
     header = f"{n_users} {n_items} {n_ratings}"
     path.write_text("\n".join([header, *lines, "1", "1 1"]) + "\n")

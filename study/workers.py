@@ -19,6 +19,7 @@ from model.threads import n_threads, set_n_threads
 from storage.errors import InputError
 
 if TYPE_CHECKING:
+    import optuna
     import torch
 
     from study.joining import Joined
@@ -91,9 +92,13 @@ def run_job(job: Job, joined: "Joined", *, interrupted: Callable[[], bool]) -> N
         deadline=job.deadline,
     )
 
-    def look() -> None:
+    def studies() -> list["optuna.Study"]:
+        """What is worked on: the trials, or once they are done the runs of finalists too."""
         racing = n_finished(study) >= job.total and not is_decided(study)
-        watch.look(study, *([joined.finalists.runs] if racing else []))
+        return [study, joined.finalists.runs] if racing else [study]
+
+    def look() -> None:
+        watch.look(*studies())
         progress.look()
 
     with progress:
@@ -105,7 +110,7 @@ def run_job(job: Job, joined: "Joined", *, interrupted: Callable[[], bool]) -> N
                 job,
                 min(job.n_workers, left),
                 look=look,
-                n_finished=lambda: n_finished(study),
+                n_done=lambda: sum(map(n_finished, studies())),
                 interrupted=interrupted,
             )
         look()
@@ -143,7 +148,7 @@ def _run_workers(
     n_workers: int,
     *,
     look: Callable[[], None],
-    n_finished: Callable[[], int],
+    n_done: Callable[[], int],
     interrupted: Callable[[], bool],
 ) -> None:
     """Runs workers until there is nothing left for them to do, or an interrupt arrives.
@@ -152,15 +157,15 @@ def _run_workers(
         WorkerError: they keep dying, or one met an error.
     """
     team = _Team(job)
-    deaths, finished = 0, n_finished()
+    deaths, before = 0, n_done()
     try:
         for _ in range(n_workers):
             team.start()
         while team.workers:
             wait([worker.sentinel for worker in team.workers], timeout=LOOK_SECONDS)
             for code in filter(None, team.take_ended()):
-                if (now := n_finished()) > finished:
-                    deaths, finished = 0, now
+                if (now := n_done()) > before:
+                    deaths, before = 0, now
                 deaths += 1
                 if deaths >= DEATHS_IN_A_ROW:
                     raise WorkerError(f"{deaths} workers died in a row, at last by {_cause(code)}")

@@ -171,9 +171,7 @@ def test_workers_that_keep_dying_end_the_study(
         n_workers=2,
     )
     with pytest.raises(WorkerError, match="workers died in a row, at last by SIGKILL"):
-        workers._run_workers(
-            job, 2, look=lambda: None, n_finished=lambda: 0, interrupted=lambda: False
-        )
+        workers._run_workers(job, 2, look=lambda: None, n_done=lambda: 0, interrupted=lambda: False)
 
 
 def test_a_folder_that_cannot_hold_a_lock_is_done_without(folder: Path) -> None:
