@@ -46,8 +46,10 @@ class FromChance(SlotSampler):
     """The study's search, begun with random settings instead of known ones."""
 
     def propose(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, Any]:
-        if slot(study, trial) < len(FIRST_SETTINGS):
-            return random_setting(stable_seed(self._study_seed, slot(study, trial)))
+        if slot(study.get_trials(deepcopy=False), trial) < len(FIRST_SETTINGS):
+            return random_setting(
+                stable_seed(self._study_seed, slot(study.get_trials(deepcopy=False), trial))
+            )
         return super().propose(study, trial)
 
 
@@ -55,7 +57,9 @@ class Random(SlotSampler):
     """A random solver, at a random setting."""
 
     def propose(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, Any]:
-        return random_setting(stable_seed(self._study_seed, slot(study, trial)))
+        return random_setting(
+            stable_seed(self._study_seed, slot(study.get_trials(deepcopy=False), trial))
+        )
 
 
 class Grid(SlotSampler):
@@ -69,7 +73,7 @@ class Grid(SlotSampler):
             )
         ]
         random.Random(self._study_seed).shuffle(combinations)
-        return to_params(combinations[slot(study, trial)])
+        return to_params(combinations[slot(study.get_trials(deepcopy=False), trial)])
 
 
 SEARCHES: dict[str, Callable[[int], SlotSampler]] = {

@@ -184,7 +184,7 @@ def _enqueue(study: optuna.Study, trial: FrozenTrial, deaths: int) -> None:
         user_attrs={RETRY_OF: trial.number},
         system_attrs={
             "fixed_params": trial.params if is_whole(trial.params) else {},
-            SLOT: slot(study, trial),
+            SLOT: slot(study.get_trials(deepcopy=False), trial),
             DEATHS: deaths,
         },
     )

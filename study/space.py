@@ -140,8 +140,8 @@ def is_whole(params: Mapping[str, Any]) -> bool:
     return "solver" in params and params.keys() >= SPACE[params["solver"]].keys()
 
 
-def slot(study: optuna.Study, trial: FrozenTrial) -> int:
-    """The trial's place among the settings of its study, from 0.
+def slot(trials: Iterable[FrozenTrial], trial: FrozenTrial) -> int:
+    """The trial's place among the settings of its study, from 0, by all trials of the study.
 
     A trial that does an interrupted one again has the same, so the same seed and parameters.
     """
@@ -151,7 +151,7 @@ def slot(study: optuna.Study, trial: FrozenTrial) -> int:
         other.number < trial.number
         and RETRY_OF not in other.user_attrs
         and other.user_attrs.get(INTERRUPTED_BY) != NOT_NEEDED
-        for other in study.get_trials(deepcopy=False)
+        for other in trials
     )
 
 
@@ -217,11 +217,10 @@ class SlotSampler(_SettingSampler):
         self._first_settings = QUICKEST_FIRST if hurry else FIRST_SETTINGS
 
     def propose(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, Any]:
-        place = slot(study, trial)
+        trials = study.get_trials(deepcopy=False)
+        place = slot(trials, trial)
         others = [
-            other
-            for other in study.get_trials(deepcopy=False)
-            if other.number != trial.number and not was_interrupted(other)
+            other for other in trials if other.number != trial.number and not was_interrupted(other)
         ]
         if place < len(self._first_settings):
             earlier = [other for other in others if other.number < trial.number]

@@ -58,11 +58,12 @@ def run_trials(
     failures: list[str] = []
     with Lease(study._storage) as lease:
         while not objective.interrupted():
-            finished = n_finished(study)
-            if finished >= total or (finished and time.monotonic() >= objective.deadline):
+            if time.monotonic() >= objective.deadline and n_finished(study):
                 return
             with lock():
-                trial_id = begin(study, lease, total=total)
+                finished, trial_id = begin(study, lease, total=total)
+            if finished >= total:
+                return
             if trial_id is None:
                 time.sleep(random.uniform(0.5, 1.5) * WAIT_SECONDS)
                 continue
@@ -81,11 +82,15 @@ def run_trials(
                 raise StudyFailedError(f"{FAILURES_IN_A_ROW} trials in a row failed: {reason}")
 
 
-def begin(study: optuna.Study, lease: Lease, *, total: int) -> int | None:
-    """The id of a trial to run, one that waits or a new one; None if there is none to run now."""
+def begin(study: optuna.Study, lease: Lease, *, total: int) -> tuple[int, int | None]:
+    """How many trials are finished, and the id of one to run, one that waits or a new one.
+
+    The latter is None if there is none to run now.
+    """
     states = [trial.state for trial in study.get_trials(deepcopy=False)]
-    if sum(state in (*FINISHED, TrialState.RUNNING) for state in states) >= total:
-        return None
+    finished = sum(state in FINISHED for state in states)
+    if finished + states.count(TrialState.RUNNING) >= total:
+        return finished, None
     storage = study._storage
     trial_id = study._pop_waiting_trial_id()
     if trial_id is None:
@@ -101,10 +106,10 @@ def begin(study: optuna.Study, lease: Lease, *, total: int) -> int | None:
         if trial.number < number and trial.state is not TrialState.FAIL
     ]
     if len(before) < total:
-        return trial_id
+        return finished, trial_id
     storage.set_trial_user_attr(trial_id, INTERRUPTED_BY, NOT_NEEDED)
     storage.set_trial_state_values(trial_id, TrialState.FAIL)
-    return None
+    return finished, None
 
 
 def finish(

@@ -129,8 +129,8 @@ def test_a_dead_workers_setting_waits_to_be_tried_again(study: optuna.Study) -> 
         suggest(trial)
     assert again.params == dead.params
     assert again.user_attrs["retry_of"] == 0
-    assert slot(study, study.get_trials()[again.number]) == 0
-    assert slot(study, study.get_trials()[new.number]) == 2
+    assert slot(study.get_trials(deepcopy=False), study.get_trials()[again.number]) == 0
+    assert slot(study.get_trials(deepcopy=False), study.get_trials()[new.number]) == 2
     assert new.params not in [trial.params for trial in study.get_trials()[:3]]
 
 
