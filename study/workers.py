@@ -15,6 +15,8 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import psutil
+
 from model.threads import n_threads, set_n_threads
 from storage.errors import InputError
 
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
 
 LOOK_SECONDS = 0.5  # from one look at the workers and the database to the next
 LOCK_SECONDS = 60.0  # a worker that waits so long for the lock does without
+WORKER_BYTES, RATING_BYTES = 600_000_000, 300  # of memory, that a worker may need
 STARTS = 5  # tries to start a worker
 DEATHS_IN_A_ROW = 5  # of all workers, without a trial that finishes in between
 
@@ -67,8 +70,15 @@ def work(joined: "Joined", total: int) -> None:
 
 
 def suitable_workers(n_ratings: int, device: "torch.device") -> int:
-    """How many workers finish most trials: by measurement, one a core, on a GPU one in all."""
-    return 1 if device.type == "cuda" else n_threads()
+    """How many workers finish most trials: one a core that there is memory for, on a GPU one.
+
+    By measurement (`benchmarks/workers.py`): two with a thread each finish 1.4 times as many as one
+    with two threads.
+    """
+    if device.type == "cuda":
+        return 1
+    memory = psutil.virtual_memory().available // (WORKER_BYTES + RATING_BYTES * n_ratings)
+    return max(1, min(n_threads(), memory))
 
 
 def run_job(job: Job, joined: "Joined", *, interrupted: Callable[[], bool]) -> None:

@@ -10,10 +10,12 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 
 import optuna
 import psutil
 import pytest
+import torch
 from optuna.trial import FrozenTrial, TrialState
 
 from benchmarks.chaos import planted
@@ -179,3 +181,18 @@ def test_a_folder_that_cannot_hold_a_lock_is_done_without(folder: Path) -> None:
         pass
     with folder_lock(folder / "nowhere")():
         pass
+
+
+def test_there_are_as_many_workers_as_cores_and_memory_allow(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.undo()
+    monkeypatch.setattr(workers, "n_threads", lambda: 8)
+    memory = SimpleNamespace(available=16_000_000_000)
+    monkeypatch.setattr(workers.psutil, "virtual_memory", lambda: memory)
+    cpu = torch.device("cpu")
+    few, many = workers.suitable_workers(100_000, cpu), workers.suitable_workers(10**7, cpu)
+    assert few == 8
+    assert 1 < many < 8
+    assert workers.suitable_workers(10**9, cpu) == 1
+    assert workers.suitable_workers(100_000, torch.device("cuda")) == 1
