@@ -32,7 +32,7 @@ LEASE = "lease"  # the system attribute of a running trial
 BEAT = 5.0  # seconds from one step of the counter to the next
 PATIENCE = 60.0  # seconds of standing still after which a worker is called dead
 LONGEST_LOOK = 5.0  # seconds from one look to the next that count at most
-CLOCK_SECONDS = 2.0  # by which the start of a process may seem to move
+START_SECONDS = 2.0  # by which the start of a process may seem to move
 MOST_DEATHS = 3  # of the workers of one setting
 NEW = object()  # what no counter is
 
@@ -156,7 +156,7 @@ def is_gone(lease: Mapping[str, Any]) -> bool:
         process = psutil.Process(lease["pid"])
         if process.status() == psutil.STATUS_ZOMBIE:  # dead, and not yet waited for
             return True
-        return bool(abs(process.create_time() - lease["started"]) > CLOCK_SECONDS)
+        return abs(_started(process) - lease["started"]) > START_SECONDS
     except psutil.NoSuchProcess:
         return True
 
@@ -174,8 +174,13 @@ def this_worker() -> dict[str, Any]:
         "host": socket.gethostname(),
         "machine": _machine(),
         "pid": process.pid,
-        "started": process.create_time(),
+        "started": _started(process),
     }
+
+
+def _started(process: psutil.Process) -> float:
+    """When a process started, in seconds after its machine did: a clock that is set moves both."""
+    return float(process.create_time() - psutil.boot_time())
 
 
 def _enqueue(study: optuna.Study, trial: FrozenTrial, deaths: int) -> None:

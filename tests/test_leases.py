@@ -11,7 +11,16 @@ import pytest
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from study.leases import LEASE, MOST_DEATHS, Lease, Watch, give_up, is_running, this_worker
+from study.leases import (
+    LEASE,
+    MOST_DEATHS,
+    Lease,
+    Watch,
+    _started,
+    give_up,
+    is_running,
+    this_worker,
+)
 from study.space import SlotSampler, slot, suggest
 
 ELSEWHERE = {"host": "elsewhere", "machine": "another", "pid": 1, "started": 1.0, "beat": 1}
@@ -99,7 +108,7 @@ def test_on_the_same_machine_a_death_is_seen_at_once(study: optuna.Study) -> Non
     parent = psutil.Process(os.getppid())
     alive = [
         running(study, me),
-        running(study, me | {"pid": parent.pid, "started": parent.create_time()}),
+        running(study, me | {"pid": parent.pid, "started": _started(parent)}),
         running(study, ELSEWHERE),
     ]
     dead = [
@@ -110,6 +119,16 @@ def test_on_the_same_machine_a_death_is_seen_at_once(study: optuna.Study) -> Non
     assert found == set(dead)
     assert found.isdisjoint(alive)
     assert is_running(study)
+
+
+def test_a_clock_that_is_set_kills_nobody(
+    study: optuna.Study, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    running(study, this_worker() | {"beat": 1})
+    create_time, boot_time = psutil.Process.create_time, psutil.boot_time
+    monkeypatch.setattr(psutil.Process, "create_time", lambda self: create_time(self) + 3600)
+    monkeypatch.setattr(psutil, "boot_time", lambda: boot_time() + 3600)
+    assert Watch().look(study) == []
 
 
 def test_a_process_of_the_same_number_in_another_container_is_not_looked_for(
