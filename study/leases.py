@@ -156,7 +156,7 @@ def is_gone(lease: Mapping[str, Any]) -> bool:
         process = psutil.Process(lease["pid"])
         if process.status() == psutil.STATUS_ZOMBIE:  # dead, and not yet waited for
             return True
-        return abs(_started(process) - lease["started"]) > START_SECONDS
+        return bool(abs(_started(process) - lease["started"]) > START_SECONDS)
     except psutil.NoSuchProcess:
         return True
 
