@@ -13,6 +13,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -284,12 +285,19 @@ def _our_path() -> Iterator[None]:
 
 @contextmanager
 def _no_ctrl_c() -> Iterator[None]:
-    """Lets a process that starts take no notice of Ctrl-C: the one that started it says when."""
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    """Lets a process that starts take no notice of Ctrl-C: the one that started it says when.
+
+    It inherits what is blocked here. For this process, Ctrl-C waits until the end of the block.
+    """
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    resource_tracker.ensure_running()  # or else it starts in the block, and lifts it
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _worker(job: Job, pipe: Connection) -> None:

@@ -14,6 +14,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from benchmarks.chaos import planted
 from storage.database import open_storage, parse_storage_url
+from study import workers
 
 URL = "sqlite:///runs/study.db"
 TOTAL = 10
@@ -101,6 +102,13 @@ def test_ctrl_c_while_it_starts_is_one_line(folder: Path) -> None:
     out, err = process.communicate(timeout=20)
     assert process.returncode == 130
     assert (out, err) == ("", "\nstudy.run: stopped at once\n")
+
+
+def test_ctrl_c_while_a_process_starts_waits_and_is_not_lost() -> None:
+    with pytest.raises(KeyboardInterrupt), workers._no_ctrl_c():
+        os.kill(os.getpid(), signal.SIGINT)
+        inside = True
+    assert inside
 
 
 @pytest.mark.parametrize("module", ["study.run", "study.best_predict"])
