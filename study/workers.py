@@ -304,7 +304,8 @@ def _worker(job: Job, pipe: Connection) -> None:
     """The life of a worker process."""
     stop = threading.Event()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the process that started it says when
-    signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    terminated = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: (stop.set(), terminated.set()))
     set_n_threads(max(1, n_threads() // job.n_workers))
 
     def listen() -> None:
@@ -325,6 +326,8 @@ def _worker(job: Job, pipe: Connection) -> None:
         if not (reason := fault_outside(error)):
             raise
         pipe.send(f"{reason}; what was finished before is kept")
+    if terminated.is_set():  # by somebody else, who has not ended the study: to be replaced
+        sys.exit(128 + signal.SIGTERM)
 
 
 def _cause(code: int) -> str:
