@@ -305,7 +305,12 @@ def _worker(job: Job, pipe: Connection) -> None:
     stop = threading.Event()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the process that started it says when
     terminated = threading.Event()
-    signal.signal(signal.SIGTERM, lambda *_: (stop.set(), terminated.set()))
+
+    def terminate(*_: object) -> None:
+        terminated.set()
+        stop.set()
+
+    signal.signal(signal.SIGTERM, terminate)
     set_n_threads(max(1, n_threads() // job.n_workers))
 
     def listen() -> None:
