@@ -108,7 +108,7 @@ class Watch:
         seen, dead = {}, []
         for study in studies:
             for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-                lease = trial.system_attrs.get(LEASE, {})
+                lease = _lease(trial)
                 counter = lease.get("beat")
                 before, stood = self._seen.get(trial._trial_id, (NEW, 0.0))
                 stood = stood + passed if before == counter else 0.0
@@ -164,7 +164,7 @@ def is_gone(lease: Mapping[str, Any]) -> bool:
 def is_running(study: optuna.Study) -> bool:
     """Whether a worker that may be alive runs a trial of the study."""
     running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
-    return any(not is_gone(trial.system_attrs.get(LEASE, {})) for trial in running)
+    return any(not is_gone(_lease(trial)) for trial in running)
 
 
 def this_worker() -> dict[str, Any]:
@@ -176,6 +176,16 @@ def this_worker() -> dict[str, Any]:
         "pid": process.pid,
         "started": _started(process),
     }
+
+
+def _lease(trial: FrozenTrial) -> dict[str, Any]:
+    """The lease on a trial; an empty one if somebody wrote what is none."""
+    lease = trial.system_attrs.get(LEASE)
+    kinds = {"host": str, "machine": str, "pid": int, "started": float}
+    if not isinstance(lease, dict):
+        return {}
+    is_whole = all(isinstance(lease.get(name), kind) for name, kind in kinds.items())
+    return lease if is_whole and lease["pid"] > 0 else {}
 
 
 def _started(process: psutil.Process) -> float:
@@ -208,4 +218,6 @@ def _machine() -> str:
         parts.append(Path("/proc/sys/kernel/random/boot_id").read_text())
     with suppress(OSError):
         parts.append(os.readlink("/proc/self/ns/pid"))
+    with suppress(AttributeError):
+        parts.append(str(os.getuid()))  # who may not see the processes of others
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:12]

@@ -16,6 +16,7 @@ from study.leases import (
     MOST_DEATHS,
     Lease,
     Watch,
+    _machine,
     _started,
     give_up,
     is_running,
@@ -119,6 +120,38 @@ def test_on_the_same_machine_a_death_is_seen_at_once(study: optuna.Study) -> Non
     assert found == set(dead)
     assert found.isdisjoint(alive)
     assert is_running(study)
+
+
+@pytest.mark.parametrize(
+    "lease",
+    [
+        "text",
+        [1],
+        this_worker() | {"pid": "x"},
+        this_worker() | {"pid": -5},
+        this_worker() | {"started": None},
+        {"machine": this_worker()["machine"]},
+    ],
+)
+def test_what_is_no_lease_is_none(
+    study: optuna.Study, clock: Callable[[float], None], lease: Any
+) -> None:
+    running(study, lease)
+    watch = Watch(seconds=1.0)
+    assert watch.look(study) == []
+    assert is_running(study)
+    clock(1.0)
+    assert len(watch.look(study)) == 1
+
+
+def test_processes_of_another_user_are_not_looked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    mine = this_worker()["machine"]
+    monkeypatch.setattr(os, "getuid", lambda: 12345)
+    _machine.cache_clear()
+    theirs = this_worker()["machine"]
+    monkeypatch.undo()
+    _machine.cache_clear()
+    assert theirs != mine == this_worker()["machine"]
 
 
 def test_a_clock_that_is_set_kills_nobody(
