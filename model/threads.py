@@ -16,8 +16,9 @@ def n_threads() -> int:
     """How many threads the calling one may use: OMP_NUM_THREADS, or the cores that there are."""
     if not hasattr(_local, "n_threads"):
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-        asked = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0]
-        _local.n_threads = (int(asked) if asked.isdigit() else 0) or cores or 1
+        asked = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
+        is_number = asked.isascii() and asked.isdigit() and len(asked) < 10
+        _local.n_threads = (int(asked) if is_number else 0) or cores or 1
     limit: int = _local.n_threads
     return limit
 

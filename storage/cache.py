@@ -13,7 +13,7 @@ import numpy as np
 
 from storage.columns import Columns
 from storage.errors import InputError
-from storage.files import DamagedFileError, read_arrays, write_arrays
+from storage.files import Arrays, DamagedFileError, read_arrays, write_arrays
 from storage.ratings import RatingsTable
 from storage.tables import read_ratings
 
@@ -38,14 +38,36 @@ def read_cached(path: Path, folder: Path, columns: Columns | None = None) -> Rat
     content.update(json.dumps([FORMAT, columns]).encode())
     cached = folder / f"{content.hexdigest()[:32]}.safetensors"
     with contextlib.suppress(FileNotFoundError, DamagedFileError):
-        arrays, others = read_arrays(cached)
-        return RatingsTable(**arrays, **others)  # type: ignore[arg-type]
+        return _table(*read_arrays(cached))
     table = read_ratings(path, columns)
     values = {field.name: getattr(table, field.name) for field in fields(table)}
     arrays = {name: value for name, value in values.items() if isinstance(value, np.ndarray)}
     others = {name: value for name, value in values.items() if name not in arrays}
     with contextlib.suppress(OSError):
         write_arrays(cached, arrays, others)
+    return table
+
+
+def _table(arrays: Arrays, others: dict[str, object]) -> RatingsTable:
+    """The table of what was kept, whoever did so: compiled code follows its rows unchecked.
+
+    Raises:
+        DamagedFileError: it is no table, or has rows that are not there.
+    """
+    try:
+        table = RatingsTable(**arrays, **others)  # type: ignore[arg-type]
+        rows = ((table.user_index, table.users), (table.item_index, table.items))
+        is_sound = all(
+            index.dtype == np.int32
+            and index.shape == table.ratings.shape == (table.n_ratings,)
+            and index.min() >= 0
+            and index.max() < len(ids)
+            for index, ids in rows
+        )
+    except (TypeError, ValueError, AttributeError) as error:
+        raise DamagedFileError(str(error)) from error
+    if not is_sound or table.query_user_ids.shape != table.query_item_ids.shape:
+        raise DamagedFileError("rows that are not there")
     return table
 
 

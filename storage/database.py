@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 SQLITE_BUSY_SECONDS = 60
 LONGEST_URL = 1000  # characters
+OF_OPTIONS = (TypeError, ValueError, AttributeError, OSError)  # in a URL that a driver cannot take
 TRIES = 10  # to make the tables, which several processes may do in the same instant
 
 
@@ -30,8 +31,7 @@ def parse_storage_url(text: str) -> URL:
         InputError: it is no SQLAlchemy URL, its driver is missing, or its database is in memory.
     """
     if not text.isprintable() or len(text) > LONGEST_URL:
-        said = re.sub(r"(?s):.*@", ":***@", text)
-        raise InputError(f"--storage: expected a database URL, got {lines.shown(said)}")
+        raise InputError(f"--storage: expected a database URL, got {lines.shown(_hidden(text))}")
     try:
         url = make_url(text)
         if not is_proxy(url):
@@ -40,7 +40,7 @@ def parse_storage_url(text: str) -> URL:
         kind = text.partition(":")[0]
         raise InputError(f"--storage: SQLAlchemy knows no database '{kind}'") from None
     except (ArgumentError, ValueError):
-        said = re.sub(r":.*@", ":***@", text)
+        said = _hidden(text)
         hint = f"; did you mean sqlite:///{said}?" if text and "://" not in text else ""
         raise InputError(f"--storage: expected a database URL, got '{said}'{hint}") from None
     except ImportError as error:
@@ -50,7 +50,7 @@ def parse_storage_url(text: str) -> URL:
     if _is_sqlite(url) and url.database in (None, "", ":memory:"):
         raise InputError(f"--storage: expected a database that lasts, got {shown(url)}, in memory")
     if _is_sqlite(url) and (url.query or str(url.database).startswith("file:")):
-        raise InputError(f"--storage: expected sqlite:/// and a path, got '{text}'")
+        raise InputError(f"--storage: expected sqlite:/// and a path, got '{_hidden(text)}'")
     return url
 
 
@@ -84,12 +84,15 @@ def check_database(url: URL, *, must_exist: bool = False) -> None:
         raise InputError(f"{shown(url)}: no such database; python -m study.run makes it")
     if missing:
         return
-    engine = sqlalchemy.create_engine(url)
+    try:
+        engine = sqlalchemy.create_engine(url)
+    except (SQLAlchemyError, *OF_OPTIONS) as error:
+        raise _unusable(url, error) from None
     try:
         inspector = sqlalchemy.inspect(engine)
         tables = set(inspector.get_table_names())
         foreign = _foreign_tables(inspector, tables)
-    except SQLAlchemyError as error:
+    except (SQLAlchemyError, *OF_OPTIONS) as error:
         raise _unusable(url, error) from None
     finally:
         engine.dispose()
@@ -205,6 +208,11 @@ def _tune_sqlite(engine: Engine) -> None:
     engine.dispose()  # connections made before have neither
 
 
-def _unusable(url: URL, error: SQLAlchemyError) -> InputError:
+def _hidden(text: str) -> str:
+    """A text that should be a URL, without its password and options, which may hold one too."""
+    return re.sub(r"(?s)\?.*", "?***", re.sub(r"(?s):.*@", ":***@", text))
+
+
+def _unusable(url: URL, error: Exception) -> InputError:
     reason = error.orig if isinstance(error, DBAPIError) else error
     return InputError(f"{shown(url)}: cannot be used ({' '.join(str(reason).split())})")

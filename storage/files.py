@@ -26,12 +26,12 @@ class DamagedFileError(Exception):
 def replacing(path: Path, mode: str = "w") -> Iterator[IO[Any]]:
     """A file to write that takes the place of `path` when all of it is written and synced.
 
-    If the block raises, or the process dies in it, what was at `path` stays as it was.
+    If the block raises, or the process dies in it, what was at `path` stays as it was. A link is
+    replaced, not followed: in a folder that others write to it may lead anywhere.
 
     Raises:
         OSError: the folder cannot be written to, or the disk is full.
     """
-    path = path.resolve()  # a link stays one
     path.parent.mkdir(parents=True, exist_ok=True)
     text: dict[str, str] = {} if "b" in mode else {"encoding": "utf-8", "newline": ""}
     descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".tmp")
@@ -40,7 +40,7 @@ def replacing(path: Path, mode: str = "w") -> Iterator[IO[Any]]:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        umask = os.umask(0)
+        umask = os.umask(0o077)  # other threads make files too
         os.umask(umask)
         os.chmod(temporary, 0o666 & ~umask)
         os.replace(temporary, path)

@@ -95,7 +95,7 @@ def check_writable(path: Path, *, precious: Iterable[Path] = ()) -> None:
 @contextlib.contextmanager
 def _written(path: Path, mode: str = "w") -> Iterator[IO[Any]]:
     try:
-        with replacing(path, mode) as file:
+        with replacing(path.resolve(), mode) as file:  # a link of the user's stays one
             yield file
     except OSError as error:
         raise InputError(f"{path}: cannot be written ({error.strerror or error})") from None

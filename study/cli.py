@@ -2,6 +2,7 @@
 
 import argparse
 import csv
+import io
 import sys
 import textwrap
 from collections.abc import Callable
@@ -15,6 +16,8 @@ DEFAULT_STORAGE = "sqlite:///runs/study.db"
 FAILED = 1
 BAD_INPUT = 2
 INTERRUPTED = 130
+
+LONGEST_NAME = 500  # characters; databases take 512, that of the finalists is longer
 
 
 class Parser(argparse.ArgumentParser):
@@ -57,7 +60,7 @@ def make_parser(prog: str, description: str, epilog: str, *, trains: bool = True
     )
     parser.add_argument(
         "--study-name",
-        type=_encodable,
+        type=_study_name,
         metavar="NAME",
         help="the study in that database (default: a name that follows from the ratings)",
     )
@@ -96,20 +99,32 @@ def _columns(text: str) -> tuple[str, ...]:
     return columns
 
 
-def _encodable(text: str) -> str:
+def _study_name(text: str) -> str:
     try:
         text.encode()
     except UnicodeEncodeError:
         raise argparse.ArgumentTypeError("expected text in UTF-8") from None
+    if len(text) > LONGEST_NAME:
+        raise argparse.ArgumentTypeError(
+            f"expected at most {LONGEST_NAME} characters, got {len(text):,}"
+        )
     return text
+
+
+def printable(text: str) -> str:
+    """The text on one line, without what would steer a terminal: it may come from others."""
+    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
 
 
 def run_command(command: Callable[[], int], prog: str) -> NoReturn:
     """Runs a command and exits with its code; bad input is one line on standard error."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a file's name may hold what cannot be encoded
+            stream.reconfigure(errors="backslashreplace")
     try:
         code = command()
     except InputError as error:
-        print(f"{prog}: {' '.join(str(error).split())}", file=sys.stderr)
+        print(f"{prog}: {printable(' '.join(str(error).split()))}", file=sys.stderr)
         code = BAD_INPUT
     except KeyboardInterrupt:
         print(f"\n{prog}: stopped at once", file=sys.stderr)
@@ -117,7 +132,7 @@ def run_command(command: Callable[[], int], prog: str) -> NoReturn:
     except Exception as error:
         if not (reason := fault_outside(error)):
             raise
-        print(f"{prog}: {reason}; what was finished before is kept", file=sys.stderr)
+        print(f"{prog}: {printable(reason)}; what was finished before is kept", file=sys.stderr)
         code = FAILED
     sys.exit(code)
 

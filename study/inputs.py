@@ -18,6 +18,7 @@ from storage.errors import InputError
 from storage.movielens import NAMES, fetch
 from storage.ratings import RatingsTable
 from storage.tables import read_pairs
+from study.cli import printable
 
 DEFAULT_FILE = Path("mat_comp")
 STANDARD_INPUT = "-"
@@ -91,7 +92,7 @@ def load_data(
         table = read_cached(file, runs / "cache", columns)
     if queries is not None:
         pairs = read_pairs(_located(queries, runs, say)[0], columns)
-        truth, asked = None, f"{queries}, {pairs.about}"
+        truth, asked = None, f"{printable(str(queries))}, {pairs.about}"
         table = replace(
             table,
             query_user_ids=pairs.user_ids,
@@ -107,7 +108,7 @@ def load_data(
         values=torch.from_numpy(table.ratings),
     )
     return Data(
-        source=source,
+        source=printable(source),
         file=file,
         table=table,
         ratings=ratings,

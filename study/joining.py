@@ -68,4 +68,5 @@ def join_anew(job: Job, *, interrupted: Callable[[], bool]) -> Joined:
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     url = parse_storage_url(job.storage)
     data = load_data(job.data, runs=job.folder, columns=job.columns)
-    return join(job, data, open_storage(url), interrupted=interrupted)
+    storage = open_storage(url, give_up=interrupted)
+    return join(job, data, storage, interrupted=interrupted)

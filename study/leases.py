@@ -32,7 +32,7 @@ LEASE = "lease"  # the system attribute of a running trial
 BEAT = 5.0  # seconds from one step of the counter to the next
 PATIENCE = 60.0  # seconds of standing still after which a worker is called dead
 LONGEST_LOOK = 5.0  # seconds from one look to the next that count at most
-CLOCK_SECONDS = 2.0  # by which the start of a process may seem to move
+START_SECONDS = 2.0  # by which the start of a process may seem to move
 MOST_DEATHS = 3  # of the workers of one setting
 NEW = object()  # what no counter is
 
@@ -108,7 +108,7 @@ class Watch:
         seen, dead = {}, []
         for study in studies:
             for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-                lease = trial.system_attrs.get(LEASE, {})
+                lease = _lease(trial)
                 counter = lease.get("beat")
                 before, stood = self._seen.get(trial._trial_id, (NEW, 0.0))
                 stood = stood + passed if before == counter else 0.0
@@ -156,7 +156,7 @@ def is_gone(lease: Mapping[str, Any]) -> bool:
         process = psutil.Process(lease["pid"])
         if process.status() == psutil.STATUS_ZOMBIE:  # dead, and not yet waited for
             return True
-        return bool(abs(process.create_time() - lease["started"]) > CLOCK_SECONDS)
+        return bool(abs(_started(process) - lease["started"]) > START_SECONDS)
     except psutil.NoSuchProcess:
         return True
 
@@ -164,7 +164,7 @@ def is_gone(lease: Mapping[str, Any]) -> bool:
 def is_running(study: optuna.Study) -> bool:
     """Whether a worker that may be alive runs a trial of the study."""
     running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
-    return any(not is_gone(trial.system_attrs.get(LEASE, {})) for trial in running)
+    return any(not is_gone(_lease(trial)) for trial in running)
 
 
 def this_worker() -> dict[str, Any]:
@@ -174,8 +174,23 @@ def this_worker() -> dict[str, Any]:
         "host": socket.gethostname(),
         "machine": _machine(),
         "pid": process.pid,
-        "started": process.create_time(),
+        "started": _started(process),
     }
+
+
+def _lease(trial: FrozenTrial) -> dict[str, Any]:
+    """The lease on a trial; an empty one if somebody wrote what is none."""
+    lease = trial.system_attrs.get(LEASE)
+    kinds = {"host": str, "machine": str, "pid": int, "started": float}
+    if not isinstance(lease, dict):
+        return {}
+    is_whole = all(isinstance(lease.get(name), kind) for name, kind in kinds.items())
+    return lease if is_whole and lease["pid"] > 0 else {}
+
+
+def _started(process: psutil.Process) -> float:
+    """When a process started, in seconds after its machine did: a clock that is set moves both."""
+    return float(process.create_time() - psutil.boot_time())
 
 
 def _enqueue(study: optuna.Study, trial: FrozenTrial, deaths: int) -> None:
@@ -203,4 +218,6 @@ def _machine() -> str:
         parts.append(Path("/proc/sys/kernel/random/boot_id").read_text())
     with suppress(OSError):
         parts.append(os.readlink("/proc/self/ns/pid"))
+    with suppress(AttributeError):
+        parts.append(str(os.getuid()))  # who may not see the processes of others
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:12]

@@ -15,6 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.text import Text
 
 from study.best import ranked_trials
+from study.cli import printable
 from study.finalists import Finalists, is_decided
 from study.space import DIED, INTERRUPTED_BY
 from study.studies import FINISHED
@@ -69,6 +70,7 @@ class StudyProgress:
 
     def say(self, line: str) -> None:
         """Prints a line, above the bar if there is one."""
+        line = printable(line)
         if self._live:
             self._console.print(line, markup=False)
         else:
@@ -146,7 +148,7 @@ def _lines(running: list[FrozenTrial]) -> list[Text]:
     lines = [_line(trial) for trial in running[:MOST_LINES]]
     if len(running) > MOST_LINES:
         lines.append(f"and {len(running) - MOST_LINES} more")
-    return [Text(f"       {line}", style="dim") for line in lines]
+    return [Text(f"       {printable(line)}", style="dim") for line in lines]
 
 
 def _line(trial: FrozenTrial) -> str:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from study.cli import make_parser, run_command
+from study.cli import make_parser, printable, run_command
 
 if TYPE_CHECKING:
     import optuna
@@ -63,8 +63,8 @@ def report(options: argparse.Namespace) -> int:
     out = options.out or report_path(study, runs_folder(url))
     precious = [path for path in (database_file(url), options.data) if path is not None]
     check_writable(out, precious=precious)
-    write_report(study, out)
-    print(f"Study: {study.study_name}")
+    write_report(study, out.resolve() if options.out else out)  # a link of the user's stays one
+    print(f"Study: {printable(study.study_name)}")
     print(f"Report: {out}")
     return 0
 

@@ -10,7 +10,15 @@ from collections.abc import Callable, Sequence
 from types import FrameType
 from typing import TYPE_CHECKING
 
-from study.cli import DEFAULT_STORAGE, FAILED, INTERRUPTED, at_least, make_parser, run_command
+from study.cli import (
+    DEFAULT_STORAGE,
+    FAILED,
+    INTERRUPTED,
+    at_least,
+    make_parser,
+    printable,
+    run_command,
+)
 
 if TYPE_CHECKING:
     import optuna
@@ -87,6 +95,8 @@ def run(options: argparse.Namespace) -> int:
         parse_storage_url,
         runs_folder,
     )
+    from storage.models import file_name
+    from storage.predictions import check_writable
     from storage.proxy import shown
     from study.finalists import is_decided
     from study.held_out import record_held_out
@@ -107,10 +117,13 @@ def run(options: argparse.Namespace) -> int:
     interrupted = _catch_interrupts()
     storage = open_storage(
         url,
-        on_wait=lambda reason: print(f"Waiting for the database: {reason}", flush=True),
+        on_wait=lambda reason: print(f"Waiting for the database: {printable(reason)}", flush=True),
         give_up=interrupted,
     )
     name = options.study_name or default_name(data.table)
+    precious = [path for path in (data.file, database_file(url)) if path is not None]
+    for kind in ("csv", "html"):  # written at the end
+        check_writable(runs_folder(url) / f"{file_name(name)}.{kind}", precious=precious)
     if database_file(url) is None and options.study_name is None:
         check_others(storage, name, source=data.source, is_demonstration=data.file is None)
     n_workers = options.workers or suitable_workers(len(data.ratings), device)
@@ -157,7 +170,7 @@ def _run_job(job: "Job", joined: "Joined", interrupted: Callable[[], bool]) -> b
     try:
         run_job(job, joined, interrupted=interrupted)
     except (StudyFailedError, WorkerError) as error:
-        print(f"{PROG}: {error}", file=sys.stderr)
+        print(f"{PROG}: {printable(str(error))}", file=sys.stderr)
         return False
     return True
 

@@ -5,11 +5,15 @@ database and the files, which they open by themselves: one on another machine is
 """
 
 import multiprocessing
+import os
 import signal
+import sys
+import tempfile
 import threading
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext, suppress
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -30,6 +34,7 @@ LOOK_SECONDS = 0.5  # from one look at the workers and the database to the next
 LOCK_SECONDS = 60.0  # a worker that waits so long for the lock does without
 WORKER_BYTES, RATING_BYTES = 600_000_000, 300  # of memory, that a worker may need
 STARTS = 5  # tries to start a worker
+LONGEST_FOLDER = 64  # bytes of the path of temporary files: that of a socket holds 104 in all
 DEATHS_IN_A_ROW = 5  # of all workers, without a trial that finishes in between
 
 
@@ -208,7 +213,8 @@ class _Team:
         for tries_left in reversed(range(STARTS)):
             worker = self._context.Process(target=_worker, args=(self._job, theirs), daemon=True)
             try:
-                worker.start()
+                with _our_path(), _no_ctrl_c():
+                    worker.start()
                 break
             except (EOFError, OSError):  # the process that starts workers was killed
                 if not tries_left:
@@ -243,8 +249,9 @@ class _Team:
 
 def start_method() -> str:
     """How workers are started: from a server that has imported everything, where there is one."""
-    methods = multiprocessing.get_all_start_methods()
-    return "forkserver" if "forkserver" in methods else "spawn"
+    is_there = "forkserver" in multiprocessing.get_all_start_methods()
+    has_room = len(os.fsencode(tempfile.gettempdir())) <= LONGEST_FOLDER
+    return "forkserver" if is_there and has_room else "spawn"
 
 
 def prepare() -> None:
@@ -253,7 +260,8 @@ def prepare() -> None:
         from multiprocessing import forkserver
 
         multiprocessing.set_forkserver_preload(["study.joining"])
-        forkserver.ensure_running()
+        with _our_path(), _no_ctrl_c():
+            forkserver.ensure_running()
 
 
 def folder_lock(folder: Path) -> Callable[[], AbstractContextManager[object]]:
@@ -271,11 +279,53 @@ def folder_lock(folder: Path) -> Callable[[], AbstractContextManager[object]]:
     return held
 
 
+@contextmanager
+def _our_path() -> Iterator[None]:
+    """Lets a Python that starts look for modules where this one does, and nowhere else first.
+
+    It would look into the working folder, where a `study.py` of the user's may lie.
+    """
+    path = os.pathsep.join(map(os.path.abspath, sys.path))
+    ours = {"PYTHONPATH": path, "PYTHONSAFEPATH": "1"}
+    before = {name: os.environ.get(name) for name in ours}
+    os.environ.update(ours)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name)
+            if value is not None:
+                os.environ[name] = value
+
+
+@contextmanager
+def _no_ctrl_c() -> Iterator[None]:
+    """Lets a process that starts take no notice of Ctrl-C: the one that started it says when.
+
+    It inherits what is blocked here. For this process, Ctrl-C waits until the end of the block.
+    """
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    resource_tracker.ensure_running()  # or else it starts in the block, and lifts it
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def _worker(job: Job, pipe: Connection) -> None:
     """The life of a worker process."""
     stop = threading.Event()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the process that started it says when
-    signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    terminated = threading.Event()
+
+    def terminate(*_: object) -> None:
+        terminated.set()
+        stop.set()
+
+    signal.signal(signal.SIGTERM, terminate)
     set_n_threads(max(1, n_threads() // job.n_workers))
 
     def listen() -> None:
@@ -296,6 +346,8 @@ def _worker(job: Job, pipe: Connection) -> None:
         if not (reason := fault_outside(error)):
             raise
         pipe.send(f"{reason}; what was finished before is kept")
+    if terminated.is_set():  # by somebody else, who has not ended the study: to be replaced
+        sys.exit(128 + signal.SIGTERM)
 
 
 def _cause(code: int) -> str:

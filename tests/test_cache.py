@@ -12,7 +12,7 @@ import pytest
 
 from storage.cache import read_cached, spooled
 from storage.errors import InputError
-from storage.files import DamagedFileError, read_arrays, replacing, write_arrays
+from storage.files import Arrays, DamagedFileError, read_arrays, replacing, write_arrays
 from storage.mat_comp import read_mat_comp
 from storage.ratings import RatingsTable
 
@@ -134,6 +134,29 @@ def test_a_damaged_cached_file_is_made_again(
     assert files_below(cache) == [kept]
     no_parsing()
     assert_same_table(read_cached(path, cache), expected)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        pytest.param({"user_index": np.full(4, 10**9, np.int32)}, id="too far"),
+        pytest.param({"item_index": np.full(4, -1, np.int32)}, id="below the first"),
+        pytest.param({"item_index": np.zeros(3, np.int32)}, id="too few"),
+        pytest.param({"item_index": np.zeros(4)}, id="no index"),
+        pytest.param({"query_item_ids": np.zeros(9, np.int64)}, id="queries without a user"),
+        pytest.param({"unheard_of": np.zeros(1)}, id="another field"),
+    ],
+)
+def test_a_cached_file_that_somebody_planted_is_made_again(
+    change: Arrays, write_file: WriteFile, cache: Path
+) -> None:
+    path = write_file(CONTENT)
+    expected = read_cached(path, cache)
+    (kept,) = files_below(cache)
+    arrays, others = read_arrays(kept)
+    write_arrays(kept, arrays | change, others)
+    assert_same_table(read_cached(path, cache), expected)
+    assert read_arrays(kept)[0].keys() == arrays.keys()
 
 
 def test_a_folder_that_cannot_be_written_to_is_done_without(
@@ -290,6 +313,16 @@ def test_a_block_that_raises_leaves_all_as_it_was(
         file.write("new")
         raise error
     assert [kept.read_bytes() for kept in files_below(tmp_path)] == ([old] if old else [])
+
+
+def test_a_link_is_replaced_and_where_it_leads_is_left_alone(tmp_path: Path) -> None:
+    path, elsewhere = tmp_path / "file", tmp_path / "elsewhere"
+    elsewhere.write_text("precious")
+    path.symlink_to(elsewhere)
+    with replacing(path) as file:
+        file.write("new")
+    assert (path.read_text(), path.is_symlink()) == ("new", False)
+    assert elsewhere.read_text() == "precious"
 
 
 def test_a_path_that_cannot_be_replaced_leaves_nothing_behind(tmp_path: Path) -> None:

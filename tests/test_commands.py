@@ -2,6 +2,7 @@
 
 import csv
 import gzip
+import os
 import sqlite3
 import threading
 import time
@@ -260,6 +261,46 @@ def test_what_is_read_is_not_written_over(call: Call, data: Path, precious: str)
     assert before == (the_study().trials if is_database else Path(precious).read_bytes())
 
 
+@pytest.mark.parametrize("suffix", ["csv", "html"])
+@pytest.mark.parametrize("precious", ["data", "database"])
+def test_a_study_named_like_a_file_that_is_read_does_not_write_over_it(
+    call: Call, data: Path, suffix: str, precious: str
+) -> None:
+    path = data.rename(data.parent / f"mine.{suffix if precious == 'data' else 'txt'}")
+    database = data.parent / f"{'mine' if precious == 'database' else 'study'}.{suffix}"
+    before = path.read_bytes()
+    code, out, err = call(
+        run.main, "--data", path, "--storage", f"sqlite:///{database}", "--study-name", "mine"
+    )
+    assert (code, len(err.splitlines())) == (2, 1)
+    assert "Study:" not in out
+    assert f"mine.{suffix}: expected a file of its own, got one that is used here" in err
+    assert path.read_bytes() == before
+
+
+def test_what_others_wrote_does_not_steer_the_terminal(call: Call, data: Path) -> None:
+    optuna.create_study(
+        study_name="theirs\x1b]0;owned\x07\n",
+        storage=open_storage(parse_storage_url("sqlite:///runs/study.db")),
+    )
+    code, _, err = call(best_predict.main, "--data", data)
+    assert (code, err.count("\n")) == (2, 1)
+    assert "theirs\N{REPLACEMENT CHARACTER}]0;owned" in err
+    assert err.rstrip("\n").isprintable()
+
+
+def test_a_file_of_any_name(call: Call, data: Path) -> None:
+    path = data.rename(os.fsdecode(os.fsencode(data.parent) + b"/\xff\x1b[31m\n"))
+    code, out, err = call(run.main, "--data", path, "--trials", 1)
+    assert (code, err) == (0, "")
+    assert "\x1b" not in out.partition("Next:")[0]
+    assert the_study().user_attrs["data"].isprintable()
+    out_file = os.fsdecode(b"\xfe")
+    code, out, err = call(best_predict.main, "--data", path, "--out", out_file)
+    assert (code, err) == (0, "")
+    assert Path(out_file).exists()
+
+
 def test_no_queries_is_no_error(call: Call) -> None:
     Path("mat_comp").write_text(GOOD.replace("\n2\n3 2\n3 4\n", "\n0\n"))
     assert call(run.main, "--trials", 2)[0] == 0
@@ -340,6 +381,7 @@ BAD_OPTIONS = {
     "--storage sqlite:///file::memory:?uri=true": "expected sqlite:/// and a path",
     "--storage sqlite:///x.db?timeout=abc": "expected sqlite:/// and a path",
     "--study-name a\udcff": "expected text in UTF-8",
+    f"--study-name {'x' * 501}": "expected at most 500 characters, got 501",
     "--data missing": "missing: no such file",
     "--data .": ".: expected a file, got a directory",
     "--no-such-option": "unrecognized arguments",

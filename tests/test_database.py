@@ -116,6 +116,10 @@ def test_a_database_in_memory_is_refused(text: str) -> None:
         "postgresql://user:secret@host:port/x",
         "postgresql//user:secret@host/x",
         "postgresql:/user:secret@host/x",
+        "postgresql://host:port/x?password=secret",
+        "postgresql//host/x?password=secret",
+        "postgresql://host/x?password=secret\n",
+        "sqlite:///x.db?password=secret",
     ],
 )
 def test_no_message_holds_the_password(text: str) -> None:
@@ -124,6 +128,16 @@ def test_no_message_holds_the_password(text: str) -> None:
     except InputError as error:
         assert "secret" not in str(error)
         assert error.__suppress_context__ or error.__context__ is None
+
+
+@pytest.mark.parametrize(
+    "option", ["foo=1", "connect_timeout=abc", "ssl_ca=/gone", "charset=nonsense", "plugin=gone"]
+)
+def test_an_option_that_a_driver_does_not_take_is_one_line(option: str) -> None:
+    pytest.importorskip("pymysql")
+    url = parse_storage_url(f"mysql+pymysql://user:secret@localhost:1/x?{option}")
+    said = complaint(check_database, url)
+    assert said.startswith("mysql+pymysql://user:***@localhost:1/x: cannot be used (")
 
 
 def test_a_url_is_shown_without_its_password() -> None:

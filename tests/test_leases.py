@@ -11,7 +11,17 @@ import pytest
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from study.leases import LEASE, MOST_DEATHS, Lease, Watch, give_up, is_running, this_worker
+from study.leases import (
+    LEASE,
+    MOST_DEATHS,
+    Lease,
+    Watch,
+    _machine,
+    _started,
+    give_up,
+    is_running,
+    this_worker,
+)
 from study.space import SlotSampler, slot, suggest
 
 ELSEWHERE = {"host": "elsewhere", "machine": "another", "pid": 1, "started": 1.0, "beat": 1}
@@ -99,7 +109,7 @@ def test_on_the_same_machine_a_death_is_seen_at_once(study: optuna.Study) -> Non
     parent = psutil.Process(os.getppid())
     alive = [
         running(study, me),
-        running(study, me | {"pid": parent.pid, "started": parent.create_time()}),
+        running(study, me | {"pid": parent.pid, "started": _started(parent)}),
         running(study, ELSEWHERE),
     ]
     dead = [
@@ -110,6 +120,48 @@ def test_on_the_same_machine_a_death_is_seen_at_once(study: optuna.Study) -> Non
     assert found == set(dead)
     assert found.isdisjoint(alive)
     assert is_running(study)
+
+
+@pytest.mark.parametrize(
+    "lease",
+    [
+        "text",
+        [1],
+        this_worker() | {"pid": "x"},
+        this_worker() | {"pid": -5},
+        this_worker() | {"started": None},
+        {"machine": this_worker()["machine"]},
+    ],
+)
+def test_what_is_no_lease_is_none(
+    study: optuna.Study, clock: Callable[[float], None], lease: Any
+) -> None:
+    running(study, lease)
+    watch = Watch(seconds=1.0)
+    assert watch.look(study) == []
+    assert is_running(study)
+    clock(1.0)
+    assert len(watch.look(study)) == 1
+
+
+def test_processes_of_another_user_are_not_looked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    mine = this_worker()["machine"]
+    monkeypatch.setattr(os, "getuid", lambda: 12345)
+    _machine.cache_clear()
+    theirs = this_worker()["machine"]
+    monkeypatch.undo()
+    _machine.cache_clear()
+    assert theirs != mine == this_worker()["machine"]
+
+
+def test_a_clock_that_is_set_kills_nobody(
+    study: optuna.Study, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    running(study, this_worker() | {"beat": 1})
+    create_time, boot_time = psutil.Process.create_time, psutil.boot_time
+    monkeypatch.setattr(psutil.Process, "create_time", lambda self: create_time(self) + 3600)
+    monkeypatch.setattr(psutil, "boot_time", lambda: boot_time() + 3600)
+    assert Watch().look(study) == []
 
 
 def test_a_process_of_the_same_number_in_another_container_is_not_looked_for(

@@ -1,19 +1,24 @@
 """What a process of its own shows: kill -9, Ctrl-C, folders with modules of our names, start-up."""
 
+import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import optuna
+import psutil
 import pytest
 from optuna.trial import FrozenTrial, TrialState
 
 from benchmarks.chaos import planted
 from storage.database import open_storage, parse_storage_url
+from study import workers
 
 URL = "sqlite:///runs/study.db"
 TOTAL = 10
+ROOT = Path(__file__).resolve().parent.parent
 RUN = [sys.executable, "-m", "study.run", "--workers", "1"]
 
 
@@ -81,6 +86,31 @@ def test_ctrl_c_ends_after_the_epoch_and_says_how_to_go_on(folder: Path) -> None
     assert all(trial.state is not TrialState.RUNNING for trial in trials())
 
 
+def test_ctrl_c_while_it_starts_is_one_line(folder: Path) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "study.run", "--workers", "2"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    until = time.monotonic() + 20
+    while not psutil.Process(process.pid).children() and time.monotonic() < until:
+        time.sleep(0.01)
+    time.sleep(0.3)  # what it started imports by now
+    os.killpg(process.pid, signal.SIGINT)
+    out, err = process.communicate(timeout=20)
+    assert process.returncode == 130
+    assert (out, err) == ("", "\nstudy.run: stopped at once\n")
+
+
+def test_ctrl_c_while_a_process_starts_waits_and_is_not_lost() -> None:
+    with pytest.raises(KeyboardInterrupt), workers._no_ctrl_c():
+        os.kill(os.getpid(), signal.SIGINT)
+        inside = True
+    assert inside
+
+
 @pytest.mark.parametrize("module", ["study.run", "study.best_predict"])
 def test_modules_of_the_users_do_not_take_our_place(folder: Path, module: str) -> None:
     for name in ("model", "storage"):
@@ -95,6 +125,23 @@ def test_modules_of_the_users_do_not_take_our_place(folder: Path, module: str) -
     )
     assert called.returncode == 2
     assert "expected a database URL" in called.stderr
+
+
+def test_a_study_py_of_the_users_does_not_take_our_place_in_workers(folder: Path) -> None:
+    for name in ("model", "storage", "study"):
+        (folder / f"{name}.py").write_text("raise SystemExit('the wrong module')")
+    script = folder / "bin" / "rating-study"  # an installed command has its own folder on its path
+    script.parent.mkdir()
+    script.write_text("from study.run import main\nif __name__ == '__main__':\n    main()\n")
+    called = subprocess.run(
+        [sys.executable, str(script), "--trials", "1", "--workers", "2"],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (called.returncode, called.stderr) == (0, "")
+    assert "wrong module" not in called.stdout
 
 
 def test_help_imports_nothing_heavy(folder: Path) -> None:

@@ -45,7 +45,10 @@ def test_an_error_of_the_work_is_raised() -> None:
         in_threads(lambda item: 1 // item, [1, 0])
 
 
-@pytest.mark.parametrize(("variable", "expected"), [("3", 3), ("", None), ("0", None)])
+@pytest.mark.parametrize(
+    ("variable", "expected"),
+    [("3", 3), (" 3,2", 3), ("", None), ("0", None), ("-1", None), ("²", None), ("9" * 5000, None)],
+)
 def test_the_environment_may_set_a_limit(
     variable: str, expected: int | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:

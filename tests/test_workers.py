@@ -91,6 +91,27 @@ def test_many_workers_finish_exactly_as_many_trials_as_were_asked_for() -> None:
     assert len({str(trial.params) for trial in found}) == 13
 
 
+def test_a_worker_that_is_terminated_hands_back_its_trial_and_is_replaced() -> None:
+    with started("--trials", "12", "--workers", "2") as process:
+        for worker in workers_of(process):
+            worker.terminate()
+        out, _ = process.communicate(timeout=60)
+    assert process.returncode == 0
+    assert "Time is up" not in out
+    assert n_finished() == 12
+    assert states()[TrialState.RUNNING] == states()[TrialState.WAITING] == 0
+
+
+def test_a_long_path_of_temporary_files(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    temporary = folder / ("x" * 100)  # no socket has a name in it
+    temporary.mkdir()
+    monkeypatch.setenv("TMPDIR", str(temporary))
+    called = subprocess.run(
+        [*RUN, "--trials", "2", "--workers", "2"], capture_output=True, text=True, check=False
+    )
+    assert (called.returncode, called.stderr) == (0, "")
+
+
 def test_a_worker_that_is_killed_is_replaced_and_its_trial_done_again() -> None:
     with started("--trials", "12", "--workers", "2") as process:
         before = workers_of(process)
