@@ -11,10 +11,10 @@ from typing import IO
 
 import numpy as np
 
-from storage.columns import Columns
+from storage.columns import ROLES, Columns
 from storage.errors import InputError
-from storage.files import DamagedFileError, read_arrays, write_arrays
-from storage.ratings import RatingsTable
+from storage.files import DamagedFileError, read_arrays, replacing, write_arrays
+from storage.ratings import RatingsTable, arrow_ids
 from storage.tables import read_ratings
 
 FORMAT = 2  # of the parsed columns: raise it when `RatingsTable` or a reader changes
@@ -47,6 +47,27 @@ def read_cached(path: Path, folder: Path, columns: Columns | None = None) -> Rat
     with contextlib.suppress(OSError):
         write_arrays(cached, arrays, others)
     return table
+
+
+def kept(table: RatingsTable, folder: Path) -> Path:
+    """The file in `folder` that holds the ratings of a table that came from no file.
+
+    Raises:
+        InputError: it cannot be written.
+    """
+    import pyarrow as pa
+    from pyarrow.parquet import write_table
+
+    path = folder / f"input-{table.digest}.parquet"
+    sides = [(table.user_index, table.users), (table.item_index, table.items)]
+    ids = [pa.DictionaryArray.from_arrays(rows, arrow_ids(values)) for rows, values in sides]
+    try:
+        if not path.exists():
+            with replacing(path, "wb") as file:
+                write_table(pa.table([*ids, table.ratings], names=list(ROLES)), file)
+    except OSError as error:
+        raise InputError(f"{path}: the ratings cannot be kept ({error.strerror})") from None
+    return path
 
 
 def spooled(stream: IO[bytes], folder: Path) -> Path:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from study.cli import make_parser, run_command
+from study.cli import Outcome, add_output_options, make_parser, run_command
 
 if TYPE_CHECKING:
     import optuna
@@ -38,12 +38,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
         metavar="FILE",
         help="where the page goes (default: beside the database, named after the study)",
     )
+    add_output_options(parser)
     options = parser.parse_args(arguments)
-    run_command(lambda: report(options), PROG)
+    run_command(lambda: report(options), PROG, options)
 
 
-def report(options: argparse.Namespace) -> int:
-    """Writes the report that the options ask for: the exit code."""
+def report(options: argparse.Namespace) -> Outcome:
+    """Writes the report that the options ask for."""
     import optuna
 
     from storage.database import (
@@ -66,7 +67,7 @@ def report(options: argparse.Namespace) -> int:
     write_report(study, out)
     print(f"Study: {study.study_name}")
     print(f"Report: {out}")
-    return 0
+    return Outcome(facts={"study": study.study_name, "files": {"report": str(out)}})
 
 
 def _find(storage: "BaseStorage", url: "URL", options: argparse.Namespace) -> "optuna.Study":

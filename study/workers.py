@@ -6,17 +6,20 @@ database and the files, which they open by themselves: one on another machine is
 
 import multiprocessing
 import signal
+import sys
 import threading
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext, suppress
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from model.threads import n_threads, set_n_threads
 from storage.errors import InputError
+from study.interrupts import Interrupts
 
 if TYPE_CHECKING:
     import torch
@@ -70,7 +73,7 @@ def suitable_workers(n_ratings: int, device: "torch.device") -> int:
     return 1 if device.type == "cuda" else n_threads()
 
 
-def run_job(job: Job, joined: "Joined", *, interrupted: Callable[[], bool]) -> None:
+def run_job(job: Job, joined: "Joined", *, interrupts: Interrupts) -> None:
     """Does what there is to do in a study, in view, with as many workers as the job says.
 
     Raises:
@@ -99,19 +102,19 @@ def run_job(job: Job, joined: "Joined", *, interrupted: Callable[[], bool]) -> N
     with progress:
         look()
         if job.n_workers == 1:
-            _run_here(lambda: work(joined, job.total), look)
+            _run_here(lambda: work(joined, job.total), look, interrupts)
         else:
             _run_workers(
                 job,
                 min(job.n_workers, left),
                 look=look,
                 n_finished=lambda: n_finished(study),
-                interrupted=interrupted,
+                interrupted=interrupts,
             )
         look()
 
 
-def _run_here(task: Callable[[], None], look: Callable[[], None]) -> None:
+def _run_here(task: Callable[[], None], look: Callable[[], None], interrupts: Interrupts) -> None:
     """Runs a task in this process, and looks after it from a thread.
 
     Raises:
@@ -124,8 +127,9 @@ def _run_here(task: Callable[[], None], look: Callable[[], None]) -> None:
         try:
             while not ended.wait(LOOK_SECONDS):
                 look()
-        except Exception as error:
+        except Exception as error:  # such as that nobody reads what is printed any more
             raised.append(error)
+            interrupts.wish()
 
     thread = threading.Thread(target=keep_looking, name="look", daemon=True)
     thread.start()
@@ -193,7 +197,8 @@ class _Team:
         for tries_left in reversed(range(STARTS)):
             worker = self._context.Process(target=_worker, args=(self._job, theirs), daemon=True)
             try:
-                worker.start()
+                with _without_main():
+                    worker.start()
                 break
             except (EOFError, OSError):  # the process that starts workers was killed
                 if not tries_left:
@@ -224,6 +229,17 @@ class _Team:
                     self.errors.append(pipe.recv())
             pipe.close()
         return [worker.exitcode or 0 for worker in ended]
+
+
+@contextmanager
+def _without_main() -> Iterator[None]:
+    """Starts a process that does not import the caller's script, which would run it once more."""
+    main = sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main
 
 
 def start_method() -> str:
