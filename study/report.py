@@ -15,11 +15,13 @@ if TYPE_CHECKING:
 PROG = "study.report"
 EPILOG = """\
 examples:
-  python -m study.report                        beside the database, as study.run does at its end
-  python -m study.report --out report.html      somewhere else
-  python -m study.report --study-name mine      of another study; needs no data
+  python -m study.report                      beside the database, as study.run
+                                              does at its end
+  python -m study.report --out report.html    somewhere else
+  python -m study.report --study-name mine    of another study; needs no data
 
-A study that is still running can be looked at too. The page needs no other file and no network.
+A study that is still running can be looked at too. The page needs no other file
+and no network.
 """
 
 
