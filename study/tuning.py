@@ -6,6 +6,7 @@ the pairs came in. Imports nothing heavy before it is called.
 
 import math
 import time
+import warnings
 from typing import TYPE_CHECKING, Any
 
 from storage.errors import InputError
@@ -85,7 +86,9 @@ def tune(
     """
     deadline = math.inf if timeout is None else time.monotonic() + timeout
     _check(ratings, trials, workers)
-    import optuna
+    with warnings.catch_warnings():  # a bar of tqdm, which is not shown, would miss ipywidgets
+        warnings.filterwarnings("ignore", message="IProgress not found")
+        import optuna
 
     from storage.cache import kept
     from storage.database import database_file, open_storage, parse_storage_url, runs_folder
