@@ -1,6 +1,6 @@
 """The example notebook, executed in a folder of its own; --write keeps what it gave.
 
-    python -m tests.test_notebook --write
+python -m tests.test_notebook --write
 """
 
 import os

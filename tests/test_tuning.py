@@ -1,13 +1,16 @@
 """From Python: load, tune, predict, with files and with every kind of data frame."""
 
 import re
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import optuna
 import pandas as pd
 import polars as pl
 import pyarrow as pa
@@ -18,6 +21,7 @@ import study
 from storage.errors import InputError
 from study import Result, TuningError, load, tune
 from study.inputs import Data
+from study.objective import Interrupted, Objective
 from study.result import Ended
 
 Columns = dict[str, Any]
@@ -242,6 +246,31 @@ def test_time_is_up(columns: Columns) -> None:
     result = tune(load(columns), trials=50, timeout=0, quiet=True)
     assert result.ended is Ended.TIME_IS_UP
     assert len(result.study.trials) == 1
+
+
+def test_an_interrupt_ends_it_after_the_epoch_and_is_given_back(
+    columns: Columns, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(_: object, trial: optuna.Trial) -> float:
+        if trial.number == 1:
+            signal.raise_signal(signal.SIGINT)
+            raise Interrupted
+        return objective(_, trial)
+
+    objective = Objective.__call__
+    with monkeypatch.context() as patched:
+        patched.setattr(Objective, "__call__", interrupted)
+        result = tune(load(columns), trials=3, quiet=True)
+    assert result.ended is Ended.BY_HAND
+    assert "stopped by hand" in repr(result)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert tune(load(columns), trials=3, quiet=True).ended is Ended.DONE
+
+
+def test_elsewhere_than_in_the_main_thread(columns: Columns) -> None:
+    with ThreadPoolExecutor(1) as pool:
+        result = pool.submit(tune, load(columns), trials=1, quiet=True).result()
+    assert result.ended is Ended.DONE
 
 
 def test_the_built_in_demonstration() -> None:
