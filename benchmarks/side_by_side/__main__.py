@@ -1,4 +1,4 @@
-"""Lines, seconds and RMSE of the same job with several libraries, as a table.
+"""Lines, CPU seconds and RMSE of the same job with several libraries, as a table.
 
     python -m benchmarks.side_by_side --data FILE --peers PEERS/bin/python
 
@@ -9,10 +9,10 @@ environment of `benchmarks/peers-requirements.txt`. Each script stands beside th
 import argparse
 import ast
 import os
+import resource
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 
 import numpy as np
@@ -37,7 +37,7 @@ def main() -> None:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         data = load_data(options.data, runs=Path(scratch))
-    print("| library | lines | seconds | RMSE | intervals |\n|---|---|---|---|---|")
+    print("| library | lines | CPU seconds | RMSE | intervals |\n|---|---|---|---|---|")
     for library in options.only:
         python = sys.executable if library == "rating_study" else options.peers
         print(row(library, data, python), flush=True)
@@ -48,7 +48,7 @@ def row(library: str, data: Data, python: str) -> str:
     script = HERE / f"with_{library}.py"
     with tempfile.TemporaryDirectory() as scratch:
         truth = write_job(data, Path(scratch))
-        began = time.monotonic()
+        before = cpu_seconds()
         subprocess.run(
             [python, "-P", script],
             cwd=scratch,
@@ -56,7 +56,7 @@ def row(library: str, data: Data, python: str) -> str:
             stdout=subprocess.DEVNULL,
             check=True,
         )
-        seconds = time.monotonic() - began
+        seconds = cpu_seconds() - before
         answers = csv.read_csv(Path(scratch) / "answers.csv")
     asked = {(u, i): r for u, i, r in zip(*truth, strict=True)}
     columns = [answers[name].to_pylist() for name in ("user", "item", "prediction")]
@@ -79,6 +79,12 @@ def write_job(data: Data, folder: Path) -> tuple[list[int], list[int], list[floa
             columns["rating"] = part.values.numpy()
         csv.write_csv(pa.table(columns), folder / f"{name}.csv")
     return (*(columns[name].tolist() for name in ("user", "item")), held_out.values.tolist())
+
+
+def cpu_seconds() -> float:
+    """Of all processes that were started and waited for, and of theirs."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def n_lines(script: Path) -> int:
