@@ -21,9 +21,11 @@ from optuna.trial import TrialState, create_trial
 from model.threads import n_threads, set_n_threads
 from storage.database import open_storage, parse_storage_url
 from study.inputs import load_data
+from study.interrupts import Interrupts
 from study.joining import join
+from study.processes import prepare
 from study.space import DEFAULTS, to_params
-from study.workers import Job, prepare, run_job
+from study.workers import Job, run_job
 
 
 def measure(data: Path, solver: str, *, trials: int, n_workers: int) -> tuple[float, float]:
@@ -53,7 +55,7 @@ def measure(data: Path, solver: str, *, trials: int, n_workers: int) -> tuple[fl
         for _ in range(trials):
             storage.create_new_trial(joined.study._study_id, waiting)
         began = time.time()
-        run_job(job, joined, interrupted=lambda: False)
+        run_job(job, joined, interrupts=Interrupts())
         done = joined.study.get_trials()
         starts = [one.datetime_start.timestamp() for one in done if one.datetime_start]
         ends = [one.datetime_complete.timestamp() for one in done if one.datetime_complete]

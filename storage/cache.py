@@ -11,10 +11,10 @@ from typing import IO
 
 import numpy as np
 
-from storage.columns import Columns
+from storage.columns import ROLES, Columns
 from storage.errors import InputError
-from storage.files import Arrays, DamagedFileError, read_arrays, write_arrays
-from storage.ratings import RatingsTable
+from storage.files import Arrays, DamagedFileError, read_arrays, replacing, write_arrays
+from storage.ratings import RatingsTable, arrow_ids
 from storage.tables import read_ratings
 
 FORMAT = 2  # of the parsed columns: raise it when `RatingsTable` or a reader changes
@@ -69,6 +69,27 @@ def _table(arrays: Arrays, others: dict[str, object]) -> RatingsTable:
     if not is_sound or table.query_user_ids.shape != table.query_item_ids.shape:
         raise DamagedFileError("rows that are not there")
     return table
+
+
+def kept(table: RatingsTable, folder: Path) -> Path:
+    """The file in `folder` that holds the ratings of a table that came from no file.
+
+    Raises:
+        InputError: it cannot be written.
+    """
+    import pyarrow as pa
+    from pyarrow.parquet import write_table
+
+    path = folder / f"input-{table.digest}.parquet"
+    sides = [(table.user_index, table.users), (table.item_index, table.items)]
+    ids = [pa.DictionaryArray.from_arrays(rows, arrow_ids(values)) for rows, values in sides]
+    try:
+        if not path.exists():
+            with replacing(path, "wb") as file:
+                write_table(pa.table([*ids, table.ratings], names=list(ROLES)), file)
+    except OSError as error:
+        raise InputError(f"{path}: the ratings cannot be kept ({error.strerror})") from None
+    return path
 
 
 def spooled(stream: IO[bytes], folder: Path) -> Path:

@@ -4,6 +4,7 @@ import random
 import re
 import time
 from collections.abc import Callable
+from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -81,7 +82,7 @@ def check_database(url: URL, *, must_exist: bool = False) -> None:
     except (OSError, ValueError) as error:
         raise InputError(f"{shown(url)}: cannot be used ({error})") from None
     if missing and must_exist:
-        raise InputError(f"{shown(url)}: no such database; python -m study.run makes it")
+        raise InputError(f"{shown(url)}: no such database; {_another(file)}")
     if missing:
         return
     try:
@@ -181,6 +182,15 @@ def _foreign_tables(inspector: sqlalchemy.Inspector, tables: set[str]) -> set[st
         for name in tables
         if {column["name"] for column in inspector.get_columns(name)} != ours.get(name)
     }
+
+
+def _another(missing: Path | None) -> str:
+    """What a database that is not there may have been meant to be, or how it comes to be."""
+    found = [file for folder in (Path("runs"), Path()) for file in sorted(folder.glob("*.db"))]
+    names = get_close_matches(str(missing), map(str, found), n=1, cutoff=0.3)
+    if names:
+        return f"did you mean --storage sqlite:///{names[0]}?"
+    return "python -m study.run makes it"
 
 
 def _is_sqlite(url: URL) -> bool:

@@ -1,7 +1,7 @@
-"""Parquet tables: their columns by Arrow, block by block."""
+"""Parquet tables, and Arrow's in memory: their columns, block by block."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -43,42 +43,65 @@ def column_names(path: Path) -> list[str]:
 
 
 def batches(path: Path, chosen: Chosen) -> Iterator["pa.RecordBatch"]:
-    """The chosen columns in blocks: ids as dictionaries of int64 or texts, ratings as float64.
+    """The chosen columns in blocks, as `checked` gives them.
 
     Raises:
         InputError: the file cannot be read, or a row has no id, no rating, or one out of range.
     """
-    import pyarrow as pa
-
     with _opened(path) as file:
         names = [file.schema_arrow.names[position] for position in chosen.positions]
-        types = [
-            _type(path, file.schema_arrow.field(p).type, role, name)
-            for p, role, name in zip(chosen.positions, ROLES, names, strict=False)
+        blocks = file.iter_batches(ROWS_AT_ONCE, columns=names, use_threads=True)
+        yield from checked(path, chosen, file.schema_arrow, blocks)
+
+
+def frame_batches(path: Path, frame: "pa.Table", chosen: Chosen) -> Iterator["pa.RecordBatch"]:
+    """The same of a table in memory, which messages call `path`.
+
+    Raises:
+        InputError: a row has no id, no rating, or one out of range.
+    """
+    blocks = frame.select(list(chosen.positions)).to_batches(max_chunksize=ROWS_AT_ONCE)
+    with _readable(path, "a table"):
+        yield from checked(path, chosen, frame.schema, blocks)
+
+
+def checked(
+    path: Path, chosen: Chosen, schema: "pa.Schema", blocks: Iterable["pa.RecordBatch"]
+) -> Iterator["pa.RecordBatch"]:
+    """The chosen columns in blocks: ids as dictionaries of int64 or texts, ratings as float64.
+
+    Raises:
+        InputError: a row has no id, no rating, or one out of range.
+    """
+    import pyarrow as pa
+
+    names = [schema.names[position] for position in chosen.positions]
+    types = [
+        _type(path, schema.field(position).type, role, name)
+        for position, role, name in zip(chosen.positions, ROLES, names, strict=False)
+    ]
+    n_before = 0
+    for batch in blocks:
+        columns = [
+            _plain(batch.column(name)).cast(kind) for name, kind in zip(names, types, strict=True)
         ]
-        n_before = 0
-        for batch in file.iter_batches(ROWS_AT_ONCE, columns=names, use_threads=True):
-            columns = [
-                _plain(batch.column(name)).cast(kind)
-                for name, kind in zip(names, types, strict=True)
-            ]
-            for role, column in zip(ROLES, columns, strict=False):
-                if (missing := _missing(column)).any():
-                    row = n_before + int(np.argmax(missing)) + 1
-                    raise InputError(f"{path}: row {row:,}: expected {role}, got nothing")
-            if len(columns) == len(ROLES):
-                ratings = columns[2].to_numpy(zero_copy_only=False)
-                if (bad := ~(np.abs(ratings) <= LARGEST_RATING)).any():
-                    at = int(np.argmax(bad))
-                    raise InputError(
-                        f"{path}: row {n_before + at + 1:,}: expected a rating, a number from "
-                        f"-{LARGEST_RATING:g} to {LARGEST_RATING:g}, got '{ratings[at]:g}'"
-                    )
-            ids = [column.dictionary_encode() for column in columns[:2]]
-            for column in ids:
-                column.dictionary.validate(full=True)  # that texts are UTF-8
-            yield pa.RecordBatch.from_arrays([*ids, *columns[2:]], names=[*ROLES[: len(columns)]])
-            n_before += len(batch)
+        for role, column in zip(ROLES, columns, strict=False):
+            if (missing := _missing(column)).any():
+                row = n_before + int(np.argmax(missing)) + 1
+                raise InputError(f"{path}: row {row:,}: expected {role}, got nothing")
+        if len(columns) == len(ROLES):
+            ratings = columns[2].to_numpy(zero_copy_only=False)
+            if (bad := ~(np.abs(ratings) <= LARGEST_RATING)).any():
+                at = int(np.argmax(bad))
+                raise InputError(
+                    f"{path}: row {n_before + at + 1:,}: expected a rating, a number from "
+                    f"-{LARGEST_RATING:g} to {LARGEST_RATING:g}, got '{ratings[at]:g}'"
+                )
+        ids = [column.dictionary_encode() for column in columns[:2]]
+        for column in ids:
+            column.dictionary.validate(full=True)  # that texts are UTF-8
+        yield pa.RecordBatch.from_arrays([*ids, *columns[2:]], names=[*ROLES[: len(columns)]])
+        n_before += len(batch)
 
 
 @contextmanager
@@ -86,18 +109,28 @@ def _opened(path: Path) -> Iterator["ParquetFile"]:
     import pyarrow as pa
     from pyarrow.parquet import ParquetFile
 
-    try:
-        with ParquetFile(
+    with (
+        _readable(path, "Parquet"),
+        ParquetFile(
             pa.OSFile(os.fsencode(path)),
             thrift_string_size_limit=LONGEST_NAME,
             thrift_container_size_limit=MOST_ENTRIES,
             page_checksum_verification=True,
-        ) as file:
-            yield file
+        ) as file,
+    ):
+        yield file
+
+
+@contextmanager
+def _readable(path: Path, kind: str) -> Iterator[None]:
+    import pyarrow as pa
+
+    try:
+        yield
     except InputError:
         raise
     except (pa.ArrowException, OSError, ValueError, KeyError, MemoryError) as error:
-        raise InputError(f"{path}: cannot be read as Parquet ({reason_of(error)})") from None
+        raise InputError(f"{path}: cannot be read as {kind} ({reason_of(error)})") from None
 
 
 def _plain(column: "pa.Array") -> "pa.Array":

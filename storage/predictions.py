@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from storage.errors import InputError
-from storage.files import TEXT, replacing
-from storage.ratings import IdArray, RatingsTable
+from storage.files import replacing
+from storage.ratings import RatingsTable, arrow_ids
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -55,13 +55,10 @@ def write_table(
     """
     suffix = path.suffix.lower()
     if suffix == ".parquet":
-        import pyarrow as pa
         from pyarrow.parquet import write_table as write_parquet
 
-        ids = [_arrow(table.query_user_ids), _arrow(table.query_item_ids)]
-        names = [table.user_name, table.item_name, *columns]
         with _written(path, "wb") as file:
-            write_parquet(pa.table([*ids, *map(pa.array, columns.values())], names), file)
+            write_parquet(answers_table(table, columns), file)
         return
     figures = [[f"{value:.6f}" for value in column] for column in columns.values()]
     with _written(path) as file:
@@ -69,6 +66,15 @@ def write_table(
         writer = csv.writer(file, delimiter=separator, lineterminator="\n")
         writer.writerow([table.user_name, table.item_name, *columns])
         writer.writerows(zip(table.query_user_ids, table.query_item_ids, *figures, strict=True))
+
+
+def answers_table(table: RatingsTable, columns: Mapping[str, NDArray[np.floating]]) -> "pa.Table":
+    """The queries' users and items, and (n_queries,) columns, as an Arrow table."""
+    import pyarrow as pa
+
+    ids = [arrow_ids(table.query_user_ids), arrow_ids(table.query_item_ids)]
+    names = [table.user_name, table.item_name, *columns]
+    return pa.table([*ids, *map(pa.array, columns.values())], names)
 
 
 def check_writable(path: Path, *, precious: Iterable[Path] = ()) -> None:
@@ -99,12 +105,6 @@ def _written(path: Path, mode: str = "w") -> Iterator[IO[Any]]:
             yield file
     except OSError as error:
         raise InputError(f"{path}: cannot be written ({error.strerror or error})") from None
-
-
-def _arrow(ids: IdArray) -> "pa.Array":
-    import pyarrow as pa
-
-    return pa.array(ids.tolist() if ids.dtype == TEXT else ids)
 
 
 def _same_file(path: Path, other: Path) -> bool:

@@ -3,12 +3,15 @@
 import hashlib
 import json
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from storage.files import TEXT
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 IdArray = NDArray[Any]  # of int64 or TEXT
 
@@ -124,6 +127,13 @@ def as_ids(ids: ArrayLike) -> IdArray:
     """The ids as int64, or as TEXT if they are no whole numbers."""
     ids = np.asarray(ids)
     return ids.astype(np.int64 if ids.dtype.kind in "iu" else TEXT, copy=False)
+
+
+def arrow_ids(ids: IdArray) -> "pa.Array":
+    """The ids as an Arrow array."""
+    import pyarrow as pa
+
+    return pa.array(ids.tolist() if ids.dtype == TEXT else ids)
 
 
 def indexed(ids: IdArray) -> tuple[IdArray, NDArray[np.int32]]:

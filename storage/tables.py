@@ -1,4 +1,4 @@
-"""Any file of ratings or of query pairs: found out what it is, and read into columns."""
+"""Any file or frame of ratings or of query pairs: found out what it is, and read into columns."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,6 +12,7 @@ from storage import delimited, parquet
 from storage.columns import ROLES, Chosen, Columns, choose_columns
 from storage.errors import InputError
 from storage.files import TEXT
+from storage.frames import FRAME
 from storage.lines import first_lines
 from storage.mat_comp import looks_like_mat_comp, read_mat_comp
 from storage.ratings import IdArray, RatingsTable, indexed
@@ -22,25 +23,25 @@ if TYPE_CHECKING:
 WHOLE = r"^(0|-?[1-9][0-9]*)$"  # the one way to write a number, so that it comes back as it was
 
 
-def read_ratings(path: Path, columns: Columns | None = None) -> RatingsTable:
-    """The ratings of a `mat_comp` file, a text table or a Parquet file.
+def read_ratings(source: "Path | pa.Table", columns: Columns | None = None) -> RatingsTable:
+    """The ratings of a `mat_comp` file, a text table, a Parquet file or a table in memory.
 
     Args:
-        path: of the file.
+        source: the file, or the table.
         columns: what the columns of user, item and rating are called, or their positions from 1;
             guessed where it is plain.
 
     Raises:
         InputError: the file cannot be read, is of no such format, or rates one pair only.
     """
-    if columns is None and looks_like_mat_comp(first_lines(path)):
-        table = read_mat_comp(path)
+    if columns is None and isinstance(source, Path) and looks_like_mat_comp(first_lines(source)):
+        table = read_mat_comp(source)
     else:
-        table = _read_table(path, columns)
+        table = _read_table(source, columns)
     if table.n_ratings < 2:
         raise InputError(
-            f"{path}: expected at least 2 different pairs rated, one to train on and one to "
-            f"validate on, got {table.n_ratings}"
+            f"{_named(source)}: expected at least 2 different pairs rated, one to train on and one "
+            f"to validate on, got {table.n_ratings}"
         )
     return table
 
@@ -56,13 +57,15 @@ class Pairs:
     about: str
 
 
-def read_pairs(path: Path, columns: Columns | None = None) -> Pairs:
-    """The pairs of a text table or a Parquet file; of `columns` the first two are taken.
+def read_pairs(source: "Path | pa.Table", columns: Columns | None = None) -> Pairs:
+    """The pairs of a text table, a Parquet file or a table in memory.
+
+    Of `columns` the first two are taken.
 
     Raises:
         InputError: the file cannot be read, or is of no such format.
     """
-    found = _read_columns(path, columns, ROLES[:2])
+    found = _read_columns(source, columns, ROLES[:2])
     (users, user_rows), (items, item_rows) = found.ids
     return Pairs(
         user_ids=users[user_rows],
@@ -83,8 +86,8 @@ class _Read:
     ratings: NDArray[np.float64]  # empty if they were not asked for
 
 
-def _read_table(path: Path, columns: Columns | None) -> RatingsTable:
-    found = _read_columns(path, columns, ROLES)
+def _read_table(source: "Path | pa.Table", columns: Columns | None) -> RatingsTable:
+    found = _read_columns(source, columns, ROLES)
     nobody = np.empty(0, np.int64)
     return RatingsTable.from_indices(
         *found.ids,
@@ -97,8 +100,14 @@ def _read_table(path: Path, columns: Columns | None) -> RatingsTable:
     )
 
 
-def _read_columns(path: Path, wanted: Columns | None, roles: Sequence[str]) -> _Read:
-    if parquet.is_parquet(path):
+def _read_columns(source: "Path | pa.Table", wanted: Columns | None, roles: Sequence[str]) -> _Read:
+    path = _named(source)
+    if not isinstance(source, Path):
+        names = source.column_names
+        chosen = choose_columns(path, [names], wanted, roles, has_header=True)
+        blocks = list(parquet.frame_batches(path, source, chosen))
+        n_columns = len(names)
+    elif parquet.is_parquet(path):
         names = parquet.column_names(path)
         chosen = choose_columns(path, [names], wanted, roles, has_header=True)
         blocks = list(parquet.batches(path, chosen))
@@ -116,6 +125,11 @@ def _read_columns(path: Path, wanted: Columns | None, roles: Sequence[str]) -> _
     del blocks, ratings
     _release()
     return _Read(chosen=chosen, about=chosen.described(n_columns), ids=ids, ratings=whole)
+
+
+def _named(source: "Path | pa.Table") -> Path:
+    """What messages call it."""
+    return source if isinstance(source, Path) else FRAME
 
 
 def _release() -> None:

@@ -1,10 +1,38 @@
-"""The study: the search space, the objective, the loop over trials, and the commands."""
+"""The study: the search space, the objective, the loop over trials, and the commands.
+
+From Python, by the functions that the commands call too:
+
+    from study import load, tune
+
+    ratings = load("ratings.csv")  # or a data frame
+    result = tune(ratings, trials=30)
+    answers = result.predict(pairs, intervals=True)
+"""
 
 import importlib.util
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from study.result import Result
+    from study.tuning import TuningError, load, tune
+
+__all__ = ["Result", "TuningError", "load", "tune"]
 
 _ROOT = Path(__file__).resolve().parent.parent
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
+    from study import tuning
+
+    return getattr(tuning, name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])
 
 
 def _is_ours(package: str) -> bool:

@@ -2,16 +2,10 @@
 
 import argparse
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from study.cli import at_least, make_parser, run_command
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-    from study.inputs import Data
+from study.cli import Outcome, add_output_options, at_least, make_parser, run_command
 
 PROG = "study.best_predict"
 EPILOG = """\
@@ -19,12 +13,14 @@ examples:
   python -m study.best_predict                  the best setting for ./mat_comp
   python -m study.best_predict --average 5      the mean of the five best
   python -m study.best_predict --truth answers  and how far it is from the truth
-  python -m study.best_predict --data ratings.csv --queries pairs.csv --out answers.csv
+  python -m study.best_predict --intervals sure.csv   and how sure each one is
+  python -m study.best_predict --data ratings.csv --queries pairs.csv \\
+      --out answers.csv
 """
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """The command; exits with 0 or 2 (bad input)."""
+    """The command; exits with one of `study.cli.EXIT_CODES`."""
     parser = make_parser(
         PROG,
         "Trains the best setting of a study on every rating and writes one predicted rating a "
@@ -65,12 +61,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
         metavar="FILE",
         help="the true ratings of the queries, one a line: prints RMSE, MAE and MSE",
     )
+    add_output_options(parser)
     options = parser.parse_args(arguments)
-    run_command(lambda: best_predict(options), PROG)
+    run_command(lambda: best_predict(options), PROG, options)
 
 
-def best_predict(options: argparse.Namespace) -> int:
-    """Writes the predictions that the options ask for: the exit code."""
+def best_predict(options: argparse.Namespace) -> Outcome:
+    """Writes the predictions that the options ask for."""
     import optuna
 
     from storage.database import (
@@ -83,11 +80,11 @@ def best_predict(options: argparse.Namespace) -> int:
     from storage.errors import InputError
     from storage.lines import read_numbers
     from storage.predictions import check_writable, write_answers, write_table
-    from study.best import best_settings
     from study.inputs import choose_device, load_data
     from study.intervals import calibrate
     from study.leases import is_running
     from study.predict import Ensemble
+    from study.score import score
     from study.studies import default_name, find_study
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -103,11 +100,9 @@ def best_predict(options: argparse.Namespace) -> int:
         truth = read_numbers(options.truth, expected=table.n_queries)
     name = options.study_name or default_name(table)
     study = find_study(open_storage(url), name, table, about=data.source)
-    chosen = best_settings(study, options.average)
-    if not chosen:
-        raise InputError(
-            f"study '{study.study_name}': no trial has finished yet; python -m study.run goes on"
-        )
+    ensemble = Ensemble.of_best(
+        study, data, options.average, folder=runs_folder(url), device=device
+    )
     if table.about and options.queries is None:
         raise InputError(f"{data.source}: holds no pairs to predict; --queries FILE gives them")
     read = [data.file, options.queries, options.truth, database_file(url)]
@@ -119,11 +114,8 @@ def best_predict(options: argparse.Namespace) -> int:
     print(f"Data: {data.described()}")
     note = ", still running: the best so far" if is_running(study) else ""
     print(f"Study: {study.study_name}{note}")
-    if len(chosen) < (options.average or 1):
-        print(f"Average: of {len(chosen)} settings; no more have finished")
-    ensemble = Ensemble(
-        settings=chosen, data=data, study=study, folder=runs_folder(url), device=device, say=print
-    )
+    if (n := len(ensemble.settings)) < (options.average or 1):
+        print(f"Average: of {n} settings; no more have finished")
     predictions, spread = ensemble.answer()
     write_answers(options.out, table, predictions)
     print(f"Wrote: {options.out}, {table.n_queries:,} predictions")
@@ -131,20 +123,25 @@ def best_predict(options: argparse.Namespace) -> int:
         calibration = calibrate(ensemble)
         write_table(options.intervals, table, calibration.intervals(predictions, spread))
         print(f"Wrote: {options.intervals}, 90 % intervals, calibrated on held-out ratings")
+    facts: dict[str, object] = {
+        "study": study.study_name,
+        "data": data.source,
+        "trials": [setting.trial.number for setting in ensemble.settings],
+        "validation_rmse": ensemble.settings[0].trial.user_attrs["validation_rmse"],
+        "predictions": table.n_queries,
+        "files": {
+            "out": str(options.out),
+            "intervals": options.intervals and str(options.intervals),
+        },
+    }
     if truth is not None and table.n_queries:
-        _tell_score(data, predictions, truth)
-    return 0
-
-
-def _tell_score(
-    data: "Data", predictions: "NDArray[np.float64]", truth: "NDArray[np.float64]"
-) -> None:
-    from study.score import score
-
-    for name, figure in score(predictions, truth, data.table.query_user_ids).items():
-        print(f"{name}: {figure}")
-    if data.noise_std is not None:
-        print(f"Noise floor: RMSE {data.noise_std:.4f}, of the planted model itself")
+        figures = score(predictions, truth, table.query_user_ids)
+        for name, figure in figures.items():
+            print(f"{name}: {figure}")
+        facts["score"] = {name.lower(): asdict(figure) for name, figure in figures.items()}
+        if data.noise_std is not None:
+            print(f"Noise floor: RMSE {data.noise_std:.4f}, of the planted model itself")
+    return Outcome(facts=facts)
 
 
 if __name__ == "__main__":

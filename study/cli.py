@@ -3,19 +3,43 @@
 import argparse
 import csv
 import io
+import json
+import os
 import sys
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext, redirect_stdout
+from dataclasses import dataclass, field
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, NoReturn
 
 from storage.errors import InputError
+from study.quiet import silenced
 
 DEFAULT_STORAGE = "sqlite:///runs/study.db"
 
 FAILED = 1
 BAD_INPUT = 2
 INTERRUPTED = 130
+NOBODY_READS = 141
+EXIT_CODES = """\
+exit codes:
+  0    done, or time is up
+  1    trials keep failing, or a file or the database failed
+  2    bad input
+  130  interrupted
+  141  nobody reads standard output any more, as of `| head`
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What a command came to."""
+
+    code: int = 0
+    facts: Mapping[str, object] = field(default_factory=dict)  # for --json
+
 
 LONGEST_NAME = 500  # characters; databases take 512, that of the finalists is longer
 
@@ -24,7 +48,22 @@ class Parser(argparse.ArgumentParser):
     """An argument parser that says what is wrong in one line."""
 
     def error(self, message: str) -> NoReturn:
-        self.exit(BAD_INPUT, f"{self.prog}: {message}; --help lists the options\n")
+        hint = self._hint(message)
+        self.exit(BAD_INPUT, f"{self.prog}: {message}{hint}; --help lists the options\n")
+
+    def exit(self, status: int = 0, message: str | None = None) -> NoReturn:
+        if not _flushed():
+            status = NOBODY_READS
+        super().exit(status, message)
+
+    def _hint(self, message: str) -> str:
+        """What an option that there is not may have meant."""
+        for word in message.split() if message.startswith("unrecognized") else ():
+            name = word.partition("=")[0]
+            similar = get_close_matches(name, self._option_string_actions, n=1)
+            if name.startswith("--") and similar:
+                return f"; did you mean {similar[0]}?"
+        return ""
 
 
 def make_parser(prog: str, description: str, epilog: str, *, trains: bool = True) -> Parser:
@@ -32,7 +71,7 @@ def make_parser(prog: str, description: str, epilog: str, *, trains: bool = True
     parser = Parser(
         prog=prog,
         description=textwrap.fill(description, 79),
-        epilog=epilog,
+        epilog=f"{epilog}\n{EXIT_CODES}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
@@ -72,6 +111,19 @@ def make_parser(prog: str, description: str, epilog: str, *, trains: bool = True
             help="where to train; auto takes a GPU if there is one (default: auto)",
         )
     return parser
+
+
+def add_output_options(parser: argparse.ArgumentParser) -> None:
+    """Adds --quiet and --json."""
+    parser.add_argument(
+        "--quiet", action="store_true", help="print errors only; the exit code tells the rest"
+    )
+    parser.add_argument(
+        "--json",
+        action="store_true",
+        help="print one JSON object at the end and nothing else; what goes on is told on standard "
+        "error, unless --quiet",
+    )
 
 
 def at_least(low: float, kind: Callable[[str], float]) -> Callable[[str], float]:
@@ -116,13 +168,28 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
 
 
-def run_command(command: Callable[[], int], prog: str) -> NoReturn:
-    """Runs a command and exits with its code; bad input is one line on standard error."""
+def run_command(
+    command: Callable[[], int | Outcome], prog: str, options: argparse.Namespace | None = None
+) -> NoReturn:
+    """Runs a command and exits with its code; bad input is one line on standard error.
+
+    Of the options only those of `add_output_options` matter here, if there are any.
+    """
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # a file's name may hold what cannot be encoded
             stream.reconfigure(errors="backslashreplace")
+    quiet, as_json = (getattr(options, name, False) for name in ("quiet", "json"))
     try:
-        code = command()
+        with redirect_stdout(sys.stderr) if as_json else nullcontext(), silenced(quiet):
+            outcome = command()
+        if isinstance(outcome, int):
+            outcome = Outcome(code=outcome)
+        if as_json:
+            print(json.dumps(outcome.facts, indent=2))
+        code = outcome.code if _flushed() else NOBODY_READS
+    except BrokenPipeError:
+        _flushed()
+        code = NOBODY_READS
     except InputError as error:
         print(f"{prog}: {printable(' '.join(str(error).split()))}", file=sys.stderr)
         code = BAD_INPUT
@@ -135,6 +202,18 @@ def run_command(command: Callable[[], int], prog: str) -> NoReturn:
         print(f"{prog}: {printable(reason)}; what was finished before is kept", file=sys.stderr)
         code = FAILED
     sys.exit(code)
+
+
+def _flushed() -> bool:
+    """Whether all that was printed could be written; if nobody reads it any more, it is dropped."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)
+        return False
+    return True
 
 
 def fault_outside(error: Exception) -> str:

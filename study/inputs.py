@@ -1,10 +1,12 @@
 """What a command works on: the ratings, indexed, and where they came from."""
 
+import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,21 +17,23 @@ from storage.cache import read_cached, spooled
 from storage.columns import Columns
 from storage.datasets import demonstration
 from storage.errors import InputError
+from storage.frames import FRAME, arrow_table, is_frame
 from storage.movielens import NAMES, fetch
 from storage.ratings import RatingsTable
-from storage.tables import read_pairs
+from storage.tables import read_pairs, read_ratings
 from study.cli import printable
 
 DEFAULT_FILE = Path("mat_comp")
 STANDARD_INPUT = "-"
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class Data:
     """A set of ratings to learn from and pairs to predict."""
 
     source: str  # for people: the file, or what else it is
     file: Path | None
+    columns: Columns | None = None  # that were told
     table: RatingsTable
     ratings: Ratings
     users: Ids
@@ -38,13 +42,32 @@ class Data:
     noise_std: float | None = None  # of the demonstration
     asked: str = ""  # for people: the columns of the file of queries, if there is one
 
+    @property
+    def is_demonstration(self) -> bool:
+        """Whether these are the built-in ratings, which every process has."""
+        return self.noise_std is not None
+
+    @property
+    def is_frame(self) -> bool:
+        """Whether these came from memory, which no other process can read."""
+        return self.file is None and not self.is_demonstration
+
+    @property
+    def summary(self) -> str:
+        """Where they came from, and how many they are, for people."""
+        return (
+            f"{self.source}, {self.table.n_ratings:,} ratings, {len(self.users):,} users, "
+            f"{len(self.items):,} items"
+        )
+
+    def __repr__(self) -> str:
+        text = self.described().replace("\n", "\n ")
+        return f"<Data: {text}>"
+
     def described(self) -> str:
         """A line for people, and more for what was guessed, asked or rated more than once."""
         table = self.table
-        text = (
-            f"{self.source}, {table.n_ratings:,} ratings, {len(self.users):,} users, "
-            f"{len(self.items):,} items, {table.n_queries:,} queries"
-        )
+        text = f"{self.summary}, {table.n_queries:,} queries"
         if table.about:
             text += f"\nColumns: {table.about}"
         if self.asked:
@@ -60,18 +83,19 @@ class Data:
 
 
 def load_data(
-    file: Path | None,
+    file: Any,
     *,
     runs: Path,
     columns: Columns | None = None,
     queries: Path | None = None,
     say: Callable[[str], None] = print,
 ) -> Data:
-    """The ratings of a file, of ./mat_comp, or of the built-in demonstration.
+    """The ratings of a file, a data frame, of ./mat_comp, or of the built-in demonstration.
 
     Args:
-        file: of any known format, `-` for standard input, or the name of a public data set. What
-            a stream gives is kept in `runs`, so that the file of the result can be read again.
+        file: of any known format, `-` for standard input, the name of a public data set, or a
+            data frame. What a stream gives is kept in `runs`, so that the file of the result can be
+            read again.
         runs: the folder whose `cache` holds what was parsed before.
         columns: which columns hold user, item and rating; guessed where it is plain.
         queries: a file of pairs to predict, in place of those that the ratings came with.
@@ -80,26 +104,19 @@ def load_data(
     Raises:
         InputError: a file cannot be read, or there are fewer than two ratings.
     """
+    file = _as_path(file)
     if file is None and (DEFAULT_FILE.exists() or DEFAULT_FILE.is_symlink()):
         file = DEFAULT_FILE
-    source, asked, truth, noise_std = str(file), "", None, None
+    truth, noise_std = None, None
     if file is None:
         demo = demonstration()
         table, source = demo.table, "built-in demo"
         truth, noise_std = demo.truth, demo.noise_std
+    elif is_frame(file):
+        table, source, file = read_ratings(arrow_table(file), columns), str(FRAME), None
     else:
         file, source = _located(file, runs, say)
         table = read_cached(file, runs / "cache", columns)
-    if queries is not None:
-        pairs = read_pairs(_located(queries, runs, say)[0], columns)
-        truth, asked = None, f"{printable(str(queries))}, {pairs.about}"
-        table = replace(
-            table,
-            query_user_ids=pairs.user_ids,
-            query_item_ids=pairs.item_ids,
-            user_name=pairs.user_name,
-            item_name=pairs.item_name,
-        )
     ratings = Ratings(
         n_users=len(table.users),
         n_items=len(table.items),
@@ -107,17 +124,39 @@ def load_data(
         item_index=torch.from_numpy(table.item_index.astype(np.int64)),
         values=torch.from_numpy(table.ratings),
     )
-    return Data(
+    data = Data(
         source=printable(source),
         file=file,
+        columns=columns,
         table=table,
         ratings=ratings,
         users=Ids(table.users),
         items=Ids(table.items),
         truth=truth,
         noise_std=noise_std,
-        asked=asked,
     )
+    return data if queries is None else with_pairs(data, queries, runs=runs, say=say)
+
+
+def with_pairs(data: Data, pairs: Any, *, runs: Path, say: Callable[[str], None] = print) -> Data:
+    """The same ratings with the pairs of a file or a data frame in place of their own.
+
+    Raises:
+        InputError: the pairs cannot be read.
+    """
+    pairs = _as_path(pairs)
+    if is_frame(pairs):
+        name, found = str(FRAME), read_pairs(arrow_table(pairs), data.columns)
+    else:
+        name, found = str(pairs), read_pairs(_located(pairs, runs, say)[0], data.columns)
+    table = replace(
+        data.table,
+        query_user_ids=found.user_ids,
+        query_item_ids=found.item_ids,
+        user_name=found.user_name,
+        item_name=found.item_name,
+    )
+    return replace(data, table=table, truth=None, asked=f"{printable(name)}, {found.about}")
 
 
 def choose_device(name: str) -> torch.device:
@@ -135,6 +174,10 @@ def choose_device(name: str) -> torch.device:
         name = "cuda" if torch.cuda.is_available() else "cpu"
     torch.set_num_threads(1)
     return torch.device(name)
+
+
+def _as_path(source: Any) -> Any:
+    return Path(source) if isinstance(source, str | os.PathLike) else source
 
 
 def _located(file: Path, runs: Path, say: Callable[[str], None]) -> tuple[Path, str]:
@@ -158,6 +201,14 @@ def _located(file: Path, runs: Path, say: Callable[[str], None]) -> tuple[Path, 
     if not file.exists() and not file.is_symlink():
         if name in NAMES:
             return fetch(name, say=say), name
-        if similar := get_close_matches(name, NAMES, n=1):
+        if similar := get_close_matches(name, [*_beside(file), *NAMES], n=1):
             raise InputError(f"{file}: no such file; did you mean {similar[0]}?")
     return file, name
+
+
+def _beside(file: Path) -> list[str]:
+    """What a file that is not there may have been meant to be called."""
+    try:
+        return [str(other) for other in file.parent.iterdir() if other.is_file()]
+    except OSError:
+        return []

@@ -10,7 +10,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from study.best import Setting, load_or_train
+from storage.errors import InputError
+from study.best import Setting, best_settings, load_or_train
 from study.inputs import Data
 
 
@@ -23,7 +24,24 @@ class Ensemble:
     study: optuna.Study
     folder: Path
     device: torch.device
-    say: Callable[[str], None]
+    say: Callable[[str], None] = print
+
+    @classmethod
+    def of_best(
+        cls, study: optuna.Study, data: Data, n: int | None, *, folder: Path, device: torch.device
+    ) -> "Ensemble":
+        """Of the n best settings, or of as many as the finalists found worth averaging.
+
+        Raises:
+            InputError: no trial has finished yet.
+        """
+        settings = best_settings(study, n)
+        if not settings:
+            raise InputError(
+                f"study '{study.study_name}': no trial has finished yet; "
+                "python -m study.run goes on"
+            )
+        return cls(settings=settings, data=data, study=study, folder=folder, device=device)
 
     def answer(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """The (n_queries,) predictions and their uncalibrated spread."""

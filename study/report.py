@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from study.cli import make_parser, printable, run_command
+from study.cli import Outcome, add_output_options, make_parser, printable, run_command
 
 if TYPE_CHECKING:
     import optuna
@@ -15,11 +15,13 @@ if TYPE_CHECKING:
 PROG = "study.report"
 EPILOG = """\
 examples:
-  python -m study.report                        beside the database, as study.run does at its end
-  python -m study.report --out report.html      somewhere else
-  python -m study.report --study-name mine      of another study; needs no data
+  python -m study.report                      beside the database, as study.run
+                                              does at its end
+  python -m study.report --out report.html    somewhere else
+  python -m study.report --study-name mine    of another study; needs no data
 
-A study that is still running can be looked at too. The page needs no other file and no network.
+A study that is still running can be looked at too. The page needs no other file
+and no network.
 """
 
 
@@ -38,12 +40,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
         metavar="FILE",
         help="where the page goes (default: beside the database, named after the study)",
     )
+    add_output_options(parser)
     options = parser.parse_args(arguments)
-    run_command(lambda: report(options), PROG)
+    run_command(lambda: report(options), PROG, options)
 
 
-def report(options: argparse.Namespace) -> int:
-    """Writes the report that the options ask for: the exit code."""
+def report(options: argparse.Namespace) -> Outcome:
+    """Writes the report that the options ask for."""
     import optuna
 
     from storage.database import (
@@ -66,7 +69,7 @@ def report(options: argparse.Namespace) -> int:
     write_report(study, out.resolve() if options.out else out)  # a link of the user's stays one
     print(f"Study: {printable(study.study_name)}")
     print(f"Report: {out}")
-    return 0
+    return Outcome(facts={"study": study.study_name, "files": {"report": str(out)}})
 
 
 def _find(storage: "BaseStorage", url: "URL", options: argparse.Namespace) -> "optuna.Study":

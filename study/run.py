@@ -1,31 +1,24 @@
 """`python -m study.run`: runs a study, or goes on with one, until it has its trials."""
 
 import argparse
-import math
 import shlex
-import signal
 import sys
 import time
-from collections.abc import Callable, Sequence
-from types import FrameType
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
 from study.cli import (
     DEFAULT_STORAGE,
     FAILED,
     INTERRUPTED,
+    Outcome,
+    add_output_options,
     at_least,
     make_parser,
     printable,
     run_command,
 )
-
-if TYPE_CHECKING:
-    import optuna
-    from sqlalchemy.engine import URL
-
-    from study.joining import Joined
-    from study.workers import Job
+from study.result import Ended, Result
+from study.tuning import DEFAULT_TRIALS, TuningError, tune
 
 PROG = "study.run"
 EPILOG = """\
@@ -34,6 +27,7 @@ examples:
   python -m study.run --data ratings.csv --columns user_id,movie_id,rating
   python -m study.run --data ratings.gz --trials 30 --timeout 600
   python -m study.run --trials 200                  go on to 200 trials
+  python -m study.run --quiet --json > found.json   for another program
 
 The same command goes on where it stopped, whatever stopped it. Then:
   python -m study.best_predict                      write the predictions
@@ -41,7 +35,7 @@ The same command goes on where it stopped, whatever stopped it. Then:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """The command; exits with 0, 1 (trials keep failing), 2 (bad input) or 130 (interrupted)."""
+    """The command; exits with one of `study.cli.EXIT_CODES`."""
     parser = make_parser(
         PROG,
         "Tunes a matrix factorization for ratings: an Optuna study that searches solvers and their "
@@ -52,9 +46,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "--trials",
         type=at_least(1, int),
-        default=100,
+        default=DEFAULT_TRIALS,
         metavar="N",
-        help="finished trials that the study is to have in all (default: 100)",
+        help="finished trials that the study is to have in all (default: %(default)s)",
     )
     parser.add_argument(
         "--timeout",
@@ -75,125 +69,99 @@ def main(arguments: Sequence[str] | None = None) -> None:
         metavar="I",
         help="of the split, the search and the training (default: 0, or the study's own)",
     )
+    add_output_options(parser)
     options = parser.parse_args(arguments)
-    run_command(lambda: run(options), PROG)
+    run_command(lambda: run(options), PROG, options)
 
 
-def run(options: argparse.Namespace) -> int:
-    """Runs the study that the options ask for and prints what came of it: the exit code."""
+def run(options: argparse.Namespace) -> Outcome:
+    """Runs the study that the options ask for and prints what came of it."""
     began = time.monotonic()
-    from study.workers import Job, prepare, suitable_workers
+    from study.processes import prepare
 
     if options.workers != 1:
         prepare()
     import optuna
 
-    from storage.database import (
-        check_database,
-        database_file,
-        open_storage,
-        parse_storage_url,
-        runs_folder,
-    )
-    from storage.models import file_name
-    from storage.predictions import check_writable
-    from storage.proxy import shown
-    from study.finalists import is_decided
-    from study.held_out import record_held_out
+    from storage.database import check_database, parse_storage_url, runs_folder
     from study.inputs import choose_device, load_data
-    from study.joining import join
-    from study.studies import check_others, default_name, n_finished, stored_seed
+    from study.interrupts import caught_interrupts
+    from study.studies import n_finished
     from study.summary import summary
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     url = parse_storage_url(options.storage)
     check_database(url)
-    device = choose_device(options.device)
+    choose_device(options.device)
     data = load_data(options.data, runs=runs_folder(url), columns=options.columns)
     if options.data is not None and data.source != str(options.data):
         options.data = data.file  # of a stream: where the next command reads it
     print(f"Data: {data.described()}")
 
-    interrupted = _catch_interrupts()
-    storage = open_storage(
-        url,
-        on_wait=lambda reason: print(f"Waiting for the database: {printable(reason)}", flush=True),
-        give_up=interrupted,
-    )
-    name = options.study_name or default_name(data.table)
-    precious = [path for path in (data.file, database_file(url)) if path is not None]
-    for kind in ("csv", "html"):  # written at the end
-        check_writable(runs_folder(url) / f"{file_name(name)}.{kind}", precious=precious)
-    if database_file(url) is None and options.study_name is None:
-        check_others(storage, name, source=data.source, is_demonstration=data.file is None)
-    n_workers = options.workers or suitable_workers(len(data.ratings), device)
-    job = Job(
-        storage=options.storage,
-        study_name=name,
-        total=options.trials,
-        data=data.file,
-        columns=options.columns,
-        folder=runs_folder(url),
-        device=options.device,
-        seed=options.seed if options.seed is not None else stored_seed(storage, name) or 0,
-        hurry=options.timeout is not None,
-        deadline=began + options.timeout if options.timeout is not None else math.inf,
-        n_workers=n_workers,
-    )
-    joined = join(job, data, storage, interrupted=interrupted)
-    study = joined.study
-    before = n_finished(study)
-    enough = max(before, options.trials)
-    over = before == enough and is_decided(study)
-    note = ", nothing left to run" if over else ""
-    print(f"Study: {name}, {before} of {enough} trials finished{note}, {shown(url)}")
-
-    failed = not over and not _run_job(job, joined, interrupted)
-    finished = n_finished(study)
-    done = finished >= options.trials and is_decided(study)
-
-    record_held_out(study, joined.finalists, biases_rmse=joined.biases_rmse)
-    print(f"\n{summary(study, biases_rmse=joined.biases_rmse)}\n")
-    if not done:
-        why = "Stopped by hand" if interrupted() else "Stopped" if failed else "Time is up"
-        where = f"{finished} trials" if finished < options.trials else "the finalists"
-        print(f"{why}: the same command goes on from {where}")
-    _say_what_next(study, url, options)
-    return FAILED if failed else INTERRUPTED if interrupted() and not done else 0
+    with caught_interrupts():
+        loading = time.monotonic() - began
+        try:
+            result = tune(
+                data,
+                trials=options.trials,
+                timeout=None if options.timeout is None else options.timeout - loading,
+                workers=options.workers,
+                seed=options.seed,
+                storage=options.storage,
+                study_name=options.study_name,
+                device=options.device,
+            )
+        except TuningError as error:
+            print(f"{PROG}: {printable(str(error))}", file=sys.stderr)
+            result = error.result
+        print(f"\n{summary(result.study, biases_rmse=result.biases_rmse)}\n")
+        if result.ended is not Ended.DONE:
+            finished = n_finished(result.study)
+            where = f"{finished} trials" if finished < options.trials else "the finalists"
+            why = "Stopped" if result.ended is Ended.FAILED else result.ended.capitalize()
+            print(f"{why}: the same command goes on from {where}")
+        files = _write_files(result)
+        print(f"Look: optuna-dashboard {shlex.quote(result.storage)}")
+        command = _next_command(options, result.storage) if result.best else None
+        if command:
+            print(f"Next: {command}")
+    codes = {Ended.FAILED: FAILED, Ended.BY_HAND: INTERRUPTED}
+    facts = {**_facts(result), "files": files, "next": command}
+    return Outcome(code=codes.get(result.ended, 0), facts=facts)
 
 
-def _run_job(job: "Job", joined: "Joined", interrupted: Callable[[], bool]) -> bool:
-    """Does what there is to do; whether it was not cut by a failure, which is told then."""
-    from study.trials import StudyFailedError
-    from study.workers import WorkerError, run_job
-
-    try:
-        run_job(job, joined, interrupted=interrupted)
-    except (StudyFailedError, WorkerError) as error:
-        print(f"{PROG}: {printable(str(error))}", file=sys.stderr)
-        return False
-    return True
-
-
-def _say_what_next(study: "optuna.Study", url: "URL", options: argparse.Namespace) -> None:
-    from storage.database import runs_folder
+def _write_files(result: Result) -> dict[str, str]:
+    """Writes the table and the report of a study beside its database, and its note: the paths."""
     from storage.models import file_name
-    from storage.proxy import shown
-    from study.best import ranked_trials
     from study.note import keep_note
-    from study.page import report_path, write_report
     from study.summary import write_csv
 
-    table = runs_folder(url) / f"{file_name(study.study_name)}.csv"
-    write_csv(study, table)
+    table = result.folder / f"{file_name(result.study.study_name)}.csv"
+    write_csv(result.study, table)
     print(f"Table: {table}")
-    report = report_path(study, runs_folder(url))
-    write_report(study, report)
+    report = result.report()
     print(f"Report: {report}")
-    keep_note(study, report=report)
-    print(f"Look: optuna-dashboard {shlex.quote(shown(url))}")
-    if ranked_trials(study):
-        print(f"Next: {_next_command(options, shown(url))}")
+    keep_note(result.study, report=report)
+    return {"table": str(table), "report": str(report)}
+
+
+def _facts(result: Result) -> dict[str, object]:
+    """What a study has come to, for --json."""
+    from study.studies import n_finished
+
+    best = result.best
+    return {
+        "study": result.study.study_name,
+        "storage": result.storage,
+        "data": result.ratings.source,
+        "trials": n_finished(result.study),
+        "ended": str(result.ended),
+        "best_trial": best and best.trial.number,
+        "best_setting": result.best_setting,
+        "best_epoch": best and best.best_epoch,
+        "validation_rmse": best and result.best_rmse,
+        "biases_rmse": result.biases_rmse,
+    }
 
 
 def _next_command(options: argparse.Namespace, storage: str) -> str:
@@ -207,20 +175,6 @@ def _next_command(options: argparse.Namespace, storage: str) -> str:
     if options.study_name is not None:
         words += ["--study-name", options.study_name]
     return shlex.join(words)
-
-
-def _catch_interrupts() -> Callable[[], bool]:
-    """Takes Ctrl-C and SIGTERM as a wish to end after this epoch; the second ends at once."""
-    received = []
-
-    def take(number: int, _frame: FrameType | None) -> None:
-        received.append(number)
-        if len(received) > 1:
-            raise KeyboardInterrupt
-
-    signal.signal(signal.SIGINT, take)
-    signal.signal(signal.SIGTERM, take)
-    return lambda: bool(received)
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 import hashlib
 import warnings
 from collections.abc import Mapping
+from difflib import get_close_matches
 
 import numpy as np
 import optuna
@@ -151,10 +152,11 @@ def _load(storage: BaseStorage, name: str, what: str) -> optuna.Study:
         return optuna.load_study(study_name=name, storage=storage)
     except KeyError:
         names = sorted(optuna.get_all_study_names(storage))
-        known = ", ".join(n for n in names if not n.endswith(FINALISTS)) or "none"
+        known = [n for n in names if not n.endswith(FINALISTS)]
+        similar = get_close_matches(name, known, n=1)
+        hint = f"did you mean {similar[0]}?" if similar else "python -m study.run makes it"
         raise InputError(
-            f"{what}: not in this database, which holds: {known}; "
-            "python -m study.run makes it from the same options"
+            f"{what}: not in this database, which holds: {', '.join(known) or 'none'}; {hint}"
         ) from None
 
 

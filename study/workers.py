@@ -5,15 +5,12 @@ database and the files, which they open by themselves: one on another machine is
 """
 
 import multiprocessing
-import os
 import signal
 import sys
-import tempfile
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
-from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -23,6 +20,8 @@ import psutil
 
 from model.threads import n_threads, set_n_threads
 from storage.errors import InputError
+from study.interrupts import Interrupts
+from study.processes import start_method, starting
 
 if TYPE_CHECKING:
     import optuna
@@ -34,7 +33,6 @@ LOOK_SECONDS = 0.5  # from one look at the workers and the database to the next
 LOCK_SECONDS = 60.0  # a worker that waits so long for the lock does without
 WORKER_BYTES, RATING_BYTES = 600_000_000, 300  # of memory, that a worker may need
 STARTS = 5  # tries to start a worker
-LONGEST_FOLDER = 64  # bytes of the path of temporary files: that of a socket holds 104 in all
 DEATHS_IN_A_ROW = 5  # of all workers, without a trial that finishes in between
 
 
@@ -86,7 +84,7 @@ def suitable_workers(n_ratings: int, device: "torch.device") -> int:
     return max(1, min(n_threads(), memory))
 
 
-def run_job(job: Job, joined: "Joined", *, interrupted: Callable[[], bool]) -> None:
+def run_job(job: Job, joined: "Joined", *, interrupts: Interrupts) -> None:
     """Does what there is to do in a study, in view, with as many workers as the job says.
 
     Raises:
@@ -119,19 +117,19 @@ def run_job(job: Job, joined: "Joined", *, interrupted: Callable[[], bool]) -> N
     with progress:
         look()
         if job.n_workers == 1:
-            _run_here(lambda: work(joined, job.total), look)
+            _run_here(lambda: work(joined, job.total), look, interrupts)
         else:
             _run_workers(
                 job,
                 min(job.n_workers, left),
                 look=look,
                 n_done=lambda: sum(map(n_finished, studies())),
-                interrupted=interrupted,
+                interrupted=interrupts,
             )
         look()
 
 
-def _run_here(task: Callable[[], None], look: Callable[[], None]) -> None:
+def _run_here(task: Callable[[], None], look: Callable[[], None], interrupts: Interrupts) -> None:
     """Runs a task in this process, and looks after it from a thread.
 
     Raises:
@@ -144,8 +142,9 @@ def _run_here(task: Callable[[], None], look: Callable[[], None]) -> None:
         try:
             while not ended.wait(LOOK_SECONDS):
                 look()
-        except Exception as error:
+        except Exception as error:  # such as that nobody reads what is printed any more
             raised.append(error)
+            interrupts.wish()
 
     thread = threading.Thread(target=keep_looking, name="look", daemon=True)
     thread.start()
@@ -213,7 +212,7 @@ class _Team:
         for tries_left in reversed(range(STARTS)):
             worker = self._context.Process(target=_worker, args=(self._job, theirs), daemon=True)
             try:
-                with _our_path(), _no_ctrl_c():
+                with starting():
                     worker.start()
                 break
             except (EOFError, OSError):  # the process that starts workers was killed
@@ -247,23 +246,6 @@ class _Team:
         return [worker.exitcode or 0 for worker in ended]
 
 
-def start_method() -> str:
-    """How workers are started: from a server that has imported everything, where there is one."""
-    is_there = "forkserver" in multiprocessing.get_all_start_methods()
-    has_room = len(os.fsencode(tempfile.gettempdir())) <= LONGEST_FOLDER
-    return "forkserver" if is_there and has_room else "spawn"
-
-
-def prepare() -> None:
-    """Lets the imports of the workers begin, beside those of this process."""
-    if start_method() == "forkserver":
-        from multiprocessing import forkserver
-
-        multiprocessing.set_forkserver_preload(["study.joining"])
-        with _our_path(), _no_ctrl_c():
-            forkserver.ensure_running()
-
-
 def folder_lock(folder: Path) -> Callable[[], AbstractContextManager[object]]:
     """What makes a context that one process at a time is in, of those that share the folder."""
     from filelock import FileLock, Timeout
@@ -277,42 +259,6 @@ def folder_lock(folder: Path) -> Callable[[], AbstractContextManager[object]]:
             return nullcontext()  # trials are counted right without it
 
     return held
-
-
-@contextmanager
-def _our_path() -> Iterator[None]:
-    """Lets a Python that starts look for modules where this one does, and nowhere else first.
-
-    It would look into the working folder, where a `study.py` of the user's may lie.
-    """
-    path = os.pathsep.join(map(os.path.abspath, sys.path))
-    ours = {"PYTHONPATH": path, "PYTHONSAFEPATH": "1"}
-    before = {name: os.environ.get(name) for name in ours}
-    os.environ.update(ours)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            os.environ.pop(name)
-            if value is not None:
-                os.environ[name] = value
-
-
-@contextmanager
-def _no_ctrl_c() -> Iterator[None]:
-    """Lets a process that starts take no notice of Ctrl-C: the one that started it says when.
-
-    It inherits what is blocked here. For this process, Ctrl-C waits until the end of the block.
-    """
-    if not hasattr(signal, "pthread_sigmask"):
-        yield
-        return
-    resource_tracker.ensure_running()  # or else it starts in the block, and lifts it
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _worker(job: Job, pipe: Connection) -> None:

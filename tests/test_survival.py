@@ -14,7 +14,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from benchmarks.chaos import planted
 from storage.database import open_storage, parse_storage_url
-from study import workers
+from study import processes
 
 URL = "sqlite:///runs/study.db"
 TOTAL = 10
@@ -105,7 +105,7 @@ def test_ctrl_c_while_it_starts_is_one_line(folder: Path) -> None:
 
 
 def test_ctrl_c_while_a_process_starts_waits_and_is_not_lost() -> None:
-    with pytest.raises(KeyboardInterrupt), workers._no_ctrl_c():
+    with pytest.raises(KeyboardInterrupt), processes._no_ctrl_c():
         os.kill(os.getpid(), signal.SIGINT)
         inside = True
     assert inside

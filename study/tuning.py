@@ -1,0 +1,202 @@
+"""Loads ratings, tunes for them and predicts: for Python, and what the commands call too.
+
+Ratings and pairs come as files or as data frames, and answers go back in the kind of frame that
+the pairs came in. Imports nothing heavy before it is called.
+"""
+
+import math
+import time
+import warnings
+from typing import TYPE_CHECKING, Any
+
+from storage.errors import InputError
+from study.cli import DEFAULT_STORAGE, printable
+from study.quiet import silenced
+from study.result import Ended, Result
+
+if TYPE_CHECKING:
+    from study.inputs import Data
+    from study.interrupts import Interrupts
+    from study.joining import Joined
+    from study.workers import Job
+
+DEFAULT_TRIALS = 100
+
+
+class TuningError(Exception):
+    """Trials or workers keep failing; `result` is what was found until then."""
+
+    def __init__(self, message: str, result: Result) -> None:
+        super().__init__(message)
+        self.result = result
+
+
+def load(source: Any = None, *, columns: tuple[str, str, str] | None = None) -> "Data":
+    """Ratings to tune for.
+
+    Args:
+        source: a file in any format that --data takes, the name of a public data set, a data frame
+            (pandas, Polars, Arrow, or another that speaks Arrow), a dict of columns, or rows of
+            user, item and rating; if not told, ./mat_comp or the built-in demonstration. What was
+            parsed from a file is kept in runs/cache.
+        columns: which hold user, item and rating, by name or by position from 1; guessed where
+            names make it plain.
+
+    Raises:
+        InputError: it cannot be read, holds something else, or fewer than two ratings.
+    """
+    from storage.database import parse_storage_url, runs_folder
+    from study.inputs import load_data
+
+    runs = runs_folder(parse_storage_url(DEFAULT_STORAGE))
+    return load_data(source, runs=runs, columns=_as_columns(columns))
+
+
+def tune(
+    ratings: "Data",
+    *,
+    trials: int = DEFAULT_TRIALS,
+    timeout: float | None = None,
+    workers: int | None = None,
+    seed: int | None = None,
+    storage: str = DEFAULT_STORAGE,
+    study_name: str | None = None,
+    device: str = "auto",
+    quiet: bool = False,
+) -> Result:
+    """Runs a study of ratings, or goes on with one, until it has its trials: what it found.
+
+    The same call goes on where another stopped, whatever stopped it, and where the study has its
+    trials it returns at once. Ctrl-C ends it after the epoch that runs.
+
+    Args:
+        ratings: what `load` gave.
+        trials: finished trials that the study is to have in all.
+        timeout: seconds to stop after; a trial that is cut keeps its best epoch.
+        workers: processes that run trials at once; as many as suit the machine if not told.
+        seed: of the split, the search and the training; 0 or the study's own if not told.
+        storage: the database, a SQLAlchemy URL.
+        study_name: named after the ratings if not told.
+        device: `auto`, `cpu` or `cuda`.
+        quiet: whether to print nothing.
+
+    Raises:
+        InputError: the database cannot be used, or the study is of other ratings or another seed.
+        TuningError: trials or workers keep failing.
+    """
+    deadline = math.inf if timeout is None else time.monotonic() + timeout
+    _check(ratings, trials, workers)
+    with warnings.catch_warnings():  # a bar of tqdm, which is not shown, would miss ipywidgets
+        warnings.filterwarnings("ignore", message="IProgress not found")
+        import optuna
+
+    from storage.cache import kept
+    from storage.database import database_file, open_storage, parse_storage_url, runs_folder
+    from storage.models import file_name
+    from storage.predictions import check_writable
+    from storage.proxy import shown
+    from study.finalists import is_decided
+    from study.inputs import choose_device
+    from study.interrupts import caught_interrupts
+    from study.joining import join
+    from study.processes import prepare
+    from study.studies import check_others, default_name, n_finished, stored_seed
+    from study.workers import Job, suitable_workers
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    url = parse_storage_url(storage)
+    folder, torch_device = runs_folder(url), choose_device(device)
+    with silenced(quiet), caught_interrupts() as interrupts:
+        opened = open_storage(
+            url,
+            on_wait=lambda why: print(f"Waiting for the database: {printable(why)}", flush=True),
+            give_up=interrupts,
+        )
+        name = study_name or default_name(ratings.table)
+        precious = [path for path in (ratings.file, database_file(url)) if path is not None]
+        for kind in ("csv", "html"):  # written at the end, by the command
+            check_writable(folder / f"{file_name(name)}.{kind}", precious=precious)
+        if database_file(url) is None and study_name is None:
+            demo = ratings.is_demonstration
+            check_others(opened, name, source=ratings.source, is_demonstration=demo)
+        n_workers = workers or suitable_workers(len(ratings.ratings), torch_device)
+        file, columns = ratings.file, ratings.columns
+        if n_workers > 1:
+            prepare()
+            if ratings.is_frame:  # which workers cannot read
+                file, columns = kept(ratings.table, folder / "cache"), None
+        job = Job(
+            storage=storage,
+            study_name=name,
+            total=trials,
+            data=file,
+            columns=columns,
+            folder=folder,
+            device=device,
+            seed=seed if seed is not None else stored_seed(opened, name) or 0,
+            hurry=timeout is not None,
+            deadline=deadline,
+            n_workers=n_workers,
+        )
+        joined = join(job, ratings, opened, interrupted=interrupts)
+        failure = _run(job, joined, interrupts, where=shown(url))
+    study = joined.study
+    ended = Ended.BY_HAND if interrupts() else Ended.TIME_IS_UP
+    if failure:
+        ended = Ended.FAILED
+    elif n_finished(study) >= trials and is_decided(study):
+        ended = Ended.DONE
+    result = Result(
+        study=study,
+        ratings=ratings,
+        storage=shown(url),
+        folder=folder,
+        device=torch_device,
+        ended=ended,
+        biases_rmse=joined.biases_rmse,
+    )
+    if failure:
+        raise TuningError(str(failure), result) from failure
+    return result
+
+
+def _run(job: "Job", joined: "Joined", interrupts: "Interrupts", *, where: str) -> Exception | None:
+    """Does what there is to do in a study, in view: the failure that cut it, if one did."""
+    from study.finalists import is_decided
+    from study.held_out import record_held_out
+    from study.studies import n_finished
+    from study.trials import StudyFailedError
+    from study.workers import WorkerError, run_job
+
+    study, failure = joined.study, None
+    before = n_finished(study)
+    enough = max(before, job.total)
+    over = before == enough and is_decided(study)
+    note = ", nothing left to run" if over else ""
+    print(f"Study: {job.study_name}, {before} of {enough} trials finished{note}, {where}")
+    if not over:
+        try:
+            run_job(job, joined, interrupts=interrupts)
+        except (StudyFailedError, WorkerError) as error:
+            failure = error
+    record_held_out(study, joined.finalists, biases_rmse=joined.biases_rmse)
+    return failure
+
+
+def _as_columns(columns: Any) -> tuple[str, str, str] | None:
+    if columns is None:
+        return None
+    if isinstance(columns, str) or len(columns) != 3:
+        raise InputError(f"columns: expected three, of user, item and rating, got {columns!r}")
+    user, item, rating = map(str, columns)
+    return user, item, rating
+
+
+def _check(ratings: Any, trials: int, workers: int | None) -> None:
+    from study.inputs import Data
+
+    if not isinstance(ratings, Data):
+        raise InputError(f"tune: expected what load gives, got {type(ratings).__name__}")
+    for name, number in {"trials": trials, "workers": workers}.items():
+        if number is not None and number < 1:
+            raise InputError(f"{name}: expected a whole number, 1 or more, got {number}")

@@ -1,0 +1,294 @@
+"""From Python: load, tune, predict, with files and with every kind of data frame."""
+
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import optuna
+import pandas as pd
+import polars as pl
+import pyarrow as pa
+import pytest
+from pyarrow import csv
+
+import study
+from storage.errors import InputError
+from study import Result, TuningError, load, tune
+from study.inputs import Data
+from study.objective import Interrupted, Objective
+from study.result import Ended
+
+Columns = dict[str, Any]
+
+OLD = "ignore:The Dataframe Interchange Protocol"
+
+
+class Interchanged:
+    """A frame that speaks the older interchange protocol alone."""
+
+    def __init__(self, columns: Columns) -> None:
+        self._frame = pd.DataFrame(columns)
+
+    def __dataframe__(self, *_: object, **__: object) -> object:
+        return self._frame.__dataframe__()
+
+
+def rows(columns: Columns) -> list[tuple[object, ...]]:
+    return list(zip(*columns.values(), strict=True))
+
+
+FRAMES: dict[str, Callable[[Columns], Any]] = {
+    "pandas": pd.DataFrame,
+    "pandas, of categories": lambda columns: pd.DataFrame(columns).astype({"user_id": "category"}),
+    "polars": pl.DataFrame,
+    "arrow": pa.table,
+    "interchange": Interchanged,
+    "dict of arrays": lambda columns: {name: np.array(c) for name, c in columns.items()},
+    "dict of lists": dict,
+    "rows": rows,
+    "record array": lambda columns: pd.DataFrame(columns).to_records(index=False),
+}
+
+
+@pytest.fixture(autouse=True)
+def folder(few_epochs: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def columns() -> Columns:
+    """420 ratings by 30 users with texts as ids, of 20 items."""
+    draw = np.random.default_rng(0)
+    users, items = np.divmod(draw.permutation(30 * 20)[:420], 20)
+    ratings = draw.normal(3, 1, 30)[users] + draw.normal(size=420)
+    names = [f"Zürich-{user:02d}" for user in users]
+    return {"user_id": names, "movie_id": items.tolist(), "rating": ratings.round(1).tolist()}
+
+
+PAIRS = {"movie_id": [3, 7, 99], "user_id": ["Zürich-00", "Zürich-11", "nobody"]}
+
+
+def in_order(pairs: Columns, frame: str) -> Columns:
+    """Rows have no names: of those the user comes first."""
+    return {name: pairs[name] for name in ("user_id", "movie_id")} if frame == "rows" else pairs
+
+
+@pytest.mark.filterwarnings(OLD)
+@pytest.mark.parametrize("frame", FRAMES)
+def test_ratings_of_any_frame_are_those_of_the_file(columns: Columns, frame: str) -> None:
+    csv.write_csv(pa.table(columns), "ratings.csv")
+    expected = load("ratings.csv").table
+    assert expected.n_ratings == 420
+    assert load(FRAMES[frame](columns)).table.digest == expected.digest
+
+
+@pytest.mark.filterwarnings(OLD)
+@pytest.mark.parametrize("frame", FRAMES)
+def test_answers_are_of_the_kind_of_the_pairs(columns: Columns, frame: str) -> None:
+    result = tune(load(columns), trials=2, quiet=True)
+    pairs = FRAMES[frame](in_order(PAIRS, frame))
+    answers = result.predict(pairs, intervals=True, quiet=True)
+    kind = {"interchange": pa.Table, "rows": dict, "record array": dict}
+    assert isinstance(answers, kind.get(frame, type(pairs)))
+    table = pa.table(answers)
+    user, item = ("user", "item") if frame == "rows" else ("user_id", "movie_id")
+    assert table.column_names == [user, item, "prediction", "std", "lower", "upper"]
+    assert table[user].to_pylist() == PAIRS["user_id"]
+    assert table[item].to_pylist() == PAIRS["movie_id"]
+    lower, middle, upper = (table[name].to_numpy() for name in ("lower", "prediction", "upper"))
+    assert (lower < upper).all()
+    assert (lower <= middle).all()
+    assert (middle <= upper).all()
+    plain = pa.table(result.predict(pairs, quiet=True))
+    assert plain.column_names == [user, item, "prediction"]
+    assert plain["prediction"].to_pylist() == middle.tolist()
+
+
+def test_the_index_of_a_pandas_frame_stays(columns: Columns) -> None:
+    result = tune(load(columns), trials=1, quiet=True)
+    pairs = pd.DataFrame(PAIRS, index=["a", "b", "c"])
+    pairs["prediction"] = result.predict(pairs, quiet=True)["prediction"]
+    rated = result.ratings.table.ratings
+    assert pairs["prediction"].between(rated.min(), rated.max()).all()
+
+
+def test_an_array_of_numbers_has_whole_ids() -> None:
+    draw = np.random.default_rng(1)
+    array = np.stack([*np.divmod(draw.permutation(200)[:150], 10), draw.normal(size=150)], axis=1)
+    data = load(array)
+    assert data.table.users.dtype == data.table.items.dtype == np.int64
+    assert data.table.n_ratings == 150
+    result = tune(data, trials=1, quiet=True)
+    answers = result.predict(np.array([[1, 2], [3, 4]]), quiet=True)
+    assert answers["user"].tolist() == [1, 3]
+    assert answers["item"].tolist() == [2, 4]
+
+
+def test_columns_are_told_by_name_or_position(columns: Columns) -> None:
+    renamed = dict(zip(("who", "what", "how"), columns.values(), strict=True))
+    digest = load(columns).table.digest
+    assert load(renamed, columns=("who", "what", "how")).table.digest == digest
+    assert load(pd.DataFrame(renamed), columns=("1", "2", "3")).table.digest == digest
+    with pytest.raises(InputError, match="cannot tell which columns hold user, item and rating"):
+        load(renamed)
+    result = tune(load(renamed, columns=("who", "what", "how")), trials=1, quiet=True)
+    answers = result.predict({"who": ["Zürich-00"], "what": [1]}, quiet=True)
+    assert list(answers) == ["who", "what", "prediction"]
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        (
+            {"user": [1, None], "item": [1, 2], "rating": [1, 2]},
+            "row 2: expected user, got nothing",
+        ),
+        ({"user": [1, 2], "item": [1, 2], "rating": ["x", "y"]}, "expected numbers in column"),
+        ({"user": [1, 2], "item": [1.5, 2], "rating": [1, 2]}, "expected whole numbers or texts"),
+        ({"user": [1, 1], "item": [1, 1], "rating": [1, 2]}, "at least 2 different pairs"),
+        ({"user": [1, 2], "item": [1, 2], "rating": [1, np.inf]}, "row 2: expected a rating"),
+        ({"user": [1, 2], "item": [1], "rating": [1, 2]}, "expected a file, a data frame"),
+        ([(1, 2, 3, 4)], "expected rows of user, item and maybe rating, got 4 fields"),
+        (object(), "expected a file, a data frame, a dict of columns or rows, got object"),
+        ({}, "cannot tell which columns"),
+        ("missing.csv", "missing.csv: no such file"),
+    ],
+)
+def test_what_is_no_ratings_is_refused_in_a_line(source: object, message: str) -> None:
+    with pytest.raises(InputError, match=message) as caught:
+        load(source)
+    assert len(str(caught.value).splitlines()) == 1
+
+
+def test_bad_wishes_are_refused() -> None:
+    with pytest.raises(InputError, match="expected what load gives, got DataFrame"):
+        tune(pd.DataFrame())  # type: ignore[arg-type]
+    data = load({"user": [1, 2], "item": [1, 2], "rating": [1, 2]})
+    with pytest.raises(InputError, match="trials: expected a whole number, 1 or more, got 0"):
+        tune(data, trials=0)
+    with pytest.raises(InputError, match="columns: expected three"):
+        load("ratings.csv", columns="user,item,rating")  # type: ignore[arg-type]
+    assert not Path("runs").exists()
+
+
+def test_a_study_goes_on_and_is_found_again(
+    columns: Columns, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first = tune(load(columns), trials=2)
+    assert "2/2" in capsys.readouterr().out
+    again = tune(load(pl.DataFrame(columns)), trials=3, quiet=True)
+    assert again.study.study_name == first.study.study_name
+    assert len(again.study.trials) == 3
+    tune(load(columns), trials=3, quiet=True).predict(PAIRS, quiet=True)
+    assert capsys.readouterr().out == ""
+
+
+def test_workers_read_a_frame_and_do_not_run_a_script_again(columns: Columns) -> None:
+    renamed = dict(zip(("who", "what", "how"), columns.values(), strict=True))
+    Path("script.py").write_text(
+        "import pathlib\n"
+        "from study import load, tune\n"
+        "pathlib.Path('ran').open('a').write('x')\n"
+        f"data = load({renamed!r}, columns=('who', 'what', 'how'))\n"
+        "result = tune(data, trials=2, workers=2)\n"
+        "print(result.ended, [trial.state.name for trial in result.study.trials])\n"
+    )
+    root = Path(study.__file__).parent.parent
+    done = subprocess.run(
+        [sys.executable, "script.py"],
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+        env={"PYTHONPATH": str(root), "PATH": ""},
+    )
+    assert re.search(r"^done \['(COMPLETE|PRUNED)', '(COMPLETE|PRUNED)'\]$", done.stdout, re.M)
+    assert Path("ran").read_text() == "x"
+    assert len(list(Path("runs/cache").glob("input-*.parquet"))) == 1
+
+
+def test_what_is_printed_of_them_can_be_read(columns: Columns) -> None:
+    data = load(columns)
+    assert repr(data).startswith("<Data: data frame, 420 ratings, 30 users, 20 items")
+    assert "user user_id, item movie_id, rating rating" in repr(data)
+    result = tune(data, trials=2, quiet=True)
+    assert repr(result).startswith("<Result: 2 trials, done; best validation RMSE ")
+    assert f"{result.best_rmse:.4f}" in repr(result)
+    assert result.study.study_name in repr(result)
+    assert max(len(line) for line in repr(result).splitlines()) < 100
+    assert result.best is not None
+    assert result.best_setting["solver"] == result.best.solver
+    assert result.report().exists()
+
+
+def test_trials_that_fail_are_told_with_what_was_found(
+    columns: Columns, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> float:
+        raise RuntimeError("out of luck")
+
+    tune(load(columns), trials=1, quiet=True)
+    monkeypatch.setattr("study.objective.Objective.__call__", fail)
+    with pytest.raises(TuningError, match="3 trials in a row failed: out of luck") as caught:
+        tune(load(columns), trials=9, quiet=True)
+    assert caught.value.result.ended is Ended.FAILED
+    assert isinstance(caught.value.result, Result)
+    assert np.isfinite(caught.value.result.best_rmse)
+
+
+def test_time_is_up(columns: Columns) -> None:
+    result = tune(load(columns), trials=50, timeout=0, quiet=True)
+    assert result.ended is Ended.TIME_IS_UP
+    assert len(result.study.trials) == 1
+
+
+def test_an_interrupt_ends_it_after_the_epoch_and_is_given_back(
+    columns: Columns, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(_: object, trial: optuna.Trial) -> float:
+        if trial.number == 1:
+            signal.raise_signal(signal.SIGINT)
+            raise Interrupted
+        return objective(_, trial)
+
+    objective = Objective.__call__
+    with monkeypatch.context() as patched:
+        patched.setattr(Objective, "__call__", interrupted)
+        result = tune(load(columns), trials=3, quiet=True)
+    assert result.ended is Ended.BY_HAND
+    assert "stopped by hand" in repr(result)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert tune(load(columns), trials=3, quiet=True).ended is Ended.DONE
+
+
+def test_elsewhere_than_in_the_main_thread(columns: Columns) -> None:
+    with ThreadPoolExecutor(1) as pool:
+        result = pool.submit(tune, load(columns), trials=1, quiet=True).result()
+    assert result.ended is Ended.DONE
+
+
+def test_the_built_in_demonstration() -> None:
+    data = load()
+    assert isinstance(data, Data)
+    assert data.is_demonstration
+    assert not data.is_frame
+
+
+def test_the_names_are_there_at_once_and_nothing_heavy_comes_with_them() -> None:
+    code = (
+        "import sys, time; began = time.perf_counter(); from study import Result, load, tune\n"
+        "assert time.perf_counter() - began < 1\n"
+        "heavy = {'torch', 'optuna', 'numba', 'numpy', 'pyarrow', 'pandas', 'polars'}\n"
+        "assert not heavy & set(sys.modules), heavy & set(sys.modules)\n"
+    )
+    root = Path(study.__file__).parent.parent
+    subprocess.run([sys.executable, "-c", code], cwd=root, check=True)
+    assert {"load", "tune", "Result", "TuningError"} <= set(dir(study))
+    with pytest.raises(AttributeError, match="has no attribute 'nothing'"):
+        study.nothing  # noqa: B018
