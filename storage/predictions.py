@@ -3,16 +3,16 @@
 import contextlib
 import csv
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from storage.errors import InputError
-from storage.files import TEXT, replacing
-from storage.ratings import IdArray, RatingsTable
+from storage.files import replacing
+from storage.ratings import RatingsTable
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -53,22 +53,34 @@ def write_table(
     Raises:
         InputError: the file cannot be written; one that was there stays as it was.
     """
+    ids = [(table.user_name, table.query_user_ids), (table.item_name, table.query_item_ids)]
+    write_columns(path, [*ids, *columns.items()])
+
+
+def write_columns(path: Path, columns: Sequence[tuple[str, ArrayLike]]) -> None:
+    """Writes named columns of equal length, in the formats of `write_table`.
+
+    Raises:
+        InputError: the file cannot be written; one that was there stays as it was.
+    """
     suffix = path.suffix.lower()
+    names, arrays = [name for name, _ in columns], [np.asarray(array) for _, array in columns]
     if suffix == ".parquet":
         import pyarrow as pa
         from pyarrow.parquet import write_table as write_parquet
 
-        ids = [_arrow(table.query_user_ids), _arrow(table.query_item_ids)]
-        names = [table.user_name, table.item_name, *columns]
         with _written(path, "wb") as file:
-            write_parquet(pa.table([*ids, *map(pa.array, columns.values())], names), file)
+            write_parquet(pa.table([_arrow(array) for array in arrays], names), file)
         return
-    figures = [[f"{value:.6f}" for value in column] for column in columns.values()]
+    texts = [
+        [f"{value:.6f}" for value in array] if array.dtype.kind == "f" else array
+        for array in arrays
+    ]
     with _written(path) as file:
         separator = "\t" if suffix == ".tsv" else ","
         writer = csv.writer(file, delimiter=separator, lineterminator="\n")
-        writer.writerow([table.user_name, table.item_name, *columns])
-        writer.writerows(zip(table.query_user_ids, table.query_item_ids, *figures, strict=True))
+        writer.writerow(names)
+        writer.writerows(zip(*texts, strict=True))
 
 
 def check_writable(path: Path, *, precious: Iterable[Path] = ()) -> None:
@@ -101,10 +113,10 @@ def _written(path: Path, mode: str = "w") -> Iterator[IO[Any]]:
         raise InputError(f"{path}: cannot be written ({error.strerror or error})") from None
 
 
-def _arrow(ids: IdArray) -> "pa.Array":
+def _arrow(values: NDArray[Any]) -> "pa.Array":
     import pyarrow as pa
 
-    return pa.array(ids.tolist() if ids.dtype == TEXT else ids)
+    return pa.array(values.tolist() if values.dtype.kind in "TU" else values)
 
 
 def _same_file(path: Path, other: Path) -> bool:

@@ -73,22 +73,14 @@ def best_predict(options: argparse.Namespace) -> int:
     """Writes the predictions that the options ask for: the exit code."""
     import optuna
 
-    from storage.database import (
-        check_database,
-        database_file,
-        open_storage,
-        parse_storage_url,
-        runs_folder,
-    )
+    from storage.database import check_database, database_file, parse_storage_url, runs_folder
     from storage.errors import InputError
     from storage.lines import read_numbers
     from storage.predictions import check_writable, write_answers, write_table
-    from study.best import best_settings
     from study.inputs import choose_device, load_data
     from study.intervals import calibrate
     from study.leases import is_running
-    from study.predict import Ensemble
-    from study.studies import default_name, find_study
+    from study.predict import open_ensemble
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     url = parse_storage_url(options.storage)
@@ -101,13 +93,15 @@ def best_predict(options: argparse.Namespace) -> int:
     truth = data.truth
     if options.truth is not None:
         truth = read_numbers(options.truth, expected=table.n_queries)
-    name = options.study_name or default_name(table)
-    study = find_study(open_storage(url), name, table, about=data.source)
-    chosen = best_settings(study, options.average)
-    if not chosen:
-        raise InputError(
-            f"study '{study.study_name}': no trial has finished yet; python -m study.run goes on"
-        )
+    ensemble = open_ensemble(
+        url,
+        data,
+        study_name=options.study_name,
+        average=options.average,
+        device=device,
+        say=print,
+    )
+    study, n_settings = ensemble.study, len(ensemble.settings)
     if table.about and options.queries is None:
         raise InputError(f"{data.source}: holds no pairs to predict; --queries FILE gives them")
     read = [data.file, options.queries, options.truth, database_file(url)]
@@ -119,11 +113,8 @@ def best_predict(options: argparse.Namespace) -> int:
     print(f"Data: {data.described()}")
     note = ", still running: the best so far" if is_running(study) else ""
     print(f"Study: {study.study_name}{note}")
-    if len(chosen) < (options.average or 1):
-        print(f"Average: of {len(chosen)} settings; no more have finished")
-    ensemble = Ensemble(
-        settings=chosen, data=data, study=study, folder=runs_folder(url), device=device, say=print
-    )
+    if n_settings < (options.average or 1):
+        print(f"Average: of {n_settings} settings; no more have finished")
     predictions, spread = ensemble.answer()
     write_answers(options.out, table, predictions)
     print(f"Wrote: {options.out}, {table.n_queries:,} predictions")

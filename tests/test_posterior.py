@@ -7,7 +7,10 @@ import torch
 from torch import Tensor
 
 from model import posterior
+from model.fold_in import Newcomers
+from model.hyperprior import Hyperprior
 from model.posterior import Draw, Posterior, Scale
+from model.side_features import SideFeatures
 
 N_USERS, N_ITEMS, RANK = 3, 4, 2
 USERS, ITEMS = (
@@ -30,6 +33,7 @@ def some_draw(*, ordinal: bool, generator: torch.Generator) -> Draw:
         unknown=(normal(RANK + 1).double(), normal(RANK + 1).double()),
         noise=(normal(N_USERS).exp().double(), normal(N_ITEMS).exp().double()),
         precision=normal().exp().double(),
+        prior=Hyperprior(SideFeatures.scaled(normal(N_USERS, 1)), RANK + 1),
         thresholds=normal(3).sort().values.double() if ordinal else None,
     )
 
@@ -41,7 +45,12 @@ def some_posterior(ordinal: list[bool]) -> tuple[Posterior, list[Draw]]:
     scales = Scale(
         mean=mean, scale=scale, lowest=lowest, highest=highest, levels=torch.tensor(LEVELS).double()
     )
-    made = Posterior(scales, len(ordinal))
+    newcomers = Newcomers(
+        loadings=torch.randn(N_ITEMS, 1, generator=generator),
+        degree_power=torch.tensor(0.35).double(),
+        noise_dof=torch.tensor(20.0).double(),
+    )
+    made = Posterior(scales, newcomers, len(ordinal))
     draws = []
     for _ in range(3):
         sweep = [some_draw(ordinal=kind, generator=generator) for kind in ordinal]
@@ -159,7 +168,8 @@ def test_without_an_ordinal_chain_there_are_no_probabilities() -> None:
 
 def test_draws_are_kept_at_even_spacing_from_the_first_on() -> None:
     kept, _ = some_posterior([False])
-    kept = Posterior(kept.scale, 1)
+    kept = Posterior(kept.scale, kept.newcomers, 1)
+    prior = Hyperprior(SideFeatures.scaled(torch.zeros(1, 1)), 2)
     for number in range(600):
         rows, ones = torch.zeros(1, 2), torch.ones(1)
         draw = Draw.of(
@@ -168,6 +178,7 @@ def test_draws_are_kept_at_even_spacing_from_the_first_on() -> None:
             unknown=(rows[0], rows[0]),
             noise=(ones, ones),
             precision=torch.tensor(float(number)).double(),
+            prior=prior,
             thresholds=None,
         )
         kept.add([draw])
