@@ -33,7 +33,7 @@ def some_draw(*, ordinal: bool, generator: torch.Generator) -> Draw:
         unknown=(normal(RANK + 1).double(), normal(RANK + 1).double()),
         noise=(normal(N_USERS).exp().double(), normal(N_ITEMS).exp().double()),
         precision=normal().exp().double(),
-        prior=Hyperprior(SideFeatures.scaled(normal(N_USERS, 1)), RANK + 1),
+        prior=Hyperprior(SideFeatures.scaled(torch.ones(N_USERS, 1)), RANK + 1),
         thresholds=normal(3).sort().values.double() if ordinal else None,
     )
 
@@ -46,7 +46,7 @@ def some_posterior(ordinal: list[bool]) -> tuple[Posterior, list[Draw]]:
         mean=mean, scale=scale, lowest=lowest, highest=highest, levels=torch.tensor(LEVELS).double()
     )
     newcomers = Newcomers(
-        loadings=torch.randn(N_ITEMS, 1, generator=generator),
+        loadings=torch.ones(N_ITEMS, 1),
         degree_power=torch.tensor(0.35).double(),
         noise_dof=torch.tensor(20.0).double(),
     )
