@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from study.recommending import Recommendations, SimilarItems
 
 PROG = "study.recommend"
+SHORTEST_TITLE = 12  # characters, however long the ids are
+GAP = 2  # between columns
 EPILOG = """\
 examples:
   python -m study.recommend --user 42                       ten items for user 42
@@ -88,7 +90,6 @@ def recommend(options: argparse.Namespace) -> int:
         read = [data.file, options.titles, options.ratings, database_file(url)]
         check_writable(options.out, precious=[path for path in read if path is not None])
 
-    print(f"Study: {ensemble.study.study_name}")
     models, asked = ensemble.models(), {"n": options.items, "titles": titles}
     found: Recommendations | SimilarItems
     if options.similar is not None:
@@ -117,23 +118,26 @@ def _show(heading: str, columns: Mapping[str, "ArrayLike"]) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(title=Text(heading), title_justify="left", box=None, pad_edge=False)
-    shown = {name: np.asarray(values) for name, values in columns.items()}
-    if not any(shown["title"]):
-        del shown["title"]
-    for name, values in shown.items():
-        is_number = values.dtype.kind in "if"
+    console, table = Console(highlight=False), Table(box=None, pad_edge=False)
+    arrays = {name: np.asarray(values) for name, values in columns.items()}
+    texts = {
+        name: [f"{v:.2f}" if array.dtype.kind == "f" else str(v) for v in array]
+        for name, array in arrays.items()
+    }
+    others = [max(map(len, [name, *texts[name]])) for name in texts if name != "title"]
+    room = console.width - sum(others) - GAP * len(others)
+    for name, array in arrays.items():
         table.add_column(
             Text(name),
-            justify="right" if is_number else "left",
+            justify="right" if array.dtype.kind in "if" else "left",
             overflow="ellipsis" if name == "title" else "fold",
             no_wrap=name == "title",
+            max_width=max(room, SHORTEST_TITLE) if name == "title" else None,
         )
-    formats = ["{:.2f}" if values.dtype.kind == "f" else "{}" for values in shown.values()]
-    for row in zip(*shown.values(), strict=True):
-        texts = (form.format(value) for form, value in zip(formats, row, strict=True))
-        table.add_row(*map(Text, texts))
-    Console(highlight=False).print(table)
+    for row in zip(*texts.values(), strict=True):
+        table.add_row(*map(Text, row))
+    print(heading)
+    console.print(table)
 
 
 if __name__ == "__main__":

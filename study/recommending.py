@@ -48,11 +48,9 @@ class Recommendations:
         return len(self.item_ids)
 
     def columns(self) -> dict[str, ArrayLike]:
-        """The list as a table: its columns, (n,) each, by name."""
+        """The list as a table: its columns, (n,) each, by name; titles only if some are known."""
         return {
-            "rank": np.arange(1, len(self) + 1),
-            self.item_name: self.item_ids,
-            "title": self.titles,
+            **_head(self.item_name, self.item_ids, self.titles),
             "prediction": self.predictions,
             "std": self.stds,
             "ratings": self.counts,
@@ -75,11 +73,9 @@ class SimilarItems:
         return len(self.item_ids)
 
     def columns(self) -> dict[str, ArrayLike]:
-        """The list as a table: its columns, (n,) each, by name."""
+        """The list as a table: its columns, (n,) each, by name; titles only if some are known."""
         return {
-            "rank": np.arange(1, len(self) + 1),
-            self.item_name: self.item_ids,
-            "title": self.titles,
+            **_head(self.item_name, self.item_ids, self.titles),
             "similarity": self.similarities,
             "ratings": self.counts,
         }
@@ -225,6 +221,14 @@ def find_row(ids: Ids, wanted: object, what: str, source: str, others: Iterable[
     if similar := get_close_matches(str(wanted), candidates, n=1):
         hint = f"; did you mean '{similar[0]}'?"
     raise InputError(f"{what} '{wanted}': not among the {len(ids):,} {what}s of {source}{hint}")
+
+
+def _head(item_name: str, item_ids: IdArray, titles: list[str]) -> dict[str, ArrayLike]:
+    """The first columns of a list: what is in which place."""
+    columns: dict[str, ArrayLike] = {"rank": np.arange(1, len(item_ids) + 1), item_name: item_ids}
+    if any(titles):
+        columns["title"] = titles
+    return columns
 
 
 def _named(item: object, titles: Mapping[str, str]) -> object:
