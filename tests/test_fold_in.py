@@ -12,6 +12,7 @@ from torch import Tensor
 from model.dataset import Ratings
 from model.fold_in import Conditions, draw_row, ridge
 from model.gradient import ORIGINAL
+from model.posterior import Posterior
 from model.side_features import SHRINKAGE, side_features
 from model.solver import Model
 from model.solvers import Config, make_solver
@@ -254,3 +255,20 @@ def test_similarities_do_not_depend_on_the_basis_of_the_factors() -> None:
     torch.testing.assert_close(other, correlations(users, items, 4), rtol=0, atol=1e-3)
     tastes = (users @ items.mT).mT
     torch.testing.assert_close(other, torch.corrcoef(tastes)[4], rtol=0, atol=1e-3)
+
+
+def test_what_was_rated_tells_of_a_user_before_the_ratings_do(
+    ratings: Ratings, model_of: ModelOf
+) -> None:
+    """A link that lifts who rates these items by two, in the prior, of ratings it knows two."""
+    state = dict(model_of("gibbs, Gaussian").state_dict())
+    items, values = (column[:2] for column in own(ratings, 5))
+    features = state["loadings"][items].sum(0) * (2 + SHRINKAGE) ** -state["degree_power"].float()
+    lifted = []
+    for lift in (0.0, 2.0):
+        link = torch.zeros_like(state["chain0.link"])
+        link[:, :, -1] = lift * features / features.square().sum()
+        model = Posterior.from_state(state | {"chain0.link": link})
+        means = model.fold_in(items, values, seed=0).state_dict()["chain0.user_means"]
+        lifted.append(means[:, 0, -1].float().mean())
+    assert 0.3 < lifted[1] - lifted[0] < 2.0

@@ -1,6 +1,6 @@
 """What a posterior predicts from its draws, beside slow loops over pairs and draws."""
 
-from statistics import NormalDist
+from statistics import NormalDist, pstdev
 
 import pytest
 import torch
@@ -105,7 +105,7 @@ def test_predictions_are_those_of_the_slow_loop(ordinal: list[bool]) -> None:
 def test_spread_and_probabilities_are_those_of_the_slow_loop(ordinal: list[bool]) -> None:
     """The mixture over draws: of ratings, or of their levels."""
     made, draws = some_posterior(ordinal)
-    stds, probabilities = [], []
+    stds, without_noise, probabilities = [], [], []
     for u, i in zip(USERS.tolist(), ITEMS.tolist(), strict=True):
         first, second, total = 0.0, 0.0, [0.0] * 4
         for draw in draws:
@@ -119,9 +119,12 @@ def test_spread_and_probabilities_are_those_of_the_slow_loop(ordinal: list[bool]
                 rating = 3.2 + 2.0 * mean
                 first += rating
                 second += rating**2 + 2.0**2 / precision
+        fits = [fit(draw.users[u], draw.items[i]) for draw in draws]
+        without_noise.append(2.0 * pstdev(fits))
         stds.append((second / len(draws) - (first / len(draws)) ** 2) ** 0.5)
         probabilities.append([p / 3 for p in total])
     assert made.std(USERS, ITEMS).tolist() == pytest.approx(stds, rel=1e-4)
+    assert made.uncertainty(USERS, ITEMS).tolist() == pytest.approx(without_noise, rel=1e-4)
     if any(ordinal):
         result = made.probabilities(USERS, ITEMS)
         torch.testing.assert_close(result, torch.tensor(probabilities).double(), rtol=0, atol=1e-6)
