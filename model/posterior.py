@@ -112,7 +112,8 @@ class Posterior:
             for chain, draw in zip(self._chains, draws, strict=True):
                 chain.append(draw)
         self._seen += 1
-        most = MOST_BYTES // sum(draw.n_bytes for draw in draws)
+        room = MOST_BYTES - self.newcomers.loadings.nbytes
+        most = room // sum(draw.n_bytes for draw in draws)
         if len(self._chains[0]) > min(MOST_DRAWS, max(8, most)):
             self._chains = [chain[::2] for chain in self._chains]
             self._stride *= 2
