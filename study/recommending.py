@@ -188,7 +188,7 @@ def similar_items(
         InputError: there is no such item.
     """
     titles = titles or {}
-    row = find_row(data.items, _named(item, titles), "item", data.source, titles.values())
+    row = find_row(data.items, item, "item", data.source, titles)
     alike = np.mean([model.similarity(row).numpy() for model in models], axis=0)
     others = np.delete(np.arange(len(data.items)), row)
     first = others[np.argsort(-alike[others], kind="stable")[:n]]
@@ -203,21 +203,25 @@ def similar_items(
     )
 
 
-def find_row(ids: Ids, wanted: object, what: str, source: str, others: Iterable[str] = ()) -> int:
-    """The row of a raw id.
+def find_row(
+    ids: Ids, wanted: object, what: str, source: str, titles: Mapping[str, str] | None = None
+) -> int:
+    """The row of a raw id, or of the first of that title.
 
     Raises:
-        InputError: there is none; says what may have been meant, `others` among it.
+        InputError: there is none; says what may have been meant.
     """
-    row = int(ids.index(np.asarray([wanted]))[0])
-    if row != UNKNOWN:
-        return row
-    values = ids.values
+    titles, text = titles or {}, str(wanted).casefold()
+    named = [one for one, title in titles.items() if title.casefold() == text]
+    found = [ids.index(np.asarray([one])).item() for one in (wanted, *named)]
+    if rows := [int(row) for row in found if row != UNKNOWN]:
+        return rows[0]
+    values, hint = ids.values, ""
+    candidates = list(titles.values())
     if values.dtype.kind == "i":
         hint = f"; they go from {values[0]} to {values[-1]}"
-        candidates = list(others)
     else:
-        hint, candidates = "", [*values.tolist(), *others]
+        candidates += values.tolist()
     if similar := get_close_matches(str(wanted), candidates, n=1):
         hint = f"; did you mean '{similar[0]}'?"
     raise InputError(f"{what} '{wanted}': not among the {len(ids):,} {what}s of {source}{hint}")
@@ -229,12 +233,6 @@ def _head(item_name: str, item_ids: IdArray, titles: list[str]) -> dict[str, Arr
     if any(titles):
         columns["title"] = titles
     return columns
-
-
-def _named(item: object, titles: Mapping[str, str]) -> object:
-    """The id of the item of that title, if there is one; else what was given."""
-    wanted = str(item).casefold()
-    return next((one for one, title in titles.items() if title.casefold() == wanted), item)
 
 
 def _listed(

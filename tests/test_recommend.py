@@ -118,12 +118,12 @@ def test_who_is_new_is_folded_in(tmp_path: Path) -> None:
 def test_similar_items_by_id_or_title(tmp_path: Path) -> None:
     data = data_of([20, 20, 20, 20], tmp_path)
     model = Known(torch.tensor([1.0, 4, 2, 8]).double())
-    titles = {"a": "Alien", "b": "Bambi", "c": "Casablanca"}
+    titles = {"never rated": "Bambi", "a": "b", "b": "Bambi", "c": "Casablanca"}
     for asked in ("b", "bambi"):
         found = similar_items([model], data, asked, titles=titles, n=2)
         assert found.item_ids.tolist() == ["c", "a"]
         assert found.similarities.tolist() == pytest.approx([0.8, 0.7])
-        assert (found.item_id, found.title, found.titles) == ("b", "Bambi", ["Casablanca", "Alien"])
+        assert (found.item_id, found.title, found.titles) == ("b", "Bambi", ["Casablanca", "b"])
     with pytest.raises(InputError, match=r"item 'Bambu': .* did you mean 'Bambi'"):
         similar_items([model], data, "Bambu", titles=titles)
 
@@ -270,6 +270,22 @@ def test_a_list_for_who_is_new_is_written_too(call: Call, folder: Path) -> None:
     assert not {row["movie_id"] for row in kind} & set(likes)
     liked = [sum(float(row["prediction"]) for row in rows) for rows in (harsh, kind)]
     assert liked[1] > liked[0] + 10
+
+
+def test_who_is_new_and_has_rated_nothing_is_an_average_user(call: Call) -> None:
+    Path("nothing.csv").write_text("movie_id,rating\n")
+    code, out, err = call(command.main, "--ratings", "nothing.csv", "--out", "nothing_list.csv")
+    assert (code, err) == (0, "")
+    assert "For who gave 0 ratings\n" in out
+    with open("nothing_list.csv") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == LENGTH
+    pairs = "".join(f"nobody,{row['movie_id']}\n" for row in rows)
+    Path("of_nobody.csv").write_text(f"user_id,movie_id\n{pairs}")
+    call(best_predict.main, "--queries", "of_nobody.csv", "--out", "of_nobody_answers.csv")
+    with open("of_nobody_answers.csv") as file:
+        answers = [row["prediction"] for row in csv.DictReader(file)]
+    assert answers == [row["prediction"] for row in rows]
 
 
 def test_similar_items_are_listed(call: Call) -> None:
