@@ -47,6 +47,8 @@ class ALS:
         self.model.lowest.copy_(values.min())
         self.model.highest.copy_(values.max())
         self._scale = values.std(correction=0).item() or 1.0
+        self.model.penalty[0, 0] = config.weight_decay * self._scale
+        self.model.penalty[0, 1] = config.bias_decay
         self._targets = ((values - values.mean()) / self._scale).float()
         self._user_side, self._item_side = both_sides(training)
         self._decay = torch.full((config.rank + 1,), config.weight_decay, device=device)

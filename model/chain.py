@@ -94,6 +94,7 @@ class Chain:
             unknown=(self.users.unknown, self.items.unknown),
             noise=(self.users.noise, self.items.noise),
             precision=self.precision,
+            prior=self.users.prior,
             thresholds=self.ordinal.thresholds if self.ordinal else None,
         )
 

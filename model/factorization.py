@@ -12,6 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from model.dataset import Ratings
+from model.fold_in import ridge
+from model.similarity import correlations
 
 PAIRS_AT_ONCE = 1 << 18
 
@@ -26,6 +28,9 @@ class Factorization(nn.Module):
     lowest: Tensor
     highest: Tensor
     spread: Tensor  # the RMSE on ratings that were held out; 1 until somebody knows it
+    # (2, 2) what a user's squared factors, and the squared bias, cost beside squared errors of
+    # ratings: with each rating, and once
+    penalty: Tensor
 
     def __init__(self, n_users: int, n_items: int, rank: int) -> None:
         super().__init__()
@@ -37,6 +42,7 @@ class Factorization(nn.Module):
         self.register_buffer("lowest", torch.tensor(-torch.inf, dtype=torch.float64))
         self.register_buffer("highest", torch.tensor(torch.inf, dtype=torch.float64))
         self.register_buffer("spread", torch.tensor(1.0, dtype=torch.float64))
+        self.register_buffer("penalty", torch.zeros(2, 2, dtype=torch.float64))
 
     def forward(self, user_index: Tensor, item_index: Tensor) -> Tensor:
         """The (n,) float64 predicted ratings of (n,) int64 pairs of indices."""
@@ -66,6 +72,34 @@ class Factorization(nn.Module):
     def std(self, user_index: Tensor, item_index: Tensor) -> Tensor:
         """The same `spread` for every pair: of one pair in particular it knows nothing."""
         return self.spread.expand(len(user_index))
+
+    @torch.no_grad()
+    def similarity(self, item: int) -> Tensor:
+        """The (n_items,) float32 similarities of every item to one."""
+        return correlations(self.user_factors[:-1], self.item_factors[:-1], item)
+
+    @torch.no_grad()
+    def fold_in(self, item_index: Tensor, values: Tensor, *, seed: int) -> Self:
+        """The model of one user, of index 0, who gave (n,) values to (n,) items.
+
+        The user's row is the one of least loss, the items' rows as they are; without ratings it is
+        that of who has none. Nothing is drawn.
+        """
+        folded = type(self)(1, len(self.item_bias) - 1, self.user_factors.shape[1])
+        factors, bias = self.user_factors[-1:], self.user_bias[-1:]
+        if len(values):
+            each, once = self.penalty
+            decay = (len(values) * each + once).repeat_interleave(
+                torch.tensor([self.user_factors.shape[1], 1])
+            )
+            rest = values - self.global_mean - self.item_bias[item_index]
+            row = ridge(self.item_factors[item_index].double(), rest, decay).float()[None]
+            factors, bias = row[:, :-1], row[:, -1]
+        state = self.state_dict()
+        state["user_factors"] = torch.cat([factors, self.user_factors[-1:]])
+        state["user_bias"] = torch.cat([bias, self.user_bias[-1:]])
+        folded.load_state_dict(state)
+        return folded
 
     @classmethod
     def from_state(cls, state: Mapping[str, Tensor]) -> Self:

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from model.chain import Chain
 from model.dataset import Ratings
+from model.fold_in import Newcomers
 from model.normal_equations import both_sides
 from model.ordinal import Levels
 from model.posterior import Draw, Posterior, Scale
@@ -46,7 +47,7 @@ class Gibbs:
         training = training.to(device)
         values = training.values
         generator = torch.Generator(device).manual_seed(seed)
-        features = side_features(
+        user_features, item_features, loadings = side_features(
             training,
             config.n_features,
             degree_power=config.degree_power,
@@ -62,7 +63,7 @@ class Gibbs:
             Chain(
                 training,
                 sides,
-                features,
+                (user_features, item_features),
                 rank=config.rank,
                 noise_dof=config.noise_dof,
                 levels=kind,
@@ -78,7 +79,12 @@ class Gibbs:
             highest=values.max(),
             levels=levels.values if levels else values.new_zeros(0),
         )
-        self.model = Posterior(self._scale, len(self._chains))
+        self._newcomers = Newcomers(
+            loadings=loadings,
+            degree_power=values.new_tensor(config.degree_power),
+            noise_dof=values.new_tensor(config.noise_dof),
+        )
+        self.model = Posterior(self._scale, self._newcomers, len(self._chains))
 
     def epochs(self, validation: Ratings | None) -> Iterator[Epoch]:
         """Draws every unknown of every chain once: a sweep an epoch."""
@@ -90,7 +96,7 @@ class Gibbs:
 
         for number in itertools.count(1):
             if number in (1, BURN_IN + 1):
-                self.model = Posterior(self._scale, len(self._chains))
+                self.model = Posterior(self._scale, self._newcomers, len(self._chains))
                 total, n_draws = torch.zeros(()), 0
             draws, expected = zip(*in_threads(sweep, self._chains), strict=True)
             self.model.add(draws)

@@ -81,6 +81,11 @@ class Gradient:
             self._model.lowest.copy_(values.min())
             self._model.highest.copy_(values.max())
             self._scale = values.std(correction=0).item() or 1.0
+            self._model.penalty[0, 0] = config.weight_decay * self._scale
+            self._model.penalty[0, 1] = config.bias_decay
+        else:  # a step goes along the mean, which weighs errors by 2 / n beside the decay
+            self._model.penalty[1, 0] = config.weight_decay * len(values) / 2
+            self._model.penalty[1, 1] = torch.inf
         self._target = ((values - self._model.global_mean) / self._scale).float()
         n_rows = training.n_users + training.n_items
         users, items = training.user_index, training.item_index + self._n_users

@@ -85,13 +85,13 @@ class OrdinalLikelihood:
             if bool(accept < log_density - likelihood + self._hastings(thresholds, precision)):
                 self.thresholds, self.precision = thresholds, precision
                 likelihood = log_density
-        chance, scale = intervals.chances(
-            _ends(self.thresholds),
+        self.latent = drawn_between(
+            intervals,
+            self.thresholds,
             self.precision.sqrt().item(),
+            fit,
             uniform(fit.shape, generator=generator),
         )
-        quantile = torch.special.ndtri(chance.clamp_(min=SMALLEST, max=1 - 1e-16))
-        self.latent = fit + quantile.mul_(scale)
 
     def _intervals(self, fit: Tensor, roots: Tensor) -> "Intervals":
         if fit.device.type != "cpu":
@@ -158,6 +158,16 @@ class Intervals:
         above = lower > 0
         sign = torch.where(above, -1.0, 1.0).double()
         return torch.where(above, -upper, lower), torch.where(above, -lower, upper), sign
+
+
+def drawn_between(
+    intervals: Intervals, thresholds: Tensor, root_precision: float, fit: Tensor, uniform: Tensor
+) -> Tensor:
+    """The (n_ratings,) float64 latent z, of `uniform` between 0 and 1 in their intervals."""
+    chance, scale = intervals.chances(_ends(thresholds), root_precision, uniform)
+    quantile = torch.special.ndtri(chance.clamp_(min=SMALLEST, max=1 - 1e-16))
+    latent: Tensor = fit + quantile.mul_(scale)
+    return latent
 
 
 def level_probabilities(thresholds: Tensor, fit: Tensor, weights: Tensor) -> Tensor:

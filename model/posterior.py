@@ -6,7 +6,7 @@ mixture over the draws themselves. Tables are kept in half precision: 4 D bytes 
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Self
 
 import torch
@@ -14,7 +14,10 @@ from torch import Tensor
 
 from model.dataset import Ratings
 from model.factorization import pairs_in_blocks
+from model.fold_in import Conditions, Newcomers, draw_row
+from model.hyperprior import Hyperprior
 from model.ordinal import level_probabilities
+from model.similarity import correlations
 
 MOST_DRAWS = 64  # a chain's sweeps that are kept: of more, every second, every fourth, …
 MOST_BYTES = 1 << 29  # of all that is kept; eight sweeps, however large
@@ -35,6 +38,9 @@ class Draw:
     item_noise: Tensor  # (n_items + 1,) float32, b
     precision: Tensor  # () float64, α
     thresholds: Tensor  # (K - 1,) float64; none of the Gaussian likelihood
+    prior_mean: Tensor  # (D,) float32, μ of users
+    prior_precision: Tensor  # (D, D) float32, Λ
+    link: Tensor  # (k, D) float32, B
 
     @classmethod
     def of(
@@ -45,9 +51,10 @@ class Draw:
         unknown: tuple[Tensor, Tensor],
         noise: tuple[Tensor, Tensor],
         precision: Tensor,
+        prior: Hyperprior,
         thresholds: Tensor | None,
     ) -> "Draw":
-        """The state of a chain: (means, draw) of users, (draw, means) of items."""
+        """The state of a chain: (means, draw) of users, (draw, means) of items, users' prior."""
 
         def table(rows: Tensor, last: Tensor) -> Tensor:
             return torch.cat([rows, last[None].float()]).half()
@@ -64,6 +71,9 @@ class Draw:
             item_noise=column(noise[1]),
             precision=precision,
             thresholds=precision.new_zeros(0) if thresholds is None else thresholds.clone(),
+            prior_mean=prior.mean.float(),
+            prior_precision=prior.precision.float(),
+            link=prior.link.float(),
         )
 
     @property
@@ -90,8 +100,9 @@ class Scale:
 class Posterior:
     """Predicts the rating of any (user, item) pair, in rating units, and how sure that is."""
 
-    def __init__(self, scale: Scale, n_chains: int) -> None:
+    def __init__(self, scale: Scale, newcomers: Newcomers, n_chains: int) -> None:
         self.scale = scale
+        self.newcomers = newcomers
         self._chains: list[list[Draw]] = [[] for _ in range(n_chains)]
         self._stride, self._seen = 1, 0
 
@@ -101,7 +112,8 @@ class Posterior:
             for chain, draw in zip(self._chains, draws, strict=True):
                 chain.append(draw)
         self._seen += 1
-        most = MOST_BYTES // sum(draw.n_bytes for draw in draws)
+        room = MOST_BYTES - self.newcomers.loadings.nbytes
+        most = room // sum(draw.n_bytes for draw in draws)
         if len(self._chains[0]) > min(MOST_DRAWS, max(8, most)):
             self._chains = [chain[::2] for chain in self._chains]
             self._stride *= 2
@@ -158,6 +170,59 @@ class Posterior:
             blocks.append(total / len(draws))
         return torch.cat(blocks)
 
+    def uncertainty(self, user_index: Tensor, item_index: Tensor) -> Tensor:
+        """The (n,) float64 standard deviations of ratings if they had no noise, over the draws."""
+        stds = []
+        for users, items in pairs_in_blocks(user_index, item_index):
+            fits = [_product(draw.users[users], draw.items[items]) for draw in self._draws()]
+            stds.append(torch.stack(fits).std(0, correction=0) * self.scale.scale)
+        return torch.cat(stds)
+
+    def similarity(self, item: int) -> Tensor:
+        """The (n_items,) float32 similarities of every item to one, the mean over the draws."""
+        total = sum(
+            correlations(draw.users[:-1, :-1], draw.items[:-1, :-1], item) for draw in self._draws()
+        )
+        return torch.as_tensor(total) / len(self._draws())
+
+    def fold_in(self, item_index: Tensor, values: Tensor, *, seed: int) -> Self:
+        """The posterior of one user, of index 0, who gave (n,) values to (n,) items.
+
+        In each draw the user's unknowns are drawn anew, the others stay; without ratings they are
+        those of who has none.
+        """
+        targets = ((values - self.scale.mean) / self.scale.scale).float()
+        distance = (values[:, None] - self.scale.levels).abs()
+        levels = distance.argmin(1) if len(self.scale.levels) else item_index
+        features = self.newcomers.features(item_index)
+        generator = torch.Generator().manual_seed(seed)
+
+        def folded(draw: Draw) -> Draw:
+            means = users = draw.users[-1:].float()
+            noise = draw.user_noise[-1:]
+            if len(values):
+                given = Conditions(
+                    items=draw.items[item_index].float(),
+                    item_noise=draw.item_noise[item_index],
+                    precision=draw.precision,
+                    thresholds=draw.thresholds,
+                    prior_mean=draw.prior_mean + features @ draw.link,
+                    prior_precision=draw.prior_precision,
+                    noise_dof=self.newcomers.noise_dof.item(),
+                )
+                solution, noise = draw_row(given, targets, levels, generator=generator)
+                means, users = solution.means, solution.draws
+            return replace(
+                draw,
+                user_means=torch.cat([means.half(), draw.user_means[-1:]]),
+                users=torch.cat([users.half(), draw.users[-1:]]),
+                user_noise=torch.cat([noise.float(), draw.user_noise[-1:]]),
+            )
+
+        posterior = type(self)(self.scale, self.newcomers, len(self._chains))
+        posterior._chains = [[folded(draw) for draw in chain] for chain in self._chains]
+        return posterior
+
     def mse(self, ratings: Ratings) -> float:
         """The mean squared error on ratings."""
         predicted = self.predict(ratings.user_index, ratings.item_index)
@@ -165,7 +230,11 @@ class Posterior:
 
     def state_dict(self) -> dict[str, Tensor]:
         """Everything, to be saved; `from_state` brings it back."""
-        state = {field.name: getattr(self.scale, field.name).cpu() for field in fields(Scale)}
+        state = {
+            field.name: getattr(part, field.name).cpu()
+            for part in (self.scale, self.newcomers)
+            for field in fields(part)
+        }
         for number, chain in enumerate(self._chains):
             for field in fields(Draw):
                 column = torch.stack([getattr(draw, field.name) for draw in chain])
@@ -177,7 +246,8 @@ class Posterior:
         """The posterior that `state_dict` was taken of, on the CPU."""
         names = sorted({name.partition(".")[0] for name in state if "." in name})
         scale = Scale(**{field.name: state[field.name] for field in fields(Scale)})
-        posterior = cls(scale, len(names))
+        newcomers = Newcomers(**{field.name: state[field.name] for field in fields(Newcomers)})
+        posterior = cls(scale, newcomers, len(names))
         for name, chain in zip(names, posterior._chains, strict=True):
             columns = {field.name: state[f"{name}.{field.name}"] for field in fields(Draw)}
             for values in zip(*columns.values(), strict=True):

@@ -2,9 +2,12 @@
 
     S_ui = (n_u + c)^-p (n_i + c)^-p  for each pair that was rated, 0 elsewhere;  S ≈ U Σ Vᵀ
     f_u = row u of U Σ^s,  g_i = row i of V Σ^s,  each side scaled to unit mean square row norm
+    f_u = (n_u + c)^-p Σ_i l_i over what u rated,  l_i = (n_i + c)^-p row i of V Σ^(s-1), so scaled
 
-with n_u and n_i the numbers of ratings. What a user chose to rate informs beyond the ratings
-themselves (Koren 2008, Factorization Meets the Neighborhood, sec. 4).
+with n_u and n_i the numbers of ratings; the last, because U = S V Σ⁻¹, also of a user who was not
+there (Deerwester et al. 1990, Indexing by Latent Semantic Analysis: folding in). What a user chose
+to rate informs beyond the ratings themselves (Koren 2008, Factorization Meets the Neighborhood,
+sec. 4).
 """
 
 from dataclasses import dataclass
@@ -16,6 +19,7 @@ from model.dataset import Ratings
 from model.svd import truncated_svd
 
 SHRINKAGE = 10.0  # c
+SMALLEST = 1e-5  # singular value, beside the largest, that is told from zero
 
 
 @dataclass(frozen=True)
@@ -28,8 +32,7 @@ class SideFeatures:
     @classmethod
     def scaled(cls, values: Tensor) -> "SideFeatures":
         """Those of (n_rows, k) orthogonal columns, scaled to unit mean square row norm."""
-        norm = values.double().square().sum(1).mean().sqrt()
-        values = values / (norm if norm > 0 else 1.0)
+        values = values / row_norm(values)
         return cls(values.float(), values.double().square().sum(0))
 
 
@@ -40,8 +43,10 @@ def side_features(
     degree_power: float,
     spectrum_power: float,
     generator: torch.Generator,
-) -> tuple[SideFeatures, SideFeatures]:
+) -> tuple[SideFeatures, SideFeatures, Tensor]:
     """Features of users and of items: of who rated what, whatever the ratings' values.
+
+    The last is (n_items, k) float32: l, what items add to the features of who rates them.
 
     Args:
         training: the pairs; no others may inform a model that is validated.
@@ -52,8 +57,11 @@ def side_features(
     """
     users, items = training.user_index, training.item_index
     weights = torch.ones(len(training), device=users.device)
-    for index in (users, items):
-        weights *= ((torch.bincount(index) + SHRINKAGE).float() ** -degree_power)[index]
+    degrees = []
+    for index, n_rows in ((users, training.n_users), (items, training.n_items)):
+        counts = torch.bincount(index, minlength=n_rows)
+        degrees.append((counts + SHRINKAGE).float() ** -degree_power)
+        weights *= degrees[-1][index]
     matrix = torch.sparse_coo_tensor(
         torch.stack([users, items]),
         weights,
@@ -62,4 +70,12 @@ def side_features(
     )
     u, s, v = truncated_svd(matrix, n_features, generator=generator)
     spectrum = s**spectrum_power
-    return SideFeatures.scaled(u * spectrum), SideFeatures.scaled(v * spectrum)
+    inverse = torch.where(s > SMALLEST * s[:1], spectrum / s, 0.0)
+    loadings = degrees[1][:, None] * v * inverse / row_norm(u * spectrum)
+    return SideFeatures.scaled(u * spectrum), SideFeatures.scaled(v * spectrum), loadings.float()
+
+
+def row_norm(values: Tensor) -> Tensor:
+    """The root of the mean square norm of (n_rows, k) rows; 1 if it is zero."""
+    norm = values.double().square().sum(1).mean().sqrt()
+    return torch.where(norm > 0, norm, 1.0)

@@ -36,6 +36,14 @@ class Model(Protocol):
         """The (n,) float64 spread of the ratings of pairs, up to a factor that they share."""
         ...
 
+    def similarity(self, item: int) -> Tensor:
+        """The (n_items,) float32 similarities, -1 to 1, of every item to one."""
+        ...
+
+    def fold_in(self, item_index: Tensor, values: Tensor, *, seed: int) -> Self:
+        """The model of one user, of index 0, who gave (n,) values to (n,) items; no training."""
+        ...
+
     def state_dict(self) -> Mapping[str, Tensor]:
         """All of the model, on any device."""
         ...

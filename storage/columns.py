@@ -13,6 +13,7 @@ NAMES = {  # lower case, without "id" at the end, an "s" behind that, or what is
     "user": {"user", "u", "customer", "reviewer", "member", "profile", "account", "rater"},
     "item": {"item", "i", "movie", "book", "product", "film", "song", "track", "artist", "album"}
     | {"game", "anime", "business", "recipe", "joke", "isbn", "asin", "parentasin", "show"},
+    "title": {"title", "name", "movietitle", "booktitle"},
     "rating": {"rating", "score", "star", "overall", "bookrating", "userrating", "starrating"},
 }
 LEVELS = 101  # whole numbers with more different values than this are no ratings, but ids
@@ -80,7 +81,9 @@ def choose_columns(
             raise InputError(f"{path}: --columns: expected different columns, got {got}")
         header = has_header or by_name or _is_header(path, rows, positions, roles)
         return Chosen(positions=positions, names=tuple(first) if header else (), guessed=False)
-    found = [[p for p, name in enumerate(first) if _plain(name) in NAMES[role]] for role in roles]
+    found = [
+        [p for p, name in enumerate(first) if plain_name(name) in NAMES[role]] for role in roles
+    ]
     if all(len(positions) == 1 for positions in found):
         positions = tuple(position for (position,) in found)
         return Chosen(positions=positions, names=tuple(first), guessed=True)
@@ -92,6 +95,12 @@ def choose_columns(
         f"{', '.join(shown(name) for name in first[:12])}; name them in that order, "
         f"like --columns {_example(first)}"
     )
+
+
+def plain_name(name: str) -> str:
+    """What matters of a column's name, such as `user` of `User-ID` or `userId:token`."""
+    letters = re.sub(r"[^a-z]", "", name.partition(":")[0].lower())
+    return re.sub(r"(?<=.)(ids?|index|idx|num|s)$", "", letters)
 
 
 def _told(path: Path, first: Sequence[str], column: str, by_name: bool) -> int:
@@ -113,7 +122,7 @@ def _is_header(path: Path, rows: Rows, positions: Sequence[int], roles: Sequence
     """
     if len(roles) == len(ROLES):
         return not _is_number(rows[0][positions[2]])
-    if all(_plain(rows[0][p]) in NAMES[role] for p, role in zip(positions, roles, strict=True)):
+    if all(plain_name(rows[0][p]) in NAMES[role] for p, role in zip(positions, roles, strict=True)):
         return True
     if _has_words_above_numbers(rows):
         raise InputError(
@@ -141,12 +150,6 @@ def _has_words_above_numbers(rows: Rows) -> bool:
     """Whether the first row differs from the second as a header of unknown names does."""
     pairs = zip(*rows[:2], strict=True) if len(rows) > 1 else ()
     return any(_is_number(below) and not _is_number(above) for above, below in pairs)
-
-
-def _plain(name: str) -> str:
-    """What matters of a column's name, such as `user` of `User-ID` or `userId:token`."""
-    letters = re.sub(r"[^a-z]", "", name.partition(":")[0].lower())
-    return re.sub(r"(?<=.)(ids?|index|idx|num|s)$", "", letters)
 
 
 def _is_number(field: str) -> bool:

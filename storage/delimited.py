@@ -73,6 +73,21 @@ def read_head(path: Path, text: str) -> Head:
     return Head(separator=separator, rows=rows, n_header_lines=n_header_lines)
 
 
+def read_rows(path: Path, text: str) -> list[tuple[int, list[str]]]:
+    """All rows of a small table, each with the number of its last line.
+
+    Raises:
+        InputError: there are none, they have one field only, or one has more or fewer than others.
+    """
+    n_fields = len(read_head(path, text).rows[0])
+    first = next(line for line in text.splitlines() if line.strip())
+    rows = list(_rows(path, io.StringIO(text, newline=""), _separator(first)))
+    for number, row in rows:
+        if len(row) != n_fields:
+            raise InputError(f"{path}:{number}: expected {n_fields} fields, got {len(row)}")
+    return rows
+
+
 def batches(path: Path, head: Head, chosen: Chosen) -> Iterator["pa.RecordBatch"]:
     """The chosen columns in blocks: ids as dictionaries of texts, ratings as float64, none empty.
 

@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 from storage.files import Arrays, DamagedFileError, read_arrays, write_arrays
 
-FORMAT = 2  # of the arrays of a model: raise it when a solver gives another answer
+FORMAT = 3  # of the arrays of a model: raise it when a solver gives another answer
 
 
 def recipe_path(folder: Path, study_name: str, recipe: Mapping[str, object]) -> Path:

@@ -42,6 +42,18 @@ def column_names(path: Path) -> list[str]:
         return list(file.schema_arrow.names)
 
 
+def read_columns(path: Path, names: list[str]) -> list[list[str]]:
+    """Columns of a small table as texts, nothing as an empty one.
+
+    Raises:
+        InputError: the file cannot be read.
+    """
+    with _opened(path) as file:
+        table = file.read(columns=names)
+        columns = [table.column(name).to_pylist() for name in names]
+    return [["" if v is None else str(v).strip() for v in values] for values in columns]
+
+
 def batches(path: Path, chosen: Chosen) -> Iterator["pa.RecordBatch"]:
     """The chosen columns in blocks, as `checked` gives them.
 

@@ -3,16 +3,16 @@
 import contextlib
 import csv
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from storage.errors import InputError
 from storage.files import replacing
-from storage.ratings import RatingsTable, arrow_ids
+from storage.ratings import RatingsTable
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -53,28 +53,37 @@ def write_table(
     Raises:
         InputError: the file cannot be written; one that was there stays as it was.
     """
+    write_columns(path, [*_ids(table), *columns.items()])
+
+
+def write_columns(path: Path, columns: Sequence[tuple[str, ArrayLike]]) -> None:
+    """Writes named columns of equal length, in the formats of `write_table`.
+
+    Raises:
+        InputError: the file cannot be written; one that was there stays as it was.
+    """
     suffix = path.suffix.lower()
+    names, arrays = [name for name, _ in columns], [np.asarray(array) for _, array in columns]
     if suffix == ".parquet":
         from pyarrow.parquet import write_table as write_parquet
 
         with _written(path, "wb") as file:
-            write_parquet(answers_table(table, columns), file)
+            write_parquet(_arrow(columns), file)
         return
-    figures = [[f"{value:.6f}" for value in column] for column in columns.values()]
+    texts = [
+        [f"{value:.6f}" for value in array] if array.dtype.kind == "f" else array
+        for array in arrays
+    ]
     with _written(path) as file:
         separator = "\t" if suffix == ".tsv" else ","
         writer = csv.writer(file, delimiter=separator, lineterminator="\n")
-        writer.writerow([table.user_name, table.item_name, *columns])
-        writer.writerows(zip(table.query_user_ids, table.query_item_ids, *figures, strict=True))
+        writer.writerow(names)
+        writer.writerows(zip(*texts, strict=True))
 
 
 def answers_table(table: RatingsTable, columns: Mapping[str, NDArray[np.floating]]) -> "pa.Table":
     """The queries' users and items, and (n_queries,) columns, as an Arrow table."""
-    import pyarrow as pa
-
-    ids = [arrow_ids(table.query_user_ids), arrow_ids(table.query_item_ids)]
-    names = [table.user_name, table.item_name, *columns]
-    return pa.table([*ids, *map(pa.array, columns.values())], names)
+    return _arrow([*_ids(table), *columns.items()])
 
 
 def check_writable(path: Path, *, precious: Iterable[Path] = ()) -> None:
@@ -105,6 +114,21 @@ def _written(path: Path, mode: str = "w") -> Iterator[IO[Any]]:
             yield file
     except OSError as error:
         raise InputError(f"{path}: cannot be written ({error.strerror or error})") from None
+
+
+def _ids(table: RatingsTable) -> list[tuple[str, ArrayLike]]:
+    return [(table.user_name, table.query_user_ids), (table.item_name, table.query_item_ids)]
+
+
+def _arrow(columns: Sequence[tuple[str, ArrayLike]]) -> "pa.Table":
+    import pyarrow as pa
+
+    arrays = [np.asarray(values) for _, values in columns]
+    texts = [array.dtype.kind in "TU" for array in arrays]
+    return pa.table(
+        [pa.array(a.tolist() if is_text else a) for a, is_text in zip(arrays, texts, strict=True)],
+        [name for name, _ in columns],
+    )
 
 
 def _same_file(path: Path, other: Path) -> bool:

@@ -70,22 +70,15 @@ def best_predict(options: argparse.Namespace) -> Outcome:
     """Writes the predictions that the options ask for."""
     import optuna
 
-    from storage.database import (
-        check_database,
-        database_file,
-        open_storage,
-        parse_storage_url,
-        runs_folder,
-    )
+    from storage.database import check_database, database_file, parse_storage_url, runs_folder
     from storage.errors import InputError
     from storage.lines import read_numbers
     from storage.predictions import check_writable, write_answers, write_table
     from study.inputs import choose_device, load_data
     from study.intervals import calibrate
     from study.leases import is_running
-    from study.predict import Ensemble
+    from study.predict import open_ensemble
     from study.score import score
-    from study.studies import default_name, find_study
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     url = parse_storage_url(options.storage)
@@ -98,11 +91,15 @@ def best_predict(options: argparse.Namespace) -> Outcome:
     truth = data.truth
     if options.truth is not None:
         truth = read_numbers(options.truth, expected=table.n_queries)
-    name = options.study_name or default_name(table)
-    study = find_study(open_storage(url), name, table, about=data.source)
-    ensemble = Ensemble.of_best(
-        study, data, options.average, folder=runs_folder(url), device=device
+    ensemble = open_ensemble(
+        url,
+        data,
+        study_name=options.study_name,
+        average=options.average,
+        device=device,
+        say=print,
     )
+    study = ensemble.study
     if table.about and options.queries is None:
         raise InputError(f"{data.source}: holds no pairs to predict; --queries FILE gives them")
     read = [data.file, options.queries, options.truth, database_file(url)]

@@ -1,6 +1,6 @@
 """Predictions of a study's best settings: each trained on every rating, their mean taken."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,11 +8,15 @@ import numpy as np
 import optuna
 import torch
 from numpy.typing import NDArray
+from sqlalchemy import URL
 from torch import Tensor
 
+from model.solver import Model
+from storage.database import open_storage, runs_folder
 from storage.errors import InputError
 from study.best import Setting, best_settings, load_or_train
 from study.inputs import Data
+from study.studies import default_name, find_study
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,7 +32,14 @@ class Ensemble:
 
     @classmethod
     def of_best(
-        cls, study: optuna.Study, data: Data, n: int | None, *, folder: Path, device: torch.device
+        cls,
+        study: optuna.Study,
+        data: Data,
+        n: int | None,
+        *,
+        folder: Path,
+        device: torch.device,
+        say: Callable[[str], None] = print,
     ) -> "Ensemble":
         """Of the n best settings, or of as many as the finalists found worth averaging.
 
@@ -41,7 +52,7 @@ class Ensemble:
                 f"study '{study.study_name}': no trial has finished yet; "
                 "python -m study.run goes on"
             )
-        return cls(settings=settings, data=data, study=study, folder=folder, device=device)
+        return cls(settings=settings, data=data, study=study, folder=folder, device=device, say=say)
 
     def answer(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """The (n_queries,) predictions and their uncalibrated spread."""
@@ -57,8 +68,11 @@ class Ensemble:
 
         With a split's seed, of models that only know that split's training ratings.
         """
-        lowest, highest = self.data.table.ratings.min(), self.data.table.ratings.max()
-        means, variances = [], []
+        models = self.models(split_seed=split_seed)
+        return combined(models, users, items, self.data.table.ratings)
+
+    def models(self, *, split_seed: int | None = None) -> Iterator[Model]:
+        """The model of each setting, loaded or trained when it is asked for."""
         for setting in self.settings:
             model, saved = load_or_train(
                 setting,
@@ -69,10 +83,7 @@ class Ensemble:
                 split_seed=split_seed,
             )
             self._tell(setting, held_out=split_seed is not None, saved=saved)
-            # The plain form does not keep to the range by itself.
-            means.append(np.clip(model.predict(users, items).numpy(), lowest, highest))
-            variances.append(np.square(model.std(users, items).numpy()))
-        return np.mean(means, axis=0), np.sqrt(np.mean(variances, axis=0))
+            yield model
 
     def _tell(self, setting: Setting, *, held_out: bool, saved: bool) -> None:
         trial = setting.trial
@@ -80,3 +91,50 @@ class Ensemble:
         rmse = trial.user_attrs["validation_rmse"]
         on = ", for the intervals" if held_out else f": validation RMSE {rmse:.4f}"
         self.say(f"Trial {trial.number}, {setting.solver}{on}, {done}")
+
+
+def open_ensemble(
+    url: URL,
+    data: Data,
+    *,
+    study_name: str | None = None,
+    average: int | None = None,
+    device: torch.device,
+    say: Callable[[str], None],
+) -> Ensemble:
+    """The best settings of the study of some data.
+
+    Args:
+        url: of the database.
+        data: the ratings.
+        study_name: named after the ratings if not told.
+        average: how many settings to average; as many as the finalists found worth it if not told.
+        device: to train on.
+        say: tells what is trained or loaded.
+
+    Raises:
+        InputError: there is no such study, or no trial of it has finished.
+    """
+    name = study_name or default_name(data.table)
+    study = find_study(open_storage(url), name, data.table, about=data.source)
+    return Ensemble.of_best(study, data, average, folder=runs_folder(url), device=device, say=say)
+
+
+def combined(
+    models: Iterable[Model], users: Tensor, items: Tensor, ratings: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """The (n,) mean predictions of pairs of indices, and their uncalibrated spread.
+
+    Args:
+        models: that answer together.
+        users: (n,) int64.
+        items: (n,) int64.
+        ratings: whose range the predictions keep to.
+    """
+    lowest, highest = ratings.min(), ratings.max()
+    means, variances = [], []
+    for model in models:
+        # The plain form does not keep to the range by itself.
+        means.append(np.clip(model.predict(users, items).numpy(), lowest, highest))
+        variances.append(np.square(model.std(users, items).numpy()))
+    return np.mean(means, axis=0), np.sqrt(np.mean(variances, axis=0))

@@ -1,13 +1,16 @@
 """What a posterior predicts from its draws, beside slow loops over pairs and draws."""
 
-from statistics import NormalDist
+from statistics import NormalDist, pstdev
 
 import pytest
 import torch
 from torch import Tensor
 
 from model import posterior
+from model.fold_in import Newcomers
+from model.hyperprior import Hyperprior
 from model.posterior import Draw, Posterior, Scale
+from model.side_features import SideFeatures
 
 N_USERS, N_ITEMS, RANK = 3, 4, 2
 USERS, ITEMS = (
@@ -30,6 +33,7 @@ def some_draw(*, ordinal: bool, generator: torch.Generator) -> Draw:
         unknown=(normal(RANK + 1).double(), normal(RANK + 1).double()),
         noise=(normal(N_USERS).exp().double(), normal(N_ITEMS).exp().double()),
         precision=normal().exp().double(),
+        prior=Hyperprior(SideFeatures.scaled(torch.ones(N_USERS, 1)), RANK + 1),
         thresholds=normal(3).sort().values.double() if ordinal else None,
     )
 
@@ -41,7 +45,12 @@ def some_posterior(ordinal: list[bool]) -> tuple[Posterior, list[Draw]]:
     scales = Scale(
         mean=mean, scale=scale, lowest=lowest, highest=highest, levels=torch.tensor(LEVELS).double()
     )
-    made = Posterior(scales, len(ordinal))
+    newcomers = Newcomers(
+        loadings=torch.ones(N_ITEMS, 1),
+        degree_power=torch.tensor(0.35).double(),
+        noise_dof=torch.tensor(20.0).double(),
+    )
+    made = Posterior(scales, newcomers, len(ordinal))
     draws = []
     for _ in range(3):
         sweep = [some_draw(ordinal=kind, generator=generator) for kind in ordinal]
@@ -96,7 +105,7 @@ def test_predictions_are_those_of_the_slow_loop(ordinal: list[bool]) -> None:
 def test_spread_and_probabilities_are_those_of_the_slow_loop(ordinal: list[bool]) -> None:
     """The mixture over draws: of ratings, or of their levels."""
     made, draws = some_posterior(ordinal)
-    stds, probabilities = [], []
+    stds, without_noise, probabilities = [], [], []
     for u, i in zip(USERS.tolist(), ITEMS.tolist(), strict=True):
         first, second, total = 0.0, 0.0, [0.0] * 4
         for draw in draws:
@@ -110,9 +119,12 @@ def test_spread_and_probabilities_are_those_of_the_slow_loop(ordinal: list[bool]
                 rating = 3.2 + 2.0 * mean
                 first += rating
                 second += rating**2 + 2.0**2 / precision
+        fits = [fit(draw.users[u], draw.items[i]) for draw in draws]
+        without_noise.append(2.0 * pstdev(fits))
         stds.append((second / len(draws) - (first / len(draws)) ** 2) ** 0.5)
         probabilities.append([p / 3 for p in total])
     assert made.std(USERS, ITEMS).tolist() == pytest.approx(stds, rel=1e-4)
+    assert made.uncertainty(USERS, ITEMS).tolist() == pytest.approx(without_noise, rel=1e-4)
     if any(ordinal):
         result = made.probabilities(USERS, ITEMS)
         torch.testing.assert_close(result, torch.tensor(probabilities).double(), rtol=0, atol=1e-6)
@@ -159,7 +171,8 @@ def test_without_an_ordinal_chain_there_are_no_probabilities() -> None:
 
 def test_draws_are_kept_at_even_spacing_from_the_first_on() -> None:
     kept, _ = some_posterior([False])
-    kept = Posterior(kept.scale, 1)
+    kept = Posterior(kept.scale, kept.newcomers, 1)
+    prior = Hyperprior(SideFeatures.scaled(torch.zeros(1, 1)), 2)
     for number in range(600):
         rows, ones = torch.zeros(1, 2), torch.ones(1)
         draw = Draw.of(
@@ -168,6 +181,7 @@ def test_draws_are_kept_at_even_spacing_from_the_first_on() -> None:
             unknown=(rows[0], rows[0]),
             noise=(ones, ones),
             precision=torch.tensor(float(number)).double(),
+            prior=prior,
             thresholds=None,
         )
         kept.add([draw])

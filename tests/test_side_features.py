@@ -18,13 +18,14 @@ def of_ratings(
     spectrum_power: float = 1.5,
     seed: int = 0,
 ) -> tuple[SideFeatures, SideFeatures]:
-    return side_features(
+    users, items, _ = side_features(
         ratings,
         n_features,
         degree_power=degree_power,
         spectrum_power=spectrum_power,
         generator=torch.Generator().manual_seed(seed),
     )
+    return users, items
 
 
 def dense(ratings: Ratings, degree_power: float) -> Tensor:

@@ -1,0 +1,331 @@
+"""Lists of what to recommend: their order, a user who is new, and the command on a saved model."""
+
+import csv
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from model.solvers import SOLVERS
+from storage.errors import InputError
+from storage.item_tables import read_item_ratings, read_titles
+from study import best_predict, run
+from study import recommend as command
+from study.inputs import Data, load_data
+from study.recommending import (
+    LENGTH,
+    listing_score,
+    recommend,
+    recommend_to_newcomer,
+    similar_items,
+    typical_count,
+)
+
+Outcome = tuple[int, str, str]
+Call = Callable[..., Outcome]
+
+FILES = ("--data", "ratings.csv")
+
+
+@dataclass(frozen=True)
+class Known:
+    """A model that predicts what it is told, of items by their index."""
+
+    items: Tensor
+
+    def predict(self, user_index: Tensor, item_index: Tensor) -> Tensor:
+        return self.items[item_index] + 0.0 * user_index
+
+    def std(self, user_index: Tensor, item_index: Tensor) -> Tensor:
+        return torch.full((len(item_index),), 0.5, dtype=torch.float64)
+
+    def similarity(self, item: int) -> Tensor:
+        return 1.0 - (self.items - self.items[item]).abs().float() / 10.0
+
+    def fold_in(self, item_index: Tensor, values: Tensor, *, seed: int) -> "Known":
+        """Everything is liked as the mean of what was rated."""
+        return Known(self.items + values.mean() - 3.0)
+
+
+def data_of(counts: list[int], tmp_path: Path) -> Data:
+    """Ratings of items a, b, … by so many users each, of 1 and 5; user u00 rates the first only."""
+    path = tmp_path / "of_counts.csv"
+    lines = [
+        f"u{u:02d},{chr(97 + i)},{1 + 4 * (u % 2)}"
+        for i, n in enumerate(counts)
+        for u in range(1, n + 1)
+    ]
+    path.write_text("\n".join(["user,item,rating", "u00,a,5", *lines]) + "\n")
+    return load_data(path, runs=tmp_path)
+
+
+def test_an_item_with_two_ratings_is_not_listed_first(tmp_path: Path) -> None:
+    data = data_of([20, 2, 60, 30], tmp_path)
+    model = Known(torch.tensor([4.9, 4.6, 4.5, 3.0]).double())
+    found = recommend([model], data, "u00")
+    assert found.item_ids.tolist() == ["c", "b", "d"]  # a is rated, b predicted to be best
+    assert found.predictions.tolist() == pytest.approx([4.5, 4.6, 3.0])
+    assert found.counts.tolist() == [60, 2, 30]
+    assert found.stds.tolist() == [0.5] * 3
+    assert (found.n_rated, found.n_unknown, len(found)) == (1, 0, 3)
+    assert len(recommend([model], data, "u00", n=2)) == 2
+
+
+def test_the_score_is_what_is_predicted_above_average_shrunk() -> None:
+    counts = np.array([2, 60, 30])
+    typical = typical_count(counts)
+    assert typical == pytest.approx((4 + 3600 + 900) / 92)
+    predictions = np.array([[4.6, 4.5, 2.9], [3.0, np.nan, 4.0]])
+    score = listing_score(predictions, counts, shrinkage=typical)
+    assert score[0].tolist() == pytest.approx(
+        [0.6 * 2 / (2 + typical), 0.5 * 60 / (60 + typical), -1.1 * 30 / (30 + typical)]
+    )
+    assert np.isnan(score[1, 1])
+    assert score[1, 2] == pytest.approx(0.5 * 30 / (30 + typical))
+    np.testing.assert_allclose(
+        score * 7, listing_score(predictions * 7 + 2, counts, shrinkage=typical)
+    )
+
+
+def test_several_models_answer_with_their_mean_and_titles_are_told(tmp_path: Path) -> None:
+    data = data_of([20, 20, 20], tmp_path)
+    models = [Known(torch.tensor(x).double()) for x in ([1.0, 4, 2], [1.0, 1, 9])]
+    found = recommend(models, data, "u00", titles={"b": "Bambi"})
+    assert found.item_ids.tolist() == ["c", "b"]
+    assert found.predictions.tolist() == [3.5, 2.5]  # 9 is out of range: 5
+    assert found.titles == ["", "Bambi"]
+    assert list(found.columns()) == ["rank", "item", "title", "prediction", "std", "ratings"]
+    assert "title" not in recommend(models, data, "u00").columns()
+
+
+def test_who_is_new_is_folded_in(tmp_path: Path) -> None:
+    data = data_of([20, 20, 20, 20], tmp_path)
+    model = Known(torch.tensor([3.0, 3.1, 3.2, 3.3]).double())
+    found = recommend_to_newcomer([model], data, ["b", "zz", "b", "zz"], [5, 1, 3, 1])
+    assert found.item_ids.tolist() == ["d", "c", "a"]
+    assert found.predictions.tolist() == pytest.approx([4.3, 4.2, 4.0])
+    assert (found.n_rated, found.n_unknown) == (1, 1)
+    with pytest.raises(InputError, match=r"item c: expected a rating from 1 to 5, .* got 9"):
+        recommend_to_newcomer([model], data, ["b", "c"], [5, 9])
+    with pytest.raises(InputError, match="all 4 items"):
+        recommend_to_newcomer([model], data, list("abcd"), [5, 5, 5, 5])
+
+
+def test_similar_items_by_id_or_title(tmp_path: Path) -> None:
+    data = data_of([20, 20, 20, 20], tmp_path)
+    model = Known(torch.tensor([1.0, 4, 2, 8]).double())
+    titles = {"never rated": "Bambi", "a": "b", "b": "Bambi", "c": "Casablanca"}
+    for asked in ("b", "bambi"):
+        found = similar_items([model], data, asked, titles=titles, n=2)
+        assert found.item_ids.tolist() == ["c", "a"]
+        assert found.similarities.tolist() == pytest.approx([0.8, 0.7])
+        assert (found.item_id, found.title, found.titles) == ("b", "Bambi", ["Casablanca", "b"])
+    with pytest.raises(InputError, match=r"item 'Bambu': .* did you mean 'Bambi'"):
+        similar_items([model], data, "Bambu", titles=titles)
+
+
+@pytest.mark.parametrize(
+    ("content", "titles"),
+    [
+        ('movieId,title,genres\n1,"Toy, Story",x\n2,Heat,\n', {"1": "Toy, Story", "2": "Heat"}),
+        (
+            "1::Toy Story (1995)::Animation\n2::Heat::Crime\n",
+            {"1": "Toy Story (1995)", "2": "Heat"},
+        ),
+        ("1|Léon|1994||0|1\n2|Heat|1995||1|0\n", {"1": "Léon", "2": "Heat"}),
+        ("name\tx\titem_id\nLéon\t9\ttt007\n", {"tt007": "Léon"}),
+    ],
+)
+@pytest.mark.parametrize("encoding", ["utf-8", "latin-1"])
+def test_titles(content: str, titles: dict[str, str], encoding: str, tmp_path: Path) -> None:
+    path = tmp_path / "titles"
+    path.write_bytes(content.encode(encoding))
+    assert read_titles(path) == titles
+
+
+def test_tables_of_items_in_parquet(tmp_path: Path) -> None:
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    path = tmp_path / "items"
+    parquet.write_table(pa.table({"rating": [4.5, 2], "movie": [7, 8], "title": ["A", None]}), path)
+    assert read_titles(path) == {"7": "A", "8": ""}
+    ids, ratings = read_item_ratings(path)
+    assert (ids.tolist(), ratings.tolist()) == (["7", "8"], [4.5, 2.0])
+    parquet.write_table(pa.table({"x": [4.5]}), path)
+    with pytest.raises(InputError, match="expected columns such as item_id and title, got 'x'"):
+        read_titles(path)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("item,rating\na,5\nb,good\n", ":3: expected a rating, a number .* got 'good'"),
+        ("item,rating\na,5\nb\n", ":3: expected 2 fields, got 1"),
+        ("item,score,rating\na,5,5\n", "cannot tell which columns hold item and rating"),
+        ("", "expected a table"),
+    ],
+)
+def test_ratings_that_are_wrong(content: str, message: str, tmp_path: Path) -> None:
+    path = tmp_path / "mine.csv"
+    path.write_text(content)
+    with pytest.raises(InputError, match=message):
+        read_item_ratings(path)
+
+
+def test_ratings_with_columns_of_any_name(tmp_path: Path) -> None:
+    path = tmp_path / "mine.csv"
+    path.write_text("points,film\n5,a\n")
+    ids, ratings = read_item_ratings(path, ("who", "film", "points"))
+    assert (ids.tolist(), ratings.tolist()) == (["a"], [5.0])
+    path.write_text("a;5\n007;4\n")
+    ids, ratings = read_item_ratings(path, ("who", "film", "points"))
+    assert (ids.tolist(), ratings.tolist()) == (["a", "007"], [5.0, 4.0])
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """With ratings.csv, titles.csv, and a finished study of gibbs with a saved model."""
+    folder = tmp_path_factory.mktemp("studied")
+    draw = np.random.default_rng(0)
+    users, items = np.divmod(draw.permutation(30 * 20)[:450], 20)
+    level, taste = draw.normal(3, 0.6, 30), draw.normal(0, 1, 20)
+    with (folder / "ratings.csv").open("w") as file:
+        writer = csv.writer(file)
+        writer.writerow(("user_id", "movie_id", "rating"))
+        for u, i in zip(users, items, strict=True):
+            rating = np.clip(np.round(level[u] + taste[i] + draw.normal(0, 0.5)), 1, 5)
+            writer.writerow((f"Zürich-{u:02d}", f"tt{i:04d}", f"{rating:g}"))
+        writer.writerows(("everything", f"tt{i:04d}", "3") for i in range(20))
+    titles = [f"tt{i:04d},[Film] {i} {'with a long title ' * 6}" for i in range(20)]
+    (folder / "titles.csv").write_text("\n".join(["movie_id,title", *titles]) + "\n")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.setattr("study.workers.suitable_workers", lambda *_: 1)
+        entry = replace(SOLVERS["gibbs"], most_epochs=20, retraining_epochs=40)
+        patch.setitem(SOLVERS, "gibbs", entry)
+        patch.setitem(SOLVERS, "gradient", replace(SOLVERS["gradient"], most_epochs=5))
+        for main, *more in ((run.main, "--trials", "2"), (best_predict.main, "--queries", "q.csv")):
+            Path("q.csv").write_text("user_id,movie_id\nZürich-01,tt0001\n")
+            with pytest.raises(SystemExit) as exit_:
+                main([*FILES, *more])
+            assert exit_.value.code == 0
+        yield folder
+
+
+@pytest.fixture
+def call(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Call:
+    """Calls a command there, where nothing may be trained: exit code, output, errors."""
+    monkeypatch.setattr("study.best.make_solver", lambda *_, **__: pytest.fail("trains"))
+    monkeypatch.setenv("COLUMNS", "80")
+
+    def run_it(main: Callable[[list[str]], None], *arguments: object) -> Outcome:
+        with pytest.raises(SystemExit) as exit_:
+            main([*FILES, *map(str, arguments)])
+        captured = capsys.readouterr()
+        return int(exit_.value.code or 0), captured.out, captured.err
+
+    return run_it
+
+
+def test_a_list_for_a_user_fits_a_terminal(call: Call) -> None:
+    code, out, err = call(command.main, "--user", "Zürich-03", "--titles", "titles.csv")
+    assert (code, err) == (0, "")
+    with open("ratings.csv") as file:
+        rated = [row["movie_id"] for row in csv.DictReader(file) if row["user_id"] == "Zürich-03"]
+    told, heading, names, *rows = out.splitlines()
+    assert "gibbs" in told
+    assert told.endswith("loaded, trained before")
+    assert heading == f"For user_id Zürich-03, who has rated {len(rated)}"
+    assert names.split() == ["rank", "movie_id", "title", "prediction", "std", "ratings"]
+    assert len(rows) == min(LENGTH, 20 - len(rated))
+    assert max(map(len, out.splitlines())) <= 80
+    for row in rows:
+        assert row.split()[1] not in rated
+        assert "[Film] " in row
+        assert "…" in row
+
+
+def test_a_list_for_who_is_new_is_written_too(call: Call, folder: Path) -> None:
+    likes = ["tt0001", "tt0002", "tt0003"]
+    lists = []
+    for rating in (1, 5):
+        rows = "".join(f"{item},{rating}\n" for item in likes)
+        Path("mine.csv").write_text(f"movie_id,rating\n{rows}never seen,3\n")
+        code, out, err = call(
+            command.main, "--ratings", "mine.csv", "--out", "list.csv", "--items", 20
+        )
+        assert (code, err) == (0, "")
+        assert "For who gave 3 ratings; 1 more of items that nobody else rated" in out
+        assert "Wrote: list.csv, 17 items" in out
+        with open("list.csv") as file:
+            lists.append(list(csv.DictReader(file)))
+    harsh, kind = lists
+    assert list(kind[0]) == ["rank", "movie_id", "prediction", "std", "ratings"]
+    assert [row["rank"] for row in kind] == [str(n) for n in range(1, 18)]
+    assert not {row["movie_id"] for row in kind} & set(likes)
+    liked = [sum(float(row["prediction"]) for row in rows) for rows in (harsh, kind)]
+    assert liked[1] > liked[0] + 10
+
+
+def test_who_is_new_and_has_rated_nothing_is_an_average_user(call: Call) -> None:
+    Path("nothing.csv").write_text("movie_id,rating\n")
+    code, out, err = call(command.main, "--ratings", "nothing.csv", "--out", "nothing_list.csv")
+    assert (code, err) == (0, "")
+    assert "For who gave 0 ratings\n" in out
+    with open("nothing_list.csv") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == LENGTH
+    pairs = "".join(f"nobody,{row['movie_id']}\n" for row in rows)
+    Path("of_nobody.csv").write_text(f"user_id,movie_id\n{pairs}")
+    call(best_predict.main, "--queries", "of_nobody.csv", "--out", "of_nobody_answers.csv")
+    with open("of_nobody_answers.csv") as file:
+        answers = [row["prediction"] for row in csv.DictReader(file)]
+    assert answers == [row["prediction"] for row in rows]
+
+
+def test_similar_items_are_listed(call: Call) -> None:
+    code, out, err = call(command.main, "--similar", "tt0007", "--items", 3)
+    assert (code, err) == (0, "")
+    _, heading, names, *rows = out.splitlines()
+    assert heading == "Like movie_id tt0007"
+    assert names.split() == ["rank", "movie_id", "similarity", "ratings"]
+    assert len(rows) == 3
+    assert "tt0007" not in "".join(rows)
+
+
+def test_new_pairs_are_predicted_without_training(call: Call) -> None:
+    Path("new.csv").write_text("user_id,movie_id\nZürich-05,tt0002\nnobody,tt0002\nx,nothing\n")
+    code, out, err = call(best_predict.main, "--queries", "new.csv", "--out", "new_answers.csv")
+    assert (code, err) == (0, "")
+    assert "loaded, trained before" in out
+    with open("new_answers.csv") as file:
+        answers = [float(row["prediction"]) for row in csv.DictReader(file)]
+    assert len(set(answers)) == 3
+    assert all(1 <= answer <= 5 for answer in answers)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("--user Zürich-3", "user 'Zürich-3': not among the 31 users of ratings.csv; did you mean"),
+        ("--user everything", "user everything has rated all 20 items of ratings.csv: nothing"),
+        ("--similar tt0070", "item 'tt0070': not among the 20 items of ratings.csv; did you mean"),
+        ("--user Zürich-03 --out list", "--out: expected a name that ends in .csv, .tsv, .parquet"),
+        ("--user Zürich-03 --out ratings.csv", "ratings.csv: expected a file of its own"),
+        ("--user Zürich-03 --titles none.csv", "none.csv: no such file"),
+        ("--user Zürich-03 --similar tt0001", "not allowed with argument"),
+        ("--items 3", "one of the arguments --user --ratings --similar is required"),
+        ("--user Zürich-03 --study-name other", "study 'other' of ratings.csv: not in this"),
+    ],
+)
+def test_what_is_wrong_is_told_in_a_line(call: Call, arguments: str, message: str) -> None:
+    code, out, err = call(command.main, *arguments.split())
+    assert (code, out) == (2, "")
+    assert message in err
+    assert err.startswith("study.recommend: ")
+    assert err.count("\n") == 1
