@@ -13,7 +13,7 @@ from sqlalchemy.engine import URL, Engine, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, SQLAlchemyError
 
 from storage import lines
-from storage.errors import InputError
+from storage.errors import InputError, UnreachableError
 from storage.proxy import check_proxy_url, how_to_get, is_proxy, open_proxy, shown
 
 if TYPE_CHECKING:
@@ -224,5 +224,8 @@ def _hidden(text: str) -> str:
 
 
 def _unusable(url: URL, error: Exception) -> InputError:
+    from storage.patience import why_unreachable
+
     reason = error.orig if isinstance(error, DBAPIError) else error
-    return InputError(f"{shown(url)}: cannot be used ({' '.join(str(reason).split())})")
+    kind = UnreachableError if why_unreachable(error) else InputError
+    return kind(f"{shown(url)}: cannot be used ({' '.join(str(reason).split())})")

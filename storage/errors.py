@@ -6,3 +6,7 @@ class InputError(ValueError):
 
     The commands print it to standard error and exit with code 2.
     """
+
+
+class UnreachableError(InputError):
+    """A database that cannot be reached, at least for now."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy.engine import URL
 
-from storage.errors import InputError
+from storage.errors import InputError, UnreachableError
 
 if TYPE_CHECKING:
     from optuna.storages import BaseStorage, GrpcStorageProxy
@@ -39,7 +39,7 @@ def open_proxy(url: URL) -> "GrpcStorageProxy":
     """The storage behind a proxy.
 
     Raises:
-        InputError: nobody answers.
+        UnreachableError: nobody answers.
     """
     from optuna.exceptions import ExperimentalWarning
     from optuna.storages import GrpcStorageProxy
@@ -49,7 +49,7 @@ def open_proxy(url: URL) -> "GrpcStorageProxy":
     try:
         storage.wait_server_ready(timeout=ANSWER_SECONDS)
     except ConnectionError:
-        raise InputError(
+        raise UnreachableError(
             f"{shown(url)}: no answer in {ANSWER_SECONDS:.0f} seconds; python -m study.serve "
             "starts a proxy"
         ) from None

@@ -4,6 +4,7 @@ Processes are started from one that has imported this module, and what it import
 """
 
 import math
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,12 +15,16 @@ from optuna.storages import BaseStorage
 
 from model.biases import fit_biases
 from model.dataset import split
-from storage.database import open_storage, parse_storage_url
+from storage.database import check_database, open_storage, parse_storage_url
+from storage.errors import UnreachableError
+from storage.patience import LONGEST_WAIT
 from study.finalists import Finalists
 from study.inputs import Data, choose_device, load_data
 from study.objective import Objective
 from study.studies import identity, open_study
 from study.workers import Job
+
+AGAIN_SECONDS = 1.0  # after which a database that could not be reached is tried again
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,5 +73,13 @@ def join_anew(job: Job, *, interrupted: Callable[[], bool]) -> Joined:
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     url = parse_storage_url(job.storage)
     data = load_data(job.data, runs=job.folder, columns=job.columns)
-    storage = open_storage(url, give_up=interrupted)
-    return join(job, data, storage, interrupted=interrupted)
+    until = time.monotonic() + LONGEST_WAIT
+    while True:
+        try:
+            check_database(url, must_exist=True)  # it did, a moment ago
+            storage = open_storage(url, give_up=interrupted)
+            return join(job, data, storage, interrupted=interrupted)
+        except UnreachableError:
+            if interrupted() or time.monotonic() > until:
+                raise
+        time.sleep(AGAIN_SECONDS)

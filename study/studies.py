@@ -89,6 +89,10 @@ def open_study(
     Raises:
         InputError: a study of that name is of another identity.
     """
+    if name.endswith(FINALISTS):
+        raise InputError(
+            f"study '{name}': names that end in {FINALISTS} are kept for the finalists of others"
+        )
     seed = wanted["seed"]
     assert isinstance(seed, int)
     study = optuna.create_study(

@@ -3,17 +3,20 @@
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import optuna
 import pytest
 from optuna.trial import TrialState
 
 from storage.database import open_storage, parse_storage_url
-from storage.errors import InputError
+from storage.errors import InputError, UnreachableError
 from storage.proxy import start_server
 from study import best_predict, run, serve
+from study.joining import join_anew
 from study.leases import LEASE
 from study.space import SlotSampler, suggest
+from study.workers import Job
 
 MAT_COMP = "3 4 9\n1 1 5\n1 2 3\n1 3 4\n2 1 4\n2 2 2\n2 4 5\n3 1 1\n3 3 2\n3 4 3\n1\n3 2\n"
 PORT = 20_000 + os.getpid() % 20_000
@@ -132,3 +135,39 @@ def test_a_proxy_is_not_served_again(call: Call) -> None:
 def test_an_address_that_is_taken(tmp_path: Path, proxy: optuna.storages.BaseStorage) -> None:
     with pytest.raises(InputError, match="cannot be listened on"):
         start_server(proxy, "256.256.256.256", PORT)
+
+
+def test_a_worker_that_begins_while_the_database_is_away_waits_for_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("mat_comp").write_text(MAT_COMP)
+    url = f"sqlite:///{tmp_path}/study.db"
+    open_storage(parse_storage_url(url))
+    away = [UnreachableError("connection refused")] * 2
+
+    def open_when_back(*arguments: Any, **named: Any) -> optuna.storages.BaseStorage:
+        if away:
+            raise away.pop()
+        return open_storage(*arguments, **named)
+
+    monkeypatch.setattr("study.joining.open_storage", open_when_back)
+    monkeypatch.setattr("study.joining.AGAIN_SECONDS", 0.0)
+    job = Job(
+        storage=url,
+        study_name="any",
+        total=1,
+        data=Path("mat_comp"),
+        columns=None,
+        folder=tmp_path,
+        device="cpu",
+        seed=0,
+        hurry=False,
+        deadline=0.0,
+        n_workers=1,
+    )
+    assert join_anew(job, interrupted=lambda: False).study.study_name == "any"
+    assert away == []
+    away += [UnreachableError("connection refused")]
+    with pytest.raises(UnreachableError):
+        join_anew(job, interrupted=lambda: True)
