@@ -112,6 +112,7 @@ def test_a_long_path_of_temporary_files(folder: Path, monkeypatch: pytest.Monkey
     assert (called.returncode, called.stderr) == (0, "")
 
 
+@pytest.mark.slow
 def test_a_worker_that_is_killed_is_replaced_and_its_trial_done_again() -> None:
     with started("--trials", "12", "--workers", "2") as process:
         before = workers_of(process)
@@ -129,6 +130,7 @@ def test_a_worker_that_is_killed_is_replaced_and_its_trial_done_again() -> None:
         assert trial.params in ({}, again.params)
 
 
+@pytest.mark.slow
 def test_ctrl_c_hands_back_what_runs_and_the_same_command_goes_on() -> None:
     with started("--trials", "12", "--workers", "2") as process:
         os.kill(process.pid, signal.SIGINT)
