@@ -77,6 +77,9 @@ def folder(tmp_path: Path) -> Path:
     with (tmp_path / "pairs.csv").open("w") as file:
         file.write("user_id,movie_id\n")
         file.writelines(f"uma-{pair // 400},tt{pair % 400:07}\n" for pair in pairs[8400:].tolist())
+    (tmp_path / "mine.csv").write_text("item,rating\n50,5\n172,5\n181,4\n")
+    titles = [f"{item}|Night {item} (1995)|01-Jan-1995||http://films|0" for item in range(1, 501)]
+    (tmp_path / "u.item").write_text("\n".join(titles) + "\n")
     return tmp_path
 
 
