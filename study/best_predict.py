@@ -118,7 +118,8 @@ def best_predict(options: argparse.Namespace) -> Outcome:
     print(f"Wrote: {options.out}, {table.n_queries:,} predictions")
     if options.intervals is not None:
         calibration = calibrate(ensemble)
-        write_table(options.intervals, table, calibration.intervals(predictions, spread))
+        columns = calibration.intervals(predictions, spread, ensemble.kinds())
+        write_table(options.intervals, table, columns)
         print(f"Wrote: {options.intervals}, 90 % intervals, calibrated on held-out ratings")
     facts: dict[str, object] = {
         "study": study.study_name,

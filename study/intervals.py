@@ -4,18 +4,21 @@ A sampler says how far a rating may be from its prediction, user by user and ite
 and gradient every pair has the same spread. Either is scaled by the errors on a fresh split
 (split conformal prediction: Lei et al. 2018, Distribution-Free Predictive Inference for
 Regression, sec. 2 and 5.2): the interval is the prediction ± q spread, with q the 90 % quantile
-of |error| / spread. How well that holds is measured crosswise on the same ratings, calibrated on
-every other one and counted on the rest.
+of |error| / spread. A user or item without ratings is predicted as an average one, from which it
+may be far: the same ratings are predicted once more as if their users were unknown, or their items,
+or both, and pairs of each kind have a scale of their own. How well intervals of known pairs hold is
+measured crosswise on the same ratings, calibrated on every other one and counted on the rest.
 """
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
-from model.dataset import split
+from model.dataset import UNKNOWN, split
 from study.predict import Ensemble
 from study.space import stable_seed
 
@@ -23,6 +26,14 @@ COVERAGE = 0.9
 CALIBRATION = "calibration"  # the attribute of a study that holds how well its intervals held
 LEVELS = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
 N_GROUPS = 10  # by spread
+MOST_UNKNOWN = 10_000  # ratings that are predicted as if their users or items were unknown
+
+
+class Scale(NamedTuple):
+    """By what a spread is to be multiplied."""
+
+    std_factor: float
+    quantile: float  # q
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,16 +44,30 @@ class Calibration:
     quantile: float  # q
     lowest: float
     highest: float
+    of_unknown: tuple[Scale, ...] = ()  # of pairs with an unknown user, item, or both
 
     def intervals(
-        self, predictions: NDArray[np.float64], spread: NDArray[np.float64]
+        self,
+        predictions: NDArray[np.float64],
+        spread: NDArray[np.float64],
+        kinds: NDArray[np.int64] | None = None,
     ) -> dict[str, NDArray[np.float64]]:
-        """The columns prediction, std, lower and upper, within the range of the ratings."""
+        """The columns prediction, std, lower and upper, within the range of the ratings.
+
+        Args:
+            predictions: (n,) of pairs.
+            spread: (n,), uncalibrated.
+            kinds: (n,) of the pairs, as of `Ensemble.kinds`; all known if not told.
+        """
+        scales = [Scale(self.std_factor, self.quantile), *self.of_unknown]
+        kinds = np.zeros(len(spread), dtype=np.int64) if kinds is None else kinds
+        std_factor = np.array([scale.std_factor for scale in scales])[kinds]
+        reach = np.array([scale.quantile for scale in scales])[kinds] * spread
         return {
             "prediction": predictions,
-            "std": self.std_factor * spread,
-            "lower": np.maximum(predictions - self.quantile * spread, self.lowest),
-            "upper": np.minimum(predictions + self.quantile * spread, self.highest),
+            "std": std_factor * spread,
+            "lower": np.maximum(predictions - reach, self.lowest),
+            "upper": np.minimum(predictions + reach, self.highest),
         }
 
 
@@ -54,16 +79,26 @@ def calibrate(ensemble: Ensemble) -> Calibration:
     seed = stable_seed("calibration", ensemble.study.user_attrs["seed"])
     ratings = ensemble.data.ratings
     _, held_out = split(ratings, seed=seed)
-    predictions, spread = ensemble.predict(
-        held_out.user_index, held_out.item_index, split_seed=seed
+    n = len(held_out)
+    rows = torch.from_numpy(np.linspace(0, n - 1, min(n, MOST_UNKNOWN)).astype(np.int64))
+    users, items = held_out.user_index, held_out.item_index
+    nobody = torch.full_like(rows, UNKNOWN)
+    predicted, spreads = ensemble.predict(
+        torch.cat([users, nobody, users[rows], nobody]),
+        torch.cat([items, items[rows], nobody, nobody]),
+        split_seed=seed,
     )
     truth = held_out.values.numpy()
+    predictions, spread = predicted[:n], spreads[:n]
     score = np.abs(predictions - truth) / spread
+    of_unknown = np.abs(predicted[n:].reshape(3, -1) - truth[rows]) / spreads[n:].reshape(3, -1)
+    known = _scale(score)
     calibration = Calibration(
-        std_factor=float(np.sqrt(np.square(score).mean())),
-        quantile=_quantile(score, COVERAGE),
+        std_factor=known.std_factor,
+        quantile=known.quantile,
         lowest=float(ratings.values.min()),
         highest=float(ratings.values.max()),
+        of_unknown=tuple(map(_scale, of_unknown)),
     )
     columns = calibration.intervals(predictions, spread)
     ensemble.study.set_user_attr(
@@ -77,6 +112,10 @@ def calibrate(ensemble: Ensemble) -> Calibration:
         },
     )
     return calibration
+
+
+def _scale(score: NDArray[np.float64]) -> Scale:
+    return Scale(float(np.sqrt(np.square(score).mean())), _quantile(score, COVERAGE))
 
 
 def _quantile(score: NDArray[np.float64], level: float) -> float:

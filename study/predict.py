@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from sqlalchemy import URL
 from torch import Tensor
 
+from model.dataset import UNKNOWN
 from model.solver import Model
 from storage.database import open_storage, runs_folder
 from storage.errors import InputError
@@ -60,6 +61,13 @@ class Ensemble:
         users = self.data.users.index(table.query_user_ids)
         items = self.data.items.index(table.query_item_ids)
         return self.predict(users, items)
+
+    def kinds(self) -> NDArray[np.int64]:
+        """What is unknown of the (n_queries,) pairs: 0 nothing, 1 the user, 2 the item, 3 both."""
+        table = self.data.table
+        users = self.data.users.index(table.query_user_ids) == UNKNOWN
+        items = self.data.items.index(table.query_item_ids) == UNKNOWN
+        return users.numpy() + 2 * items.numpy().astype(np.int64)
 
     def predict(
         self, users: Tensor, items: Tensor, *, split_seed: int | None = None

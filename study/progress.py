@@ -119,7 +119,7 @@ class StudyProgress:
                 self.say(f"trial {trial.number}: {reason}; its setting is tried again")
         elif not self._live:
             rmse = trial.user_attrs.get("validation_rmse", math.nan)
-            outcome = f"{trial.params['solver']:<8}  RMSE {rmse:.4f}"
+            outcome = f"trial {trial.number}, {trial.params['solver']:<8}  RMSE {rmse:.4f}"
             outcome += f" at epoch {trial.user_attrs.get('best_epoch', 0)}"
             if trial.state is TrialState.PRUNED:
                 outcome += f", {trial.user_attrs['stopped']}"

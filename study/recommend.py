@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from study.cli import at_least, make_parser, run_command
+from study.cli import Outcome, add_output_options, at_least, make_parser, run_command
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -60,12 +60,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
         metavar="FILE",
         help="writes the list to a table too: .csv, .tsv or .parquet",
     )
+    add_output_options(parser)
     options = parser.parse_args(arguments)
-    run_command(lambda: recommend(options), PROG)
+    run_command(lambda: recommend(options), PROG, options)
 
 
-def recommend(options: argparse.Namespace) -> int:
-    """Prints the list that the options ask for: the exit code."""
+def recommend(options: argparse.Namespace) -> Outcome:
+    """Prints the list that the options ask for."""
+    import numpy as np
     import optuna
 
     from storage.database import check_database, database_file, parse_storage_url, runs_folder
@@ -108,7 +110,17 @@ def recommend(options: argparse.Namespace) -> int:
     if options.out is not None:
         write_columns(options.out, list(found.columns().items()))
         print(f"Wrote: {options.out}, {len(found):,} items")
-    return 0
+    listed = {name: np.asarray(values).tolist() for name, values in found.columns().items()}
+    return Outcome(
+        facts={
+            "study": ensemble.study.study_name,
+            "heading": heading,
+            "items": [
+                dict(zip(listed, row, strict=True)) for row in zip(*listed.values(), strict=True)
+            ],
+            "files": {"out": options.out and str(options.out)},
+        }
+    )
 
 
 def _show(heading: str, columns: Mapping[str, "ArrayLike"]) -> None:
@@ -136,8 +148,9 @@ def _show(heading: str, columns: Mapping[str, "ArrayLike"]) -> None:
         )
     for row in zip(*texts.values(), strict=True):
         table.add_row(*map(Text, row))
-    print(heading)
-    console.print(table)
+    with console.capture() as shown:
+        console.print(table)
+    print(f"{heading}\n{shown.get()}", end="")
 
 
 if __name__ == "__main__":

@@ -99,7 +99,7 @@ class Result:
             predictions, spread = ensemble.answer()
             answers = {"prediction": predictions}
             if intervals:
-                answers = calibrate(ensemble).intervals(predictions, spread)
+                answers = calibrate(ensemble).intervals(predictions, spread, ensemble.kinds())
         return as_frame(answers_table(data.table, answers), like=pairs)
 
     def report(self, path: str | Path | None = None) -> Path:

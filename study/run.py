@@ -158,7 +158,7 @@ def _facts(result: Result) -> dict[str, object]:
         "ended": str(result.ended),
         "best_trial": best and best.trial.number,
         "best_setting": result.best_setting,
-        "best_epoch": best and best.best_epoch,
+        "best_epoch": best and best.trial.user_attrs["best_epoch"],
         "validation_rmse": best and result.best_rmse,
         "biases_rmse": result.biases_rmse,
     }

@@ -356,7 +356,8 @@ def test_a_row_a_query_the_same_from_saved_models(
         assert 1 <= lower < prediction < upper <= 5
         assert 0.3 < std < 2
     stds = {row["std"] for row in rows}
-    assert len(stds) == (len(set(QUERIES)) if solver == "gibbs" else 1)
+    # of als and gradient one of each kind: known, unknown user, unknown item, both
+    assert len(stds) == (len(set(QUERIES)) if solver == "gibbs" else 4)
 
     first = [Path(name).read_bytes() for name in ("mat_comp_ans", "intervals.csv")]
     models = sorted((path.name, path.stat().st_mtime_ns) for path in Path("runs/models").iterdir())
@@ -523,3 +524,30 @@ def test_a_full_disk_leaves_the_old_intervals(
         "3,1,1.000000,0.000000",
         "1,3,-0.123457,12345.500000",
     ]
+
+
+def test_who_is_unknown_gets_wider_intervals_that_hold(tmp_path: Path) -> None:
+    draw = np.random.default_rng(5)
+    users, items = np.divmod(draw.permutation(150 * 60)[:6000], 60)
+    signal = 3 + draw.normal(0, 0.8, 150)[users] + draw.normal(0, 0.3, 60)[items]
+    data = data_of(index_ratings(users, items, signal + draw.normal(0, 0.3, 6000))[0])
+    ensemble = ensemble_of(data, tmp_path, "als", mse=0.1)
+    calibration = calibrate(ensemble)
+    new = np.abs(draw.normal(0, 0.8, 5000) + draw.normal(0, 0.3, 5000))  # a stranger's ratings
+    spread = np.ones(3) * 0.3
+    columns = calibration.intervals(np.full(3, 3.0), spread, np.array([0, 1, 3]))
+    known, stranger, both = columns["upper"] - columns["prediction"]
+    assert known < 0.7 < stranger < both * 1.01
+    assert (new <= stranger).mean() == pytest.approx(0.9, abs=0.03)
+    assert columns["std"][1] == pytest.approx(math.hypot(0.8, 0.3), rel=0.1)
+
+
+def test_what_is_unknown_of_a_query_is_told(few_ratings: Ratings, tmp_path: Path) -> None:
+    data = data_of(few_ratings)
+    table = replace(
+        data.table,
+        query_user_ids=np.array([data.users.values[0], 10**6, data.users.values[0], 10**6]),
+        query_item_ids=np.array([data.items.values[0], data.items.values[0], 10**6, 10**6]),
+    )
+    ensemble = ensemble_of(replace(data, table=table), tmp_path, "als")
+    assert ensemble.kinds().tolist() == [0, 1, 2, 3]
