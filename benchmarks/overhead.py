@@ -33,6 +33,7 @@ from model.solvers import Config, make_solver
 from storage.database import open_storage, parse_storage_url
 from study import objective as objectives
 from study import trials as running
+from study.finalists import Finalists
 from study.inputs import Data, choose_device, load_data
 from study.progress import StudyProgress
 from study.space import SOLVER, SPACE, SlotSampler, suggest
@@ -40,13 +41,12 @@ from study.studies import identity, open_study
 
 PARTS: Parts = {
     "proposals": [(SlotSampler, "propose")],
-    "ask, suggest": [(optuna.Study, "ask"), (running, "suggest")],
+    "begin, suggest": [(running, "begin"), (running, "suggest")],
     "report": [(objectives, "report")],
     "should_prune": [(optuna.Trial, "should_prune")],
-    "tell": [(optuna.Study, "tell")],
+    "finish": [(running, "finish")],
     "attributes": [(optuna.Trial, "set_user_attr")],
-    "counting the finished": [(running, "n_finished")],
-    "progress shown": [(StudyProgress, "on_start"), (StudyProgress, "on_finish")],
+    "progress shown": [(StudyProgress, "look")],
 }
 PROPOSALS = 5  # of which the median is told
 EPOCHS = 60  # of a made-up trial
@@ -82,19 +82,21 @@ def run_study(data: Data, n_trials: int) -> tuple[float, Stopwatch]:
         objective = objectives.Objective(
             training=training, validation=validation, device=choose_device("cpu"), study_seed=0
         )
+        finalists = Finalists(
+            study, storage=study._storage, ratings=data.ratings, objective=objective
+        )
         with (
             watch.watching(PARTS),
             patch.object(objectives, "make_solver", make_watched),
             contextlib.redirect_stdout(io.StringIO()),
-            StudyProgress(study, total=n_trials, deadline=math.inf) as progress,
+            StudyProgress(study, finalists, total=n_trials + 1, deadline=math.inf) as progress,
         ):
             began = time.perf_counter()
             running.run_trials(
                 study,
                 objective,
                 total=n_trials,
-                on_start=progress.on_start,
-                on_finish=progress.on_finish,
+                on_finish=lambda trial: progress.look(),
             )
             return time.perf_counter() - began, watch
 
