@@ -12,7 +12,6 @@ import time
 from collections import defaultdict
 from contextlib import nullcontext, suppress
 from dataclasses import replace
-from datetime import datetime
 from functools import cached_property
 
 import numpy as np
@@ -22,7 +21,7 @@ from numpy.typing import NDArray
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.pruners import NopPruner
 from optuna.storages import BaseStorage
-from optuna.trial import FrozenTrial, TrialState, create_trial
+from optuna.trial import FrozenTrial, TrialState
 from torch import Tensor
 
 from model.dataset import Ratings, split
@@ -33,8 +32,6 @@ from study.objective import Interrupted, Objective, Stop
 from study.race import N_ROUNDS, Run, Standing, standing
 from study.space import (
     DIED,
-    INTERRUPTED_BY,
-    NOT_NEEDED,
     SOLVER,
     SPACE,
     TASK,
@@ -43,7 +40,15 @@ from study.space import (
     to_params,
 )
 from study.studies import finalists_name, n_finished
-from study.trials import WAIT_SECONDS, Lock, StudyFailedError, failure_reason, finish
+from study.trials import (
+    WAIT_SECONDS,
+    Lock,
+    StudyFailedError,
+    create_running,
+    failure_reason,
+    finish,
+    withdraw,
+)
 
 N_FINALISTS = 5
 MOST_COMPARED = 100_000  # ratings of a round: what is predicted for them fits a database
@@ -172,15 +177,13 @@ class Finalists:
             return None
         setting = random.choice(free)  # others choose in the same instant
         task = self._task(setting, now.number)
-        new = create_trial(
-            state=TrialState.RUNNING,
+        trial_id = create_running(
+            self.runs,
             params=to_params(setting.config),
             distributions={"solver": SOLVER, **SPACE[setting.solver]},
             user_attrs={"round": now.number + 1, "of_trial": setting.trial.number},
             system_attrs={TASK: task, LEASE: lease.words()},
         )
-        new.datetime_start = datetime.now()
-        trial_id = self._storage.create_new_trial(self.runs._study_id, new)
         number = self._storage.get_trial(trial_id).number
         if any(  # somebody began the same in the same instant
             trial.number < number
@@ -188,8 +191,7 @@ class Finalists:
             and trial.system_attrs.get(TASK) == task
             for trial in self.runs.get_trials(deepcopy=False)
         ):
-            self._storage.set_trial_user_attr(trial_id, INTERRUPTED_BY, NOT_NEEDED)
-            self._storage.set_trial_state_values(trial_id, TrialState.FAIL)
+            withdraw(self.runs, trial_id)
             return None
         return optuna.Trial(self.runs, trial_id)
 

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import replace
 from datetime import datetime
+from typing import Any
 
 import optuna
 from optuna.exceptions import UpdateFinishedTrialError
@@ -94,9 +95,7 @@ def begin(study: optuna.Study, lease: Lease, *, total: int) -> tuple[int, int | 
     storage = study._storage
     trial_id = study._pop_waiting_trial_id()
     if trial_id is None:
-        new = create_trial(state=TrialState.RUNNING, system_attrs={LEASE: lease.words()})
-        new.datetime_start = datetime.now()
-        trial_id = storage.create_new_trial(study._study_id, new)
+        trial_id = create_running(study, system_attrs={LEASE: lease.words()})
     else:
         storage.set_trial_system_attr(trial_id, LEASE, lease.words())
     number = storage.get_trial(trial_id).number
@@ -107,9 +106,21 @@ def begin(study: optuna.Study, lease: Lease, *, total: int) -> tuple[int, int | 
     ]
     if len(before) < total:
         return finished, trial_id
-    storage.set_trial_user_attr(trial_id, INTERRUPTED_BY, NOT_NEEDED)
-    storage.set_trial_state_values(trial_id, TrialState.FAIL)
+    withdraw(study, trial_id)
     return finished, None
+
+
+def create_running(study: optuna.Study, **template: Any) -> int:
+    """The id of a new trial that runs, made at once with all that `create_trial` is told of it."""
+    new = create_trial(state=TrialState.RUNNING, **template)
+    new.datetime_start = datetime.now()
+    return study._storage.create_new_trial(study._study_id, new)
+
+
+def withdraw(study: optuna.Study, trial_id: int) -> None:
+    """Fails a trial that was begun although others were quicker: it is not done again."""
+    study._storage.set_trial_user_attr(trial_id, INTERRUPTED_BY, NOT_NEEDED)
+    study._storage.set_trial_state_values(trial_id, TrialState.FAIL)
 
 
 def finish(
