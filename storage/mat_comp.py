@@ -13,6 +13,7 @@ Spaces or tabs, LF or CRLF, plain, gzip or zstd; blank lines are skipped. A file
 
 import io
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NoReturn
 
@@ -29,6 +30,7 @@ from storage.lines import (
     rating_of,
     shown,
 )
+from storage.memory import fitting
 from storage.ratings import RatingsTable
 
 LARGEST_ID = 2**31 - 1
@@ -49,9 +51,9 @@ def read_mat_comp(path: Path) -> RatingsTable:
             n_users, n_items, n_ratings = (number_of(word, int) for word in _line(stream).split())
             if not (1 <= n_users <= LARGEST_ID and 1 <= n_items <= LARGEST_ID and n_ratings >= 1):
                 raise ValueError
-            rated = _parse(stream, n_ratings, RATING_LINE)
+            rated = _parse(path, stream, n_ratings, RATING_LINE)
             n_queries = number_of(_line(stream).strip(), int)
-            queries = _parse(stream, n_queries, QUERY_LINE)
+            queries = _parse(path, stream, n_queries, QUERY_LINE)
             if (
                 n_queries < 0
                 or _line(stream)
@@ -65,6 +67,8 @@ def read_mat_comp(path: Path) -> RatingsTable:
                 query_user_ids=_checked_ids(queries["user"], n_users),
                 query_item_ids=_checked_ids(queries["item"], n_items),
             )
+        except InputError:
+            raise
         except ValueError:
             _explain(path)
 
@@ -94,17 +98,27 @@ def _line(stream: io.TextIOBase) -> str:
     return line
 
 
-def _parse(stream: io.TextIOBase, n_rows: int, fields: np.dtype[np.void]) -> NDArray[np.void]:
+def _parse(
+    path: Path, stream: io.TextIOBase, n_rows: int, fields: np.dtype[np.void]
+) -> NDArray[np.void]:
     """The next `n_rows` lines as (n_rows,) records.
 
     Raises:
         ValueError: there are fewer lines, or one does not hold just the fields.
+        InputError: they do not fit into memory.
     """
-    blocks = [np.empty(0, fields)]
+    blocks = fitting(path, _blocks(stream, n_rows, fields))
+    return np.concatenate([np.empty(0, fields), *blocks])
+
+
+def _blocks(
+    stream: io.TextIOBase, n_rows: int, fields: np.dtype[np.void]
+) -> Iterator[NDArray[np.void]]:
+    """The same in blocks: `loadtxt` asks for the memory of all rows at once."""
     with warnings.catch_warnings(action="ignore", category=UserWarning):  # an empty rest
         # A fraction where a whole number belongs is only deprecated.
         warnings.simplefilter("error", DeprecationWarning)
-        while n_rows > 0:  # in blocks: `loadtxt` asks for the memory of all rows at once
+        while n_rows > 0:
             wanted = min(n_rows, ROWS_AT_ONCE)
             try:
                 rows = np.loadtxt(stream, fields, comments=None, ndmin=1, max_rows=wanted)
@@ -112,9 +126,8 @@ def _parse(stream: io.TextIOBase, n_rows: int, fields: np.dtype[np.void]) -> NDA
                 raise ValueError from warning
             if len(rows) != wanted:
                 raise ValueError
-            blocks.append(rows)
+            yield rows
             n_rows -= wanted
-    return np.concatenate(blocks)
 
 
 def _checked_ids(ids: NDArray[np.int64], largest: int) -> NDArray[np.int64]:

@@ -15,6 +15,7 @@ from storage.files import TEXT
 from storage.frames import FRAME
 from storage.lines import first_lines
 from storage.mat_comp import looks_like_mat_comp, read_mat_comp
+from storage.memory import fitting
 from storage.ratings import IdArray, RatingsTable, indexed
 
 if TYPE_CHECKING:
@@ -110,12 +111,12 @@ def _read_columns(source: "Path | pa.Table", wanted: Columns | None, roles: Sequ
     elif parquet.is_parquet(path):
         names = parquet.column_names(path)
         chosen = choose_columns(path, [names], wanted, roles, has_header=True)
-        blocks = list(parquet.batches(path, chosen))
+        blocks = list(fitting(path, parquet.batches(path, chosen)))
         n_columns = len(names)
     else:
         head = delimited.read_head(path, first_lines(path))
         chosen = choose_columns(path, head.rows, wanted, roles)
-        blocks = list(delimited.batches(path, head, chosen))
+        blocks = list(fitting(path, delimited.batches(path, head, chosen)))
         n_columns = len(head.rows[0])
     if not sum(map(len, blocks)):
         raise InputError(f"{path}: expected at least one row below the header, got none")

@@ -1,9 +1,11 @@
 """Tables of ratings: the same from any format, ids as they were, and one line for what is wrong."""
 
 import gzip
+import io
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -14,6 +16,7 @@ from pyarrow import parquet
 from storage.errors import InputError
 from storage.files import TEXT
 from storage.mat_comp import read_mat_comp
+from storage.memory import ROW_BYTES
 from storage.ratings import RatingsTable
 from storage.tables import read_pairs, read_ratings
 
@@ -21,6 +24,7 @@ WriteFile = Callable[[str | bytes], Path]
 
 RATED = {(1, 10): 5.0, (1, 30): 3.5, (2, 10): 4.0, (3, 20): 1.0}
 LINES = [f"{u},{i},{r:g}" for (u, i), r in RATED.items()]
+MAT_COMP = "3 30 4\n1 10 5\n1 30 3.5\n2 10 4\n3 20 1\n0\n"
 BARE = "\n".join(LINES) + "\n"
 CSV = "user_id,movie_id,rating\n" + BARE
 STAMPED = "".join(f"{line},97830076{n}\n" for n, line in enumerate(LINES))
@@ -457,3 +461,22 @@ def test_pairs_by_positions(write_file: WriteFile) -> None:
 )
 def test_bad_pairs(content: str, said: str, write_file: WriteFile) -> None:
     assert said in complaint(write_file(content), read=read_pairs)
+
+
+@pytest.mark.parametrize("kind", ["csv", "mat_comp", "parquet"])
+def test_a_table_that_does_not_fit_into_memory_is_refused(
+    write_file: WriteFile, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    """A small packed file may unpack to anything."""
+    if kind == "parquet":
+        sink = io.BytesIO()
+        parquet.write_table(pa.table({"user": [1, 2], "item": [1, 2], "rating": [1.0, 2.0]}), sink)
+        path = write_file(sink.getvalue())
+    else:
+        path = write_file(gzip.compress({"csv": CSV, "mat_comp": MAT_COMP}[kind].encode()))
+    read_ratings(path)
+    free = SimpleNamespace(available=ROW_BYTES + 1)
+    monkeypatch.setattr("psutil.virtual_memory", lambda: free)
+    assert complaint(path) == (
+        " expected at most 1 rows, which fit into the 0.0 GB of memory that are free, got more"
+    )
