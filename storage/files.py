@@ -1,10 +1,12 @@
 """Files that appear whole or not at all, and arrays kept in them under a digest."""
 
 import contextlib
+import glob
 import hashlib
 import json
 import os
 import tempfile
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
@@ -14,6 +16,9 @@ from numpy.typing import NDArray
 
 TEXT = np.dtypes.StringDType()  # as long as each text is: of fixed width, the longest would decide
 ENDS = " ends"  # of each text, behind the name of the array that holds their bytes
+
+LONGEST_PREFIX = 50  # characters of its name that a file's unfinished forms begin with
+FORGOTTEN_SECONDS = 3600.0
 
 Arrays = dict[str, NDArray[Any]]
 
@@ -34,7 +39,9 @@ def replacing(path: Path, mode: str = "w") -> Iterator[IO[Any]]:
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     text: dict[str, str] = {} if "b" in mode else {"encoding": "utf-8", "newline": ""}
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".tmp")
+    prefix = f".{path.name[:LONGEST_PREFIX]}."
+    _forget(path.parent, prefix)
+    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=prefix, suffix=".tmp")
     try:
         with open(descriptor, mode, **text) as file:  # type: ignore[call-overload]
             yield file
@@ -82,6 +89,14 @@ def read_arrays(path: Path) -> tuple[Arrays, dict[str, object]]:
     if text.get("digest") != _digest(arrays, text.get("metadata", "")):
         raise DamagedFileError(f"{path}: the content does not match its digest")
     return _unpacked(arrays), json.loads(text["metadata"])
+
+
+def _forget(folder: Path, prefix: str) -> None:
+    """Removes what processes that were killed had begun to write, and nobody has since."""
+    for path in folder.glob(glob.escape(prefix) + "*.tmp"):
+        with contextlib.suppress(OSError):
+            if time.time() - path.lstat().st_mtime > FORGOTTEN_SECONDS:
+                path.unlink()
 
 
 def _packed(arrays: Arrays) -> Arrays:

@@ -14,12 +14,21 @@ from optuna.trial import TrialState
 
 from model.dataset import Ratings
 from storage.errors import InputError
+from storage.lines import shown
 from storage.ratings import RatingsTable
 from study.leases import is_running
 from study.pruning import SolverMedianPruner
-from study.space import SPACE_VERSION, SlotSampler
+from study.space import SPACE, SPACE_VERSION, SlotSampler
 
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
+NUMBER = ((int, float), "a number")
+ATTRIBUTES = {  # of a finished trial that has any, as the objective leaves them
+    "validation_mse": NUMBER,
+    "validation_rmse": NUMBER,
+    "best_epoch": (int, "a whole number"),
+    "stopped": (str, "a text"),
+    "seconds": NUMBER,
+}
 FINALISTS = "-finalists"  # what the name of a study of finalists ends with
 
 
@@ -183,3 +192,19 @@ def _check(study: optuna.Study, wanted: Mapping[str, object]) -> None:
                     f"{name}: has search space {found}, not {value}; choose another --study-name"
                 )
         raise InputError(f"{name}: was not made by study.run; choose another --study-name")
+    _check_trials(study)
+
+
+def _check_trials(study: optuna.Study) -> None:
+    """Raises the InputError of the first trial that something else than study.run has changed."""
+    for trial in study.get_trials(deepcopy=False, states=FINISHED):
+        if "validation_mse" not in trial.user_attrs:
+            continue
+        name = f"study '{study.study_name}', trial {trial.number}"
+        for key, (kind, expected) in ATTRIBUTES.items():
+            value = trial.user_attrs.get(key)
+            if not isinstance(value, kind):
+                raise InputError(f"{name}: expected {expected} as its {key}, got {shown(str(value))}")
+        needed = {"solver", *SPACE.get(str(trial.params.get("solver")), ("a known solver",))}
+        if missing := needed - set(trial.params):
+            raise InputError(f"{name}: lacks the parameter {min(missing)}")

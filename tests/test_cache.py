@@ -350,3 +350,16 @@ def test_a_name_may_be_as_long_as_names_may_be(name: str, tmp_path: Path) -> Non
     with replacing(tmp_path / name) as file:
         file.write("new")
     assert (tmp_path / name).read_text() == "new"
+
+
+def test_what_a_killed_process_left_unfinished_is_removed_when_nobody_can_be_writing_it(
+    tmp_path: Path,
+) -> None:
+    fresh, old, other = (tmp_path / name for name in (".a[1].x.tmp", ".a[1].y.tmp", ".b.z.tmp"))
+    for path in (fresh, old, other):
+        path.touch()
+    for path in (old, other):
+        os.utime(path, (0, 0))
+    with replacing(tmp_path / "a[1]") as file:
+        file.write("whole")
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".a[1].x.tmp", ".b.z.tmp", "a[1]"]

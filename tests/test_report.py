@@ -321,6 +321,26 @@ def test_what_the_command_refuses(call: Call, storage: Any, tmp_path: Path) -> N
     assert not list(tmp_path.rglob("*.html"))
 
 
+@pytest.mark.parametrize(
+    ("attributes", "params", "why"),
+    [
+        ({"validation_mse": "good"}, {}, "expected a number as its validation_mse, got 'good'"),
+        ({"best_epoch": None}, {}, "expected a whole number as its best_epoch, got 'None'"),
+        ({}, {"solver": "als"}, "lacks the parameter als_"),
+    ],
+)
+def test_a_trial_that_something_else_has_changed(
+    call: Call, storage: Any, attributes: dict[str, Any], params: dict[str, Any], why: str
+) -> None:
+    one = trial(to_params(DEFAULTS["gibbs"]), 0.9, place=0, **attributes)
+    one.params |= params
+    plant(storage, "mine", [one])
+    code, out, err = call("--study-name", "mine")
+    assert (code, out) == (2, "")
+    assert f"study 'mine', trial 0: {why}" in err
+    assert err.count("\n") == 1
+
+
 @pytest.fixture
 def browser() -> Iterator[Any]:
     """Debian's or another Chromium, if there is one."""
