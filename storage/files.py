@@ -41,7 +41,11 @@ def replacing(path: Path, mode: str = "w") -> Iterator[IO[Any]]:
     text: dict[str, str] = {} if "b" in mode else {"encoding": "utf-8", "newline": ""}
     prefix = f".{path.name[:LONGEST_PREFIX]}."
     _forget(path.parent, prefix)
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=prefix, suffix=".tmp")
+    try:
+        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=prefix, suffix=".tmp")
+    except OSError as error:
+        error.filename = str(path)  # which a message should name
+        raise
     try:
         with open(descriptor, mode, **text) as file:  # type: ignore[call-overload]
             yield file

@@ -352,6 +352,18 @@ def test_a_name_may_be_as_long_as_names_may_be(name: str, tmp_path: Path) -> Non
     assert (tmp_path / name).read_text() == "new"
 
 
+def test_a_folder_that_cannot_be_written_to_is_told_with_the_file_that_was_wanted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def denied(**_: object) -> NoReturn:
+        raise PermissionError(13, "Permission denied", str(tmp_path / ".file.abcd.tmp"))
+
+    monkeypatch.setattr("tempfile.mkstemp", denied)
+    with pytest.raises(PermissionError) as error, replacing(tmp_path / "file"):
+        pass
+    assert str(error.value) == f"[Errno 13] Permission denied: '{tmp_path}/file'"
+
+
 def test_what_a_killed_process_left_unfinished_is_removed_when_nobody_can_be_writing_it(
     tmp_path: Path,
 ) -> None:
