@@ -204,7 +204,8 @@ def _check_trials(study: optuna.Study) -> None:
         for key, (kind, expected) in ATTRIBUTES.items():
             value = trial.user_attrs.get(key)
             if not isinstance(value, kind):
-                raise InputError(f"{name}: expected {expected} as its {key}, got {shown(str(value))}")
+                got = shown(str(value))
+                raise InputError(f"{name}: expected {expected} as its {key}, got {got}")
         needed = {"solver", *SPACE.get(str(trial.params.get("solver")), ("a known solver",))}
         if missing := needed - set(trial.params):
             raise InputError(f"{name}: lacks the parameter {min(missing)}")
