@@ -21,13 +21,13 @@ from study.pruning import SolverMedianPruner
 from study.space import SPACE, SPACE_VERSION, SlotSampler
 
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
-NUMBER = ((int, float), "a number")
-ATTRIBUTES = {  # of a finished trial that has any, as the objective leaves them
-    "validation_mse": NUMBER,
-    "validation_rmse": NUMBER,
-    "best_epoch": (int, "a whole number"),
-    "stopped": (str, "a text"),
-    "seconds": NUMBER,
+# Of a finished trial that has any, as the objective leaves them: types, and what they are called.
+ATTRIBUTES: dict[str, tuple[tuple[type, ...], str]] = {
+    "validation_mse": ((float, int), "a number"),
+    "validation_rmse": ((float, int), "a number"),
+    "best_epoch": ((int,), "a whole number"),
+    "stopped": ((str,), "a text"),
+    "seconds": ((float, int), "a number"),
 }
 FINALISTS = "-finalists"  # what the name of a study of finalists ends with
 
