@@ -1,8 +1,7 @@
 """30 settings of RecBole's FM by its Bayesian search, then all the ratings.
 
-RecBole ranks: of its models none has a squared error on ratings for its loss. The closest is a
-factorization machine of user and item, whose cross-entropy takes ratings, normalized to 0…1, as
-labels: its minimum is the mean rating too.
+RecBole is made for ranking, and its models that learn from labels do so by cross-entropy. Given
+ratings as labels, normalized to 0…1, that too is least where the mean rating is predicted.
 """
 
 from math import log
