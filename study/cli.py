@@ -5,10 +5,11 @@ import csv
 import io
 import json
 import os
+import re
 import sys
 import textwrap
-from collections.abc import Callable, Mapping
-from contextlib import nullcontext, redirect_stdout
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext, redirect_stdout
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
@@ -42,6 +43,12 @@ class Outcome:
 
 
 LONGEST_NAME = 500  # characters; databases take 512, that of the finalists is longer
+SCRIPTS = {  # what pyproject.toml calls the commands
+    "study.run": "rating-study",
+    "study.best_predict": "rating-predict",
+    "study.recommend": "rating-recommend",
+    "study.report": "rating-report",
+}
 
 
 class Parser(argparse.ArgumentParser):
@@ -49,7 +56,7 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         hint = self._hint(message)
-        self.exit(BAD_INPUT, f"{self.prog}: {message}{hint}; --help lists the options\n")
+        self.exit(BAD_INPUT, f"{_name(self.prog)}: {message}{hint}; --help lists the options\n")
 
     def exit(self, status: int = 0, message: str | None = None) -> NoReturn:
         if not _flushed():
@@ -69,9 +76,9 @@ class Parser(argparse.ArgumentParser):
 def make_parser(prog: str, description: str, epilog: str, *, trains: bool = True) -> Parser:
     """A parser with the options that every command has, and --device if it trains."""
     parser = Parser(
-        prog=prog,
+        prog=as_called(f"python -m {prog}"),
         description=textwrap.fill(description, 79),
-        epilog=f"{epilog}\n{EXIT_CODES}",
+        epilog=as_called(f"{epilog}\n{EXIT_CODES}"),
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
@@ -126,6 +133,13 @@ def add_output_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def as_called(text: str) -> str:
+    """The text with our commands called as this one was: as scripts, or by `python -m`."""
+    if Path(sys.argv[0]).stem not in SCRIPTS.values():
+        return text
+    return re.sub(r"python -m (study\.\w+)", lambda found: SCRIPTS.get(found[1], found[0]), text)
+
+
 def at_least(low: float, kind: Callable[[str], float]) -> Callable[[str], float]:
     """An argument type: a number of `kind` that is `low` or more."""
     what = "a whole number" if kind is int else "a number"
@@ -168,6 +182,22 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
 
 
+@contextmanager
+def status(text: str) -> Iterator[None]:
+    """Shows on a terminal, while the block lasts, what is being done."""
+    from rich.console import Console
+
+    console = Console()
+    with console.status(text) if console.is_terminal else nullcontext():
+        yield
+
+
+def complain(prog: str, message: str) -> None:
+    """Prints what is wrong, in one line on standard error."""
+    name = _name(as_called(f"python -m {prog}"))
+    print(f"{name}: {printable(as_called(' '.join(message.split())))}", file=sys.stderr)
+
+
 def run_command(
     command: Callable[[], int | Outcome], prog: str, options: argparse.Namespace | None = None
 ) -> NoReturn:
@@ -191,17 +221,23 @@ def run_command(
         _flushed()
         code = NOBODY_READS
     except InputError as error:
-        print(f"{prog}: {printable(' '.join(str(error).split()))}", file=sys.stderr)
+        complain(prog, str(error))
         code = BAD_INPUT
     except KeyboardInterrupt:
-        print(f"\n{prog}: stopped at once", file=sys.stderr)
+        print(file=sys.stderr)
+        complain(prog, "stopped at once")
         code = INTERRUPTED
     except Exception as error:
         if not (reason := fault_outside(error)):
             raise
-        print(f"{prog}: {printable(reason)}; what was finished before is kept", file=sys.stderr)
+        complain(prog, f"{reason}; what was finished before is kept")
         code = FAILED
     sys.exit(code)
+
+
+def _name(command: str) -> str:
+    """What a command's lines begin with: `study.run` of `python -m study.run`."""
+    return command.removeprefix("python -m ")
 
 
 def _flushed() -> bool:

@@ -11,7 +11,7 @@ PROG = "study.serve"
 def main(arguments: Sequence[str] | None = None) -> None:
     """The command; runs until it is stopped, and exits with 2 for bad input."""
     parser = Parser(
-        prog=PROG,
+        prog=f"python -m {PROG}",
         description="Serves a database to others by gRPC: they run\n"
         "    python -m study.run --storage grpc://HOST:PORT --data FILE\n"
         "It asks for no password and encrypts nothing: serve a network that you trust.",

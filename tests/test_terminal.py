@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import tomllib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,7 +14,7 @@ import numpy as np
 import pytest
 
 from study import best_predict, report, run, serve
-from study.cli import EXIT_CODES
+from study.cli import EXIT_CODES, SCRIPTS
 
 Outcome = tuple[int, str, str]
 Call = Callable[..., Outcome]
@@ -56,7 +57,7 @@ def test_json_is_all_of_standard_output(call: Call) -> None:
     assert 0 < found["validation_rmse"] < 9
     assert all(Path(path).exists() for path in found["files"].values())
     assert "Data: mat_comp, 400 ratings" in err  # for people
-    assert "3/3" in err
+    assert "3 of 3 done" in err
 
     code, out, err = call(
         best_predict.main, "--truth", "truth", "--intervals", "sure.csv", "--json", "--quiet"
@@ -156,4 +157,30 @@ def test_a_pipe_that_ends_is_no_traceback(call: Call, arguments: list[str]) -> N
 def test_a_stream_that_is_no_file_can_be_printed_to(call: Call) -> None:
     with contextlib.redirect_stdout(io.StringIO()) as stream, pytest.raises(SystemExit):
         run.main(["--trials", "1"])
-    assert "1/1" in stream.getvalue()
+    assert "1 of 1 done" in stream.getvalue()
+
+
+def test_commands_go_by_the_name_that_they_were_called_by(
+    call: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(SystemExit), contextlib.redirect_stdout(io.StringIO()) as usage:
+        run.main(["--help"])
+    assert usage.getvalue().startswith("usage: python -m study.run [-h]")
+    assert call(run.main, "--trails")[2].startswith("study.run: unrecognized")
+    monkeypatch.setattr(sys, "argv", ["/usr/bin/rating-study"])
+    assert "Next: rating-predict\n" in call(run.main, "--trials", "1")[1]
+    for wrong in (["--trails"], ["--data", "nothing"]):
+        assert call(run.main, *wrong)[2].startswith("rating-study: ")
+    told = call(best_predict.main, "--study-name", "other")[2]
+    assert told.startswith("rating-predict: ")
+    assert told.endswith("; rating-study makes it\n")
+    with contextlib.redirect_stdout(io.StringIO()) as usage, pytest.raises(SystemExit):
+        best_predict.main(["--help"])
+    assert usage.getvalue().startswith("usage: rating-predict [-h]")
+    assert "python -m" not in usage.getvalue()
+
+
+def test_every_script_is_known_by_its_name() -> None:
+    project = tomllib.loads((Path(run.__file__).parent.parent / "pyproject.toml").read_text())
+    scripts = {f"{name}:main": script for name, script in SCRIPTS.items()}
+    assert {place: script for script, place in project["project"]["scripts"].items()} == scripts
