@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from study.cli import Outcome, add_output_options, at_least, make_parser, run_command
+from study.cli import Outcome, add_output_options, at_least, make_parser, run_command, status
 
 PROG = "study.best_predict"
 EPILOG = """\
@@ -68,25 +68,26 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def best_predict(options: argparse.Namespace) -> Outcome:
     """Writes the predictions that the options ask for."""
-    import optuna
+    with status("Reading the ratings…"):
+        import optuna
 
-    from storage.database import check_database, database_file, parse_storage_url, runs_folder
-    from storage.errors import InputError
-    from storage.lines import read_numbers
-    from storage.predictions import check_writable, write_answers, write_table
-    from study.inputs import choose_device, load_data
-    from study.intervals import calibrate
-    from study.leases import is_running
-    from study.predict import open_ensemble
-    from study.score import score
+        from storage.database import check_database, database_file, parse_storage_url, runs_folder
+        from storage.errors import InputError
+        from storage.lines import read_numbers
+        from storage.predictions import check_writable, write_answers, write_table
+        from study.inputs import choose_device, load_data
+        from study.intervals import calibrate
+        from study.leases import is_running
+        from study.predict import open_ensemble
+        from study.score import score
 
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    url = parse_storage_url(options.storage)
-    check_database(url, must_exist=True)
-    device = choose_device(options.device)
-    data = load_data(
-        options.data, runs=runs_folder(url), columns=options.columns, queries=options.queries
-    )
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        url = parse_storage_url(options.storage)
+        check_database(url, must_exist=True)
+        device = choose_device(options.device)
+        data = load_data(
+            options.data, runs=runs_folder(url), columns=options.columns, queries=options.queries
+        )
     table = data.table
     truth = data.truth
     if options.truth is not None:
@@ -113,11 +114,13 @@ def best_predict(options: argparse.Namespace) -> Outcome:
     print(f"Study: {study.study_name}{note}")
     if (n := len(ensemble.settings)) < (options.average or 1):
         print(f"Average: of {n} settings; no more have finished")
-    predictions, spread = ensemble.answer()
+    with status("Predicting…"):
+        predictions, spread = ensemble.answer()
     write_answers(options.out, table, predictions)
     print(f"Wrote: {options.out}, {table.n_queries:,} predictions")
     if options.intervals is not None:
-        calibration = calibrate(ensemble)
+        with status("Calibrating the intervals…"):
+            calibration = calibrate(ensemble)
         columns = calibration.intervals(predictions, spread, ensemble.kinds())
         write_table(options.intervals, table, columns)
         print(f"Wrote: {options.intervals}, 90 % intervals, calibrated on held-out ratings")

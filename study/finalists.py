@@ -117,7 +117,7 @@ class Finalists:
         """The standing by now. What it says of the order is stored with the study."""
         finalists = ranked_settings(self._study)[:N_FINALISTS]
         if len(finalists) < 2:
-            return Standing(rounds=[], ranking=None, decided=True, number=0, missing=[])
+            return Standing(rounds=[], ranking=None, decided=True, number=0, n_racing=0, missing=[])
         by_task = defaultdict(list)
         for trial in self.runs.get_trials(deepcopy=False):
             by_task[trial.system_attrs.get(TASK)].append(trial)

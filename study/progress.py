@@ -6,6 +6,7 @@ All of it is read from the database, so that it shows the work of every worker, 
 import math
 import time
 from types import TracebackType
+from typing import Any
 
 import optuna
 from optuna.trial import FrozenTrial, TrialState
@@ -17,6 +18,7 @@ from rich.text import Text
 from study.best import ranked_trials
 from study.cli import printable
 from study.finalists import Finalists, is_decided
+from study.race import N_ROUNDS
 from study.space import DIED, INTERRUPTED_BY
 from study.studies import FINISHED
 
@@ -27,12 +29,20 @@ class StudyProgress:
     """Follows a study; a context manager around the work."""
 
     def __init__(
-        self, study: optuna.Study, finalists: Finalists, *, total: int, deadline: float
+        self,
+        study: optuna.Study,
+        finalists: Finalists,
+        *,
+        total: int,
+        deadline: float,
+        n_workers: int = 1,
     ) -> None:
         self._study = study
         self._finalists = finalists
         self._total = total
         self._deadline = deadline
+        self._starting = f"starting {n_workers} workers…" if n_workers > 1 else "starting…"
+        self._stopping = False
         self._began = time.monotonic()
         trials = study.get_trials(deepcopy=False)
         self._told = {trial.number for trial in trials if trial.state.is_finished()}
@@ -42,12 +52,12 @@ class StudyProgress:
         self._race_is_over = self._finished_before >= total and is_decided(study)
         self._console = Console(highlight=False)
         self._bar = Progress(
-            TextColumn("Trials"),
+            TextColumn("{task.fields[what]}"),
             BarColumn(bar_width=20),
-            MofNCompleteColumn(),
+            MofNCompleteColumn(separator=" of "),
             TextColumn("{task.description}"),
         )
-        self._task = self._bar.add_task("", total=total, completed=self._finished_before)
+        self._task = self._bar.add_task("", what="Trials")
         self._live: Live | None = None
         if self._console.is_terminal:
             self._live = Live(
@@ -76,6 +86,12 @@ class StudyProgress:
         else:
             print(line, flush=True)
 
+    def say_stopping(self) -> None:
+        """Says, once, that an interrupt was heard."""
+        if not self._stopping:
+            self._stopping = True
+            self.say("Stopping after the epochs that run; Ctrl-C once more ends at once")
+
     def look(self) -> None:
         """Shows how the study is doing by now."""
         trials = self._study.get_trials(deepcopy=False)
@@ -86,18 +102,24 @@ class StudyProgress:
         for trial in new:
             self._told.add(trial.number)
             count += trial.state in FINISHED
-            self._tell(trial, f"{count}/{self._total}", summary)
+            self._tell(trial, f"{count} of {self._total} done, {summary}")
         running = [trial for trial in trials if trial.state is TrialState.RUNNING]
-        if len(finished) >= self._total and not running:
-            running = self._look_at_finalists()
+        shown: dict[str, Any] = {
+            "what": "Trials",
+            "completed": len(finished),
+            "total": self._total,
+            "description": f"done, {summary}",
+        }
+        if len(finished) >= self._total and not running and not self._race_is_over:
+            shown, running = self._look_at_finalists()
+        if running or new:
+            self._starting = ""
         if self._live:
-            self._bar.update(self._task, completed=len(finished), description=summary)
-            self._live.update(Group(self._bar, *_lines(running)))
+            self._bar.update(self._task, **shown)
+            self._live.update(Group(self._bar, *_lines(running, self._starting)))
 
-    def _look_at_finalists(self) -> list[FrozenTrial]:
-        """Tells the rounds that are done since: the runs that go on."""
-        if self._race_is_over:
-            return []
+    def _look_at_finalists(self) -> tuple[dict[str, Any], list[FrozenTrial]]:
+        """Tells the rounds that are done since: what the bar shows, the runs that go on."""
         now = self._finalists.look()
         for done in now.rounds[self._rounds_told :]:
             self.say(
@@ -106,11 +128,18 @@ class StudyProgress:
             )
         self._rounds_told = len(now.rounds)
         self._race_is_over = now.decided
+        shown = {
+            "what": "Finalists",
+            "completed": now.n_racing - len(now.missing),
+            "total": now.n_racing,
+            "description": f"runs, round {now.number + 1} of at most {N_ROUNDS}",
+        }
         if now.decided:
-            return []
-        return self._finalists.runs.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+            return shown, []
+        states = (TrialState.RUNNING,)
+        return shown, self._finalists.runs.get_trials(deepcopy=False, states=states)
 
-    def _tell(self, trial: FrozenTrial, count: str, summary: str) -> None:
+    def _tell(self, trial: FrozenTrial, summary: str) -> None:
         if trial.state is TrialState.FAIL:
             if "failed" in trial.user_attrs:
                 self.say(f"trial {trial.number} failed: {trial.user_attrs['failed']}")
@@ -118,34 +147,37 @@ class StudyProgress:
                 reason = trial.user_attrs[INTERRUPTED_BY]
                 self.say(f"trial {trial.number}: {reason}; its setting is tried again")
         elif not self._live:
-            rmse = trial.user_attrs.get("validation_rmse", math.nan)
-            outcome = f"trial {trial.number}, {trial.params['solver']:<8}  RMSE {rmse:.4f}"
+            outcome = f"trial {trial.number}, {trial.params['solver']:<8}  RMSE {_rmse(trial)}"
             outcome += f" at epoch {trial.user_attrs.get('best_epoch', 0)}"
             if trial.state is TrialState.PRUNED:
                 outcome += f", {trial.user_attrs['stopped']}"
-            self.say(f"{count}  {outcome} | {summary}")
+            self.say(f"{outcome} | {summary}")
 
     def _summary(self, finished: list[FrozenTrial]) -> str:
         if self._summarized[0] != len(finished):
             best = ranked_trials(self._study)[:1]
             pruned = sum(trial.state is TrialState.PRUNED for trial in finished)
-            parts = [f"best {best[0].user_attrs['validation_rmse']:.4f}"] if best else []
+            parts = [f"best by validation {_rmse(best[0])}"] if best else []
             self._summarized = len(finished), ", ".join([*parts, f"{pruned} pruned"])
         left = self._seconds_left(len(finished))
         return self._summarized[1] + ("" if left is None else f", {_clock(left)} left")
 
     def _seconds_left(self, finished: int) -> float | None:
         done = finished - self._finished_before
-        if not done:
+        if not done or finished >= self._total:
             return None
         now = time.monotonic()
-        left = (now - self._began) / done * max(0, self._total - finished)
+        left = (now - self._began) / done * (self._total - finished)
         return max(0.0, min(left, self._deadline - now))
 
 
-def _lines(running: list[FrozenTrial]) -> list[Text]:
+def _rmse(trial: FrozenTrial) -> str:
+    return f"{trial.user_attrs.get('validation_rmse', math.nan):.4f}"
+
+
+def _lines(running: list[FrozenTrial], starting: str) -> list[Text]:
     """A line each of the trials that run, the oldest first, of many the first few."""
-    lines = [_line(trial) for trial in running[:MOST_LINES]]
+    lines = [_line(trial) for trial in running[:MOST_LINES]] or [starting]
     if len(running) > MOST_LINES:
         lines.append(f"and {len(running) - MOST_LINES} more")
     return [Text(f"       {printable(line)}", style="dim") for line in lines]

@@ -51,6 +51,7 @@ class Standing:
     ranking: dict[str, Any] | None  # None before the first round is done
     decided: bool
     number: int  # of the round that goes on
+    n_racing: int  # settings that are in it
     missing: list[Setting]  # those whose run in it is not done
 
     @property
@@ -75,13 +76,11 @@ def standing(
     errors: dict[Config, list[Errors]] = {setting.config: [] for setting in finalists}
     order, running = finalists, finalists
     rounds: list[Round] = []
-    ranking = None
+    ranking, decided = None, False
     for number in range(N_ROUNDS):
         missing = [setting for setting in running if (setting.config, number) not in runs]
         if missing:
-            return Standing(
-                rounds=rounds, ranking=ranking, decided=False, number=number, missing=missing
-            )
+            break
         true = truth(number)
         for setting in running:
             run = runs[setting.config, number]
@@ -104,8 +103,15 @@ def standing(
         decided = not matters or number + 1 == N_ROUNDS or compared >= ENOUGH
         ranking = _ranking(order, errors, best_epochs) | {"decided": decided}
         if decided:
-            return Standing(rounds=rounds, ranking=ranking, decided=True, number=number, missing=[])
-    return Standing(rounds=rounds, ranking=ranking, decided=False, number=len(rounds), missing=[])
+            break
+    return Standing(
+        rounds=rounds,
+        ranking=ranking,
+        decided=decided,
+        number=number,
+        n_racing=len(running),
+        missing=missing,
+    )
 
 
 def _ranking(

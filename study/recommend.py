@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from study.cli import Outcome, add_output_options, at_least, make_parser, run_command
+from study.cli import Outcome, add_output_options, at_least, make_parser, run_command, status
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -67,24 +67,25 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def recommend(options: argparse.Namespace) -> Outcome:
     """Prints the list that the options ask for."""
-    import numpy as np
-    import optuna
+    with status("Reading the ratings…"):
+        import numpy as np
+        import optuna
 
-    from storage.database import check_database, database_file, parse_storage_url, runs_folder
-    from storage.errors import InputError
-    from storage.item_tables import read_item_ratings, read_titles
-    from storage.predictions import TABLES, check_writable, write_columns
-    from study import recommending
-    from study.inputs import choose_device, load_data
-    from study.predict import open_ensemble
+        from storage.database import check_database, database_file, parse_storage_url, runs_folder
+        from storage.errors import InputError
+        from storage.item_tables import read_item_ratings, read_titles
+        from storage.predictions import TABLES, check_writable, write_columns
+        from study import recommending
+        from study.inputs import choose_device, load_data
+        from study.predict import open_ensemble
 
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    url = parse_storage_url(options.storage)
-    check_database(url, must_exist=True)
-    device = choose_device(options.device)
-    data = load_data(options.data, runs=runs_folder(url), columns=options.columns)
-    titles = read_titles(options.titles) if options.titles else {}
-    given = read_item_ratings(options.ratings, options.columns) if options.ratings else None
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        url = parse_storage_url(options.storage)
+        check_database(url, must_exist=True)
+        device = choose_device(options.device)
+        data = load_data(options.data, runs=runs_folder(url), columns=options.columns)
+        titles = read_titles(options.titles) if options.titles else {}
+        given = read_item_ratings(options.ratings, options.columns) if options.ratings else None
     ensemble = open_ensemble(url, data, study_name=options.study_name, device=device, say=print)
     if options.out is not None:
         if options.out.suffix.lower() not in TABLES:

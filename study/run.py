@@ -2,7 +2,6 @@
 
 import argparse
 import shlex
-import sys
 import time
 from collections.abc import Sequence
 
@@ -12,10 +11,12 @@ from study.cli import (
     INTERRUPTED,
     Outcome,
     add_output_options,
+    as_called,
     at_least,
+    complain,
     make_parser,
-    printable,
     run_command,
+    status,
 )
 from study.result import Ended, Result
 from study.tuning import DEFAULT_TRIALS, TuningError, tune
@@ -77,23 +78,24 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def run(options: argparse.Namespace) -> Outcome:
     """Runs the study that the options ask for and prints what came of it."""
     began = time.monotonic()
-    from study.processes import prepare
+    with status("Reading the ratings…"):
+        from study.processes import prepare
 
-    if options.workers != 1:
-        prepare()
-    import optuna
+        if options.workers != 1:
+            prepare()
+        import optuna
 
-    from storage.database import check_database, parse_storage_url, runs_folder
-    from study.inputs import choose_device, load_data
-    from study.interrupts import caught_interrupts
-    from study.studies import n_finished
-    from study.summary import summary
+        from storage.database import check_database, parse_storage_url, runs_folder
+        from study.inputs import choose_device, load_data
+        from study.interrupts import caught_interrupts
+        from study.studies import n_finished
+        from study.summary import summary
 
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    url = parse_storage_url(options.storage)
-    check_database(url)
-    choose_device(options.device)
-    data = load_data(options.data, runs=runs_folder(url), columns=options.columns)
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        url = parse_storage_url(options.storage)
+        check_database(url)
+        choose_device(options.device)
+        data = load_data(options.data, runs=runs_folder(url), columns=options.columns)
     if options.data is not None and data.source != str(options.data):
         options.data = data.file  # of a stream: where the next command reads it
     print(f"Data: {data.described()}")
@@ -112,14 +114,15 @@ def run(options: argparse.Namespace) -> Outcome:
                 device=options.device,
             )
         except TuningError as error:
-            print(f"{PROG}: {printable(str(error))}", file=sys.stderr)
+            complain(PROG, str(error))
             result = error.result
         print(f"\n{summary(result.study, biases_rmse=result.biases_rmse)}\n")
         if result.ended is not Ended.DONE:
-            finished = n_finished(result.study)
-            where = f"{finished} trials" if finished < options.trials else "the finalists"
-            why = "Stopped" if result.ended is Ended.FAILED else result.ended.capitalize()
-            print(f"{why}: the same command goes on from {where}")
+            n, why = n_finished(result.study), result.ended.capitalize()
+            where = f"after {n} of {options.trials} trials: the same command goes on"
+            if n >= options.trials:
+                where = "before the finalists were done: the same command goes on with them"
+            print(f"{'Stopped' if result.ended is Ended.FAILED else why} {where}")
         files = _write_files(result)
         print(f"Look: optuna-dashboard {shlex.quote(result.storage)}")
         command = _next_command(options, result.storage) if result.best else None
@@ -165,7 +168,7 @@ def _facts(result: Result) -> dict[str, object]:
 
 
 def _next_command(options: argparse.Namespace, storage: str) -> str:
-    words = ["python", "-m", "study.best_predict"]
+    words = as_called("python -m study.best_predict").split()
     if options.data is not None:
         words += ["--data", str(options.data)]
     if options.columns is not None:

@@ -9,6 +9,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from storage.files import replacing
 from study.best import best_settings, final_ranking
+from study.finalists import is_decided
 from study.objective import Stop
 from study.space import INTERRUPTED_BY, PARAMETERS, to_params
 from study.studies import FINISHED
@@ -28,13 +29,14 @@ def summary(study: optuna.Study, *, biases_rmse: float) -> str:
         lines.append(
             f"Finalists: trial {best.number} is first of {len(ranking['trials'])}, "
             f"RMSE {ranking['rmse'][0]:.4f} on {_splits(ranking['rounds'][0])}"
-            + ("" if ranking["decided"] else ", not decided yet")
+            + ("" if is_decided(study) else ", so far: they are not done")
         )
         if ranking["average"] > 1:
             gain = 100 * ranking["average_gain"][ranking["average"] - 1]
             lines.append(f"Averaging the first {ranking['average']} gains {gain:.2f} %")
     lines.append(
-        f"Best: trial {best.number}, validation RMSE {rmse:.4f} "
+        f"Best by {'the finalists' if ranking else 'validation'}: trial {best.number}, "
+        f"validation RMSE {rmse:.4f} "
         f"after {best.user_attrs['best_epoch']} epochs, of the setting"
     )
     for name, value in to_params(settings[0].config).items():

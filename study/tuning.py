@@ -170,10 +170,11 @@ def _run(job: "Job", joined: "Joined", interrupts: "Interrupts", *, where: str) 
 
     study, failure = joined.study, None
     before = n_finished(study)
-    enough = max(before, job.total)
-    over = before == enough and is_decided(study)
+    over = before >= job.total and (is_decided(study) or joined.finalists.look().decided)
+    of = f" of {job.total}" if before <= job.total else ""
+    more = f", more than the {job.total} asked for" if before > job.total else ""
     note = ", nothing left to run" if over else ""
-    print(f"Study: {job.study_name}, {before} of {enough} trials finished{note}, {where}")
+    print(f"Study: {job.study_name}, {before}{of} trials finished{more}{note}, {where}")
     if not over:
         try:
             run_job(job, joined, interrupts=interrupts)

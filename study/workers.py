@@ -103,6 +103,7 @@ def run_job(job: Job, joined: "Joined", *, interrupts: Interrupts) -> None:
         joined.finalists,
         total=max(n_finished(study), job.total),
         deadline=job.deadline,
+        n_workers=min(job.n_workers, left),
     )
 
     def studies() -> list["optuna.Study"]:
@@ -114,15 +115,20 @@ def run_job(job: Job, joined: "Joined", *, interrupts: Interrupts) -> None:
         watch.look(*studies())
         progress.look()
 
+    def look_on() -> None:
+        if interrupts():
+            progress.say_stopping()
+        look()
+
     with progress:
         look()
         if job.n_workers == 1:
-            _run_here(lambda: work(joined, job.total), look, interrupts)
+            _run_here(lambda: work(joined, job.total), look_on, interrupts)
         else:
             _run_workers(
                 job,
                 min(job.n_workers, left),
-                look=look,
+                look=look_on,
                 n_done=lambda: sum(map(n_finished, studies())),
                 interrupted=interrupts,
             )

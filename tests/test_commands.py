@@ -86,7 +86,7 @@ def test_the_main_job(call: Call, data: Path) -> None:
     code, out, err = call(run.main, "--data", data, "--trials", 6)
     assert (code, err) == (0, "")
     assert out.startswith(f"Data: {data}, 500 ratings, 40 users, 25 items, 30 queries\n")
-    assert "6/6" in out
+    assert "6 of 6 done" in out
     assert "Gain over the original's setting: RMSE " in out
     assert "Gain over biases alone: RMSE " in out
     assert "optuna-dashboard sqlite:///runs/study.db" in out
@@ -119,6 +119,24 @@ def test_a_study_that_has_its_trials_says_so(call: Call, data: Path) -> None:
     assert len(the_study().trials) == 2
     assert call(run.main, "--data", data, "--trials", 3)[0] == 0
     assert len(the_study().trials) == 3
+
+
+def test_a_study_that_has_more_trials_than_are_asked_for_runs_nothing(
+    call: Call, data: Path
+) -> None:
+    assert call(run.main, "--data", data, "--trials", 6)[0] == 0
+    study = the_study()
+    ranking = study.user_attrs["finalists"]
+    study.set_user_attr("finalists", ranking | {"of": 5})  # as if the last came to no new finalist
+    names = optuna.get_all_study_names(study._storage)
+    runs = [len(optuna.load_study(study_name=n, storage=study._storage).trials) for n in names]
+    code, out, _ = call(run.main, "--data", data, "--trials", 3)
+    assert code == 0
+    assert "6 trials finished, more than the 3 asked for, nothing left to run" in out
+    assert runs == [
+        len(optuna.load_study(study_name=n, storage=study._storage).trials) for n in names
+    ]
+    assert the_study().user_attrs["finalists"] == ranking
 
 
 def test_trials_left_running_are_failed_and_done_again(call: Call, data: Path) -> None:
@@ -364,7 +382,7 @@ def test_an_average_is_the_mean_of_its_models(call: Call, data: Path) -> None:
 def test_time_is_up(call: Call, data: Path) -> None:
     code, out, _ = call(run.main, "--data", data, "--timeout", 0)
     assert code == 0
-    assert "Time is up: the same command goes on from 1 trials" in out
+    assert "Time is up after 1 of 100 trials: the same command goes on\n" in out
     assert call(best_predict.main, "--data", data)[0] == 0
 
 

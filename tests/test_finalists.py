@@ -680,7 +680,7 @@ def test_the_commands_run_the_finalists_and_answer_with_as_many_as_they_say(
         tried(study, als(rank), 0.5)
 
     out = call(run.main, "--trials", "2", "--timeout", "0")
-    assert "Time is up: the same command goes on from the finalists" in out
+    assert "Time is up before the finalists were done: the same command goes on with them" in out
     assert final_ranking(study) is None
     out = call(run.main, "--trials", "2")
     assert "2 of 2 trials finished" in out
@@ -689,6 +689,12 @@ def test_the_commands_run_the_finalists_and_answer_with_as_many_as_they_say(
     assert ranking is not None
     assert ranking["decided"] is True
     assert f"trial {ranking['trials'][0]} is first of 2" in out
+    assert "they are not done" not in out
+    assert f"Best by the finalists: trial {ranking['trials'][0]}, " in out
+    study.set_user_attr("finalists", ranking | {"of": 1})  # before another trial
+    out = call(run.main, "--trials", "3", "--timeout", "0")
+    assert ", so far: they are not done\n" in out
+    study.set_user_attr("finalists", ranking)
 
     for average in (1, 2):
         study.set_user_attr("finalists", ranking | {"average": average, "trials": [1, 0]})

@@ -401,6 +401,6 @@ def test_what_the_commands_leave_is_in_the_page(
     assert "An interval for nine ratings of ten is" in after
     held = [float(one) for one in re.findall(r"90 % ([\d.]+) %", after)]
     assert held == [pytest.approx(90, abs=2)]
-    trial = re.search(r"Best: trial (\d+), validation", out)
+    trial = re.search(r"Best by \D+: trial (\d+), validation", out)
     assert trial
     assert f"Trial {trial[1]}, " in after

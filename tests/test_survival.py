@@ -1,6 +1,7 @@
 """What a process of its own shows: kill -9, Ctrl-C, folders with modules of our names, start-up."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -46,7 +47,7 @@ def start_and_wait_for(n_finished: int) -> "subprocess.Popen[str]":
     process = subprocess.Popen([*RUN, "--trials", str(TOTAL)], stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     for line in process.stdout:
-        if line.startswith(f"{n_finished}/{TOTAL}"):
+        if f"| {n_finished} of {TOTAL} done" in line:
             break
     return process
 
@@ -82,7 +83,7 @@ def test_ctrl_c_ends_after_the_epoch_and_says_how_to_go_on(folder: Path) -> None
     process.send_signal(signal.SIGINT)
     out, _ = process.communicate(timeout=20)
     assert process.returncode == 130
-    assert "Stopped by hand: the same command goes on from" in out
+    assert re.search(r"Stopped by hand after \d+ of \d+ trials: the same command goes on", out)
     assert all(trial.state is not TrialState.RUNNING for trial in trials())
 
 

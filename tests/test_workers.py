@@ -57,7 +57,7 @@ def started(*arguments: str, after: int = 2) -> Iterator["subprocess.Popen[str]"
     try:
         assert process.stdout is not None
         for line in process.stdout:
-            if line.startswith(f"{after}/"):
+            if f"| {after} of " in line:
                 break
         yield process
     finally:
@@ -83,7 +83,7 @@ def test_many_workers_finish_exactly_as_many_trials_as_were_asked_for() -> None:
         [*RUN, "--trials", "13", "--workers", "4"], capture_output=True, text=True, check=True
     )
     assert called.stderr == ""
-    assert "13/13" in called.stdout
+    assert "13 of 13 done" in called.stdout
     found = trials()
     assert len(found) == 13
     assert n_finished() == 13
@@ -136,7 +136,8 @@ def test_ctrl_c_hands_back_what_runs_and_the_same_command_goes_on() -> None:
         os.kill(process.pid, signal.SIGINT)
         out, _ = process.communicate(timeout=20)
         assert process.returncode == 130
-        assert "Stopped by hand: the same command goes on from" in out
+        assert "Stopping after the epochs that run; Ctrl-C once more ends at once\n" in out
+        assert re.search(r"Stopped by hand after \d+ of 12 trials: the same command goes on", out)
     assert states()[TrialState.RUNNING] == 0
     assert n_finished() < 12
     handed_back = states()[TrialState.WAITING]
