@@ -3,6 +3,7 @@
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 
 from storage.errors import InputError
@@ -16,6 +17,7 @@ NAMES = {  # lower case, without "id" at the end, an "s" behind that, or what is
     "title": {"title", "name", "movietitle", "booktitle"},
     "rating": {"rating", "score", "star", "overall", "bookrating", "userrating", "starrating"},
 }
+LONGEST_LINE = 90  # characters of what is said of columns, where more need not be told
 LEVELS = 101  # whole numbers with more different values than this are no ratings, but ids
 
 Columns = tuple[str, str, str]  # of user, item and rating: names, or positions from 1
@@ -30,6 +32,10 @@ class Chosen:
     names: tuple[str, ...]  # of all columns; empty without a header
     guessed: bool
 
+    def name(self, position: int) -> str:
+        """What messages call a column."""
+        return f"column {shown(self.names[position]) if self.names else position + 1}"
+
     @property
     def user_name(self) -> str:
         return self._name(0)
@@ -42,11 +48,15 @@ class Chosen:
         """Which columns are read, and which are not, for people."""
         said = [shown(self.names[p])[1:-1] if self.names else p + 1 for p in self.positions]
         text = ", ".join(f"{role} {one}" for role, one in zip(ROLES, said, strict=False))
-        others = n_columns - len(self.positions)
-        header = "" if self.names else ", no header"
-        rest = f"; {others} more not used" if others else ""
+        if not self.names:
+            text += ", no header"
+        if n_others := n_columns - len(self.positions):
+            others = [name for p, name in enumerate(self.names) if p not in self.positions]
+            named = f"{text}; {', '.join(shown(name)[1:-1] for name in others)} not used"
+            fits = others and len(named) <= LONGEST_LINE
+            text = named if fits else f"{text}; {n_others} more not used"
         hint = "; if that is wrong, give --columns" if self.guessed and not self.names else ""
-        return f"{text}{header}{rest}{hint}"
+        return text + hint
 
     def _name(self, role: int) -> str:
         return self.names[self.positions[role]] if self.names else ROLES[role]
@@ -80,7 +90,15 @@ def choose_columns(
             got = ",".join(wanted)
             raise InputError(f"{path}: --columns: expected different columns, got {got}")
         header = has_header or by_name or _is_header(path, rows, positions, roles)
+        if header:
+            _check_order(path, [first[position] for position in positions])
         return Chosen(positions=positions, names=tuple(first) if header else (), guessed=False)
+    if len(first) == 2 < len(roles):
+        raise InputError(
+            f"{path}: expected at least three columns, user, item and rating, got two, "
+            f"{' and '.join(map(shown, first))}: a rating is missing; pairs to predict are for "
+            "best_predict --queries"
+        )
     found = [
         [p for p, name in enumerate(first) if plain_name(name) in NAMES[role]] for role in roles
     ]
@@ -111,7 +129,20 @@ def _told(path: Path, first: Sequence[str], column: str, by_name: bool) -> int:
         return int(column) - 1
     why = "more than one column" if by_name and column in first else "no column"
     got = ", ".join(shown(name) for name in first[:12])
-    raise InputError(f"{path}: --columns: {why} {shown(column)} among {got}")
+    names = {name.casefold(): name for name in first}
+    near = get_close_matches(column.casefold(), names, n=1) if column not in first else []
+    hint = f"; did you mean {shown(names[near[0]])}?" if near else ""
+    raise InputError(f"{path}: --columns: {why} {shown(column)} among {got}{hint}")
+
+
+def _check_order(path: Path, told: Sequence[str]) -> None:
+    """Raises InputError if a column that is called a rating was told as user or item."""
+    are_ratings = [plain_name(name) in NAMES["rating"] for name in told]
+    if any(are_ratings[:2]) and not all(are_ratings[2:]):
+        got = [f"{shown(name)} as {role}" for name, role in zip(told, ROLES, strict=False)]
+        raise InputError(
+            f"{path}: --columns: expected user, item and rating in this order, got {', '.join(got)}"
+        )
 
 
 def _is_header(path: Path, rows: Rows, positions: Sequence[int], roles: Sequence[str]) -> bool:

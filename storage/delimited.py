@@ -170,7 +170,9 @@ def _explain(path: Path, head: Head, chosen: Chosen, reason: str) -> NoReturn:
                 if "\N{REPLACEMENT CHARACTER}" in row[position]:
                     raise InputError(f"{where}: expected {_a(role)} in UTF-8, got other bytes")
             if len(chosen.positions) == len(ROLES):
-                rating_of(row[chosen.positions[2]].strip(), f"{where}: expected a rating")
+                position = chosen.positions[2]
+                expected = f"{where}: expected a rating in {chosen.name(position)}"
+                rating_of(row[position].strip(), expected)
     raise InputError(f"{path}: cannot be read ({reason})")
 
 

@@ -4,6 +4,7 @@ import contextlib
 import csv
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from difflib import get_close_matches
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -12,12 +13,14 @@ from numpy.typing import ArrayLike, NDArray
 
 from storage.errors import InputError
 from storage.files import replacing
+from storage.lines import shown
 from storage.ratings import RatingsTable
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 TABLES = (".csv", ".tsv", ".parquet")
+ENDINGS = (*TABLES, ".txt", "")  # of names of answers
 
 
 def write_answers(path: Path, table: RatingsTable, predictions: NDArray[np.floating]) -> None:
@@ -86,10 +89,27 @@ def answers_table(table: RatingsTable, columns: Mapping[str, NDArray[np.floating
     return _arrow([*_ids(table), *columns.items()])
 
 
-def check_writable(path: Path, *, precious: Iterable[Path] = ()) -> None:
+def check_ending(path: Path) -> None:
+    """Raises InputError if a name ends like a format that answers are not written in."""
+    ending = path.suffix.lower()
+    if ending in ENDINGS:
+        return
+    meant = next(iter(get_close_matches(ending, TABLES, n=1)), TABLES[0])
+    raise InputError(
+        f"{path}: expected a name that ends in {', '.join(ENDINGS[:-1])}, or has no ending, got "
+        f"{shown(path.suffix)}; did you mean {path.with_suffix(meant)}?"
+    )
+
+
+def check_writable(
+    path: Path, *, precious: Iterable[Path] = (), makes_folder: bool = False
+) -> None:
     """Raises InputError if `path` could or should not be written, before the work it is for.
 
-    `precious` are files that must stay as they are.
+    Args:
+        path: to be written later.
+        precious: files that must stay as they are.
+        makes_folder: whether its folder is ours, and made if it is not there.
     """
     try:
         if path.exists() and not path.is_file():
@@ -98,7 +118,10 @@ def check_writable(path: Path, *, precious: Iterable[Path] = ()) -> None:
         target = path.resolve()
         if any(other.resolve() == target or _same_file(path, other) for other in precious):
             raise InputError(f"{path}: expected a file of its own, got one that is used here")
-        target.parent.mkdir(parents=True, exist_ok=True)
+        if makes_folder:
+            target.parent.mkdir(parents=True, exist_ok=True)
+        elif not target.parent.exists():
+            raise InputError(f"{path}: no such folder: {path.parent}")
         with tempfile.TemporaryFile(dir=target.parent):
             pass
     except RuntimeError:  # of resolve

@@ -72,9 +72,8 @@ def recommend(options: argparse.Namespace) -> Outcome:
         import optuna
 
         from storage.database import check_database, database_file, parse_storage_url, runs_folder
-        from storage.errors import InputError
         from storage.item_tables import read_item_ratings, read_titles
-        from storage.predictions import TABLES, check_writable, write_columns
+        from storage.predictions import check_ending, check_writable, write_columns
         from study import recommending
         from study.inputs import choose_device, load_data
         from study.predict import open_ensemble
@@ -84,14 +83,18 @@ def recommend(options: argparse.Namespace) -> Outcome:
         check_database(url, must_exist=True)
         device = choose_device(options.device)
         data = load_data(options.data, runs=runs_folder(url), columns=options.columns)
-        titles = read_titles(options.titles) if options.titles else {}
-        given = read_item_ratings(options.ratings, options.columns) if options.ratings else None
+        titles, given = {}, None
+        if options.titles or options.ratings:
+            known = frozenset(map(str, data.items.values.tolist()))
+        if options.titles:
+            titles = read_titles(options.titles, item_ids=known)
+        if options.ratings:
+            given = read_item_ratings(options.ratings, options.columns, item_ids=known)
     ensemble = open_ensemble(url, data, study_name=options.study_name, device=device, say=print)
     if options.out is not None:
-        if options.out.suffix.lower() not in TABLES:
-            raise InputError(f"--out: expected a name that ends in {', '.join(TABLES)}")
         read = [data.file, options.titles, options.ratings, database_file(url)]
         check_writable(options.out, precious=[path for path in read if path is not None])
+        check_ending(options.out)
 
     models, asked = ensemble.models(), {"n": options.items, "titles": titles}
     found: Recommendations | SimilarItems
@@ -101,9 +104,9 @@ def recommend(options: argparse.Namespace) -> Outcome:
         heading += f", {found.title}" if found.title else ""
     elif given is not None:
         found = recommending.recommend_to_newcomer(models, data, *given, **asked)
-        heading = f"For who gave {found.n_rated:,} ratings"
+        heading = f"For a new user who has rated {found.n_rated:,} of the items"
         if found.n_unknown:
-            heading += f"; {found.n_unknown:,} more of items that nobody else rated"
+            heading += f", and {found.n_unknown:,} that the data do not have"
     else:
         found = recommending.recommend(models, data, options.user, **asked)
         heading = f"For {data.table.user_name} {options.user}, who has rated {found.n_rated:,}"

@@ -222,8 +222,8 @@ def find_row(
         hint = f"; they go from {values[0]} to {values[-1]}"
     else:
         candidates += values.tolist()
-    if similar := get_close_matches(str(wanted), candidates, n=1):
-        hint = f"; did you mean '{similar[0]}'?"
+    if similar := get_close_matches(str(wanted), candidates, n=3):
+        hint = "; did you mean " + " or ".join(f"'{one}'" for one in similar) + "?"
     raise InputError(f"{what} '{wanted}': not among the {len(ids):,} {what}s of {source}{hint}")
 
 

@@ -65,7 +65,7 @@ def report(options: argparse.Namespace) -> Outcome:
     study = _find(open_storage(url), url, options)
     out = options.out or report_path(study, runs_folder(url))
     precious = [path for path in (database_file(url), options.data) if path is not None]
-    check_writable(out, precious=precious)
+    check_writable(out, precious=precious, makes_folder=options.out is None)
     write_report(study, out.resolve() if options.out else out)  # a link of the user's stays one
     print(f"Study: {printable(study.study_name)}")
     print(f"Report: {out}")

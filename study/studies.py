@@ -1,9 +1,12 @@
 """Opens a study: made for one set of ratings, or found again and checked to be of the same."""
 
 import hashlib
+import re
+import shlex
 import warnings
 from collections.abc import Mapping
 from difflib import get_close_matches
+from pathlib import Path
 
 import numpy as np
 import optuna
@@ -61,7 +64,8 @@ def find_study(storage: BaseStorage, name: str, table: RatingsTable, *, about: s
     Raises:
         InputError: there is none, or it belongs to other ratings.
     """
-    study = _load(storage, name, f"study '{name}' of {about}")
+    is_default = name == default_name(table)
+    study = _load(storage, name, f"study '{name}' of {about}", by_data=is_default)
     if study.get_trials(deepcopy=False):
         _check(study, {"ratings_digest": table.digest, "space_version": SPACE_VERSION})
     return study
@@ -160,17 +164,32 @@ def n_finished(study: optuna.Study) -> int:
     return len(study.get_trials(deepcopy=False, states=FINISHED))
 
 
-def _load(storage: BaseStorage, name: str, what: str) -> optuna.Study:
+def _load(storage: BaseStorage, name: str, what: str, *, by_data: bool = False) -> optuna.Study:
+    """The study of that name; `by_data` if the name follows from the data.
+
+    Raises:
+        InputError: there is none; says what there is, and what may have been meant.
+    """
     try:
         return optuna.load_study(study_name=name, storage=storage)
     except KeyError:
         names = sorted(optuna.get_all_study_names(storage))
-        known = [n for n in names if not n.endswith(FINALISTS)]
-        similar = get_close_matches(name, known, n=1)
-        hint = f"did you mean {similar[0]}?" if similar else "python -m study.run makes it"
+        known = {n: _source(storage, n) for n in names if not n.endswith(FINALISTS)}
+        holds = ", ".join(f"{n} of {source}" if source else n for n, source in known.items())
+        files = [source for source in known.values() if source and Path(source).exists()]
+        similar = files[:1] if by_data else get_close_matches(name, known, n=1)
+        option = f"--data {shlex.quote(similar[0])}" if by_data and similar else "".join(similar)
+        hint = f"did you mean {option}?" if similar else "python -m study.run makes it"
         raise InputError(
-            f"{what}: not in this database, which holds: {', '.join(known) or 'none'}; {hint}"
+            f"{what}: not in this database, which holds: {holds or 'none'}; {hint}"
         ) from None
+
+
+def _source(storage: BaseStorage, name: str) -> str:
+    """What the ratings of a study were read from, if it is known."""
+    attributes = storage.get_study_user_attrs(storage.get_study_id_from_name(name))
+    found = re.match(r"(.+), [\d,]+ ratings, ", str(attributes.get("data", "")))
+    return found[1] if found else ""
 
 
 def _check(study: optuna.Study, wanted: Mapping[str, object]) -> None:

@@ -69,7 +69,7 @@ def test_ids_that_are_texts_come_back(call: Call) -> None:
     assert (code, err) == (0, "")
     assert out.startswith(
         "Data: ratings.csv, 400 ratings, 30 users, 20 items, 0 queries\n"
-        "Columns: user user_id, item movie_id, rating rating; 1 more not used\n"
+        "Columns: user user_id, item movie_id, rating rating; note not used\n"
     )
     assert "--data ratings.csv --columns user_id,movie_id,rating" in out
 

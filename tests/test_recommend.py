@@ -147,6 +147,17 @@ def test_titles(content: str, titles: dict[str, str], encoding: str, tmp_path: P
     assert read_titles(path) == titles
 
 
+@pytest.mark.parametrize("first", ["7,Film 1 (1995)", "tt7,Film", "tt7,Movie Title"])
+def test_a_first_line_of_an_item_is_no_header(first: str, tmp_path: Path) -> None:
+    path = tmp_path / "titles"
+    path.write_text(f"{first}\nx,Heat\n")
+    item, title = first.split(",")
+    assert read_titles(path, item_ids={"tt7", "x"}) == {item: title, "x": "Heat"}
+    path.write_text("star,5\nx,4\n")
+    ids, ratings = read_item_ratings(path, item_ids={"star"})
+    assert (ids.tolist(), ratings.tolist()) == (["star", "x"], [5.0, 4.0])
+
+
 def test_tables_of_items_in_parquet(tmp_path: Path) -> None:
     import pyarrow as pa
     from pyarrow import parquet
@@ -260,7 +271,9 @@ def test_a_list_for_who_is_new_is_written_too(call: Call, folder: Path) -> None:
             command.main, "--ratings", "mine.csv", "--out", "list.csv", "--items", 20
         )
         assert (code, err) == (0, "")
-        assert "For who gave 3 ratings; 1 more of items that nobody else rated" in out
+        assert (
+            "For a new user who has rated 3 of the items, and 1 that the data do not have\n" in out
+        )
         assert "Wrote: list.csv, 17 items" in out
         with open("list.csv") as file:
             lists.append(list(csv.DictReader(file)))
@@ -276,7 +289,7 @@ def test_who_is_new_and_has_rated_nothing_is_an_average_user(call: Call) -> None
     Path("nothing.csv").write_text("movie_id,rating\n")
     code, out, err = call(command.main, "--ratings", "nothing.csv", "--out", "nothing_list.csv")
     assert (code, err) == (0, "")
-    assert "For who gave 0 ratings\n" in out
+    assert "For a new user who has rated 0 of the items\n" in out
     with open("nothing_list.csv") as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == LENGTH
@@ -309,13 +322,31 @@ def test_new_pairs_are_predicted_without_training(call: Call) -> None:
     assert all(1 <= answer <= 5 for answer in answers)
 
 
+def test_other_data_than_the_study_has_are_told_what_it_has(
+    call: Call, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        command.main(["--user", "Zürich-03"])
+    err = capsys.readouterr().err
+    assert " of built-in demo: not in this database, which holds: ratings-" in err
+    assert err.endswith(" of ratings.csv; did you mean --data ratings.csv?\n")
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ("--user Zürich-3", "user 'Zürich-3': not among the 31 users of ratings.csv; did you mean"),
+        (
+            "--user Zürich-3",
+            "user 'Zürich-3': not among the 31 users of ratings.csv; did you mean 'Zürich-23' or "
+            "'Zürich-13' or 'Zürich-03'?",
+        ),
         ("--user everything", "user everything has rated all 20 items of ratings.csv: nothing"),
         ("--similar tt0070", "item 'tt0070': not among the 20 items of ratings.csv; did you mean"),
-        ("--user Zürich-03 --out list", "--out: expected a name that ends in .csv, .tsv, .parquet"),
+        (
+            "--user Zürich-03 --out x.cvs",
+            "x.cvs: expected a name that ends in .csv, .tsv",
+        ),
+        ("--user Zürich-03 --out no/x.csv", "no/x.csv: no such folder: no"),
         ("--user Zürich-03 --out ratings.csv", "ratings.csv: expected a file of its own"),
         ("--user Zürich-03 --titles none.csv", "none.csv: no such file"),
         ("--user Zürich-03 --similar tt0001", "not allowed with argument"),

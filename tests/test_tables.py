@@ -190,7 +190,7 @@ def test_columns_as_told(columns: Any, kind: str, tmp_path: Path) -> None:
     table = read_ratings(path, columns)
     assert rated(table) == {("a", "x"): 1.5, ("b", "y"): 2.5}
     assert (table.user_name, table.item_name) == ("who", "what")
-    assert table.about == "user who, item what, rating how; 1 more not used"
+    assert table.about == "user who, item what, rating how; user not used"
 
 
 def test_positions_in_a_file_without_a_header(write_file: WriteFile) -> None:
@@ -210,6 +210,12 @@ def test_positions_are_not_mistaken_for_what_the_first_row_holds(
 
 
 def test_what_was_guessed_is_told(write_file: WriteFile) -> None:
+    header, row = "user,item,rating", "1,2,3\n2,1,4\n"
+    wide = "".join(f",{'x' * 20}{n}" for n in range(9))
+    for more, said in ((",when,why", "when, why not used"), (wide, "9 more not used")):
+        fields = row.replace("\n", "," * more.count(",") + "\n")
+        about = read_ratings(write_file(f"{header}{more}\n{fields}")).about
+        assert about == f"user user, item item, rating rating; {said}"
     assert read_ratings(write_file(STAMPED)).about == (
         "user 1, item 2, rating 3, no header; 1 more not used; if that is wrong, give --columns"
     )
@@ -222,8 +228,8 @@ def test_what_was_guessed_is_told(write_file: WriteFile) -> None:
         pytest.param("a,b,c\n1,2,3\n", "like --columns a,b,c", id="names that say nothing"),
         pytest.param("u_x,movie,rating\n1,2,3\n", "user, item and rating", id="one is unknown"),
         pytest.param("user,user_id,item,rating\n1,2,3,4\n", "'user', 'user_id'", id="two users"),
-        pytest.param("user,item\n1,2\n", "got columns 'user', 'item'", id="no rating"),
-        pytest.param("1,2\n1,3\n", "like --columns 1,2,3", id="two columns"),
+        pytest.param("user,item\n1,2\n", "'user' and 'item': a rating is missing", id="no rating"),
+        pytest.param("1,2\n1,3\n", "pairs to predict are for best_predict", id="two columns"),
         pytest.param("1,2,3,4,5\n1,3,4,5,6\n", "a first line of '1', '2'", id="five columns"),
         pytest.param("1,2,3,x\n1,3,4,y\n", "cannot tell", id="the fourth is no timestamp"),
         pytest.param("1,2,x\n1,3,y\n", "cannot tell", id="the third is no number"),
@@ -243,7 +249,17 @@ def test_what_is_not_plain_is_asked_for(content: str, said: str, write_file: Wri
 @pytest.mark.parametrize(
     ("columns", "said"),
     [
-        (("user_id", "movie", "rating"), "no column 'movie' among 'user_id', 'movie_id', 'rating'"),
+        (
+            ("user_id", "movie", "rating"),
+            "no column 'movie' among 'user_id', 'movie_id', 'rating'; did you mean 'movie_id'?",
+        ),
+        (("UserID", "movie_id", "rating"), "; did you mean 'user_id'?"),
+        (
+            ("rating", "movie_id", "user_id"),
+            "expected user, item and rating in this order, got 'rating' as user, 'movie_id' as "
+            "item, 'user_id' as rating",
+        ),
+        (("1", "3", "2"), "in this order, got 'user_id' as user, 'rating' as item"),
         (("1", "2", "4"), "no column '4'"),
         (("1", "2", "0"), "no column '0'"),
         (("1", "2", "2"), "expected different columns, got 1,2,2"),
@@ -293,7 +309,7 @@ def test_a_bad_line_of_long_separators_is_named(separator: str, write_file: Writ
     content = STAMPED.replace(",", separator)
     assert complaint(write_file(content + "1::2\n")).startswith("5: expected 4 fields, got ")
     found = complaint(write_file(content + separator.join("12x3") + "\n"))
-    assert found == "5: expected a rating, a number from -1e+15 to 1e+15, got 'x'"
+    assert found == "5: expected a rating in column 3, a number from -1e+15 to 1e+15, got 'x'"
 
 
 def test_ids_that_are_no_utf8(write_file: WriteFile) -> None:
