@@ -74,7 +74,7 @@ def best_predict(options: argparse.Namespace) -> Outcome:
         from storage.database import check_database, database_file, parse_storage_url, runs_folder
         from storage.errors import InputError
         from storage.lines import read_numbers
-        from storage.predictions import check_writable, write_answers, write_table
+        from storage.predictions import check_ending, check_writable, write_answers, write_table
         from study.inputs import choose_device, load_data
         from study.intervals import calibrate
         from study.leases import is_running
@@ -88,8 +88,7 @@ def best_predict(options: argparse.Namespace) -> Outcome:
         data = load_data(
             options.data, runs=runs_folder(url), columns=options.columns, queries=options.queries
         )
-    table = data.table
-    truth = data.truth
+    table, truth = data.table, data.truth
     if options.truth is not None:
         truth = read_numbers(options.truth, expected=table.n_queries)
     ensemble = open_ensemble(
@@ -103,17 +102,17 @@ def best_predict(options: argparse.Namespace) -> Outcome:
     study = ensemble.study
     if table.about and options.queries is None:
         raise InputError(f"{data.source}: holds no pairs to predict; --queries FILE gives them")
-    read = [data.file, options.queries, options.truth, database_file(url)]
-    precious = [path for path in read if path is not None]
-    check_writable(options.out, precious=precious)
-    if options.intervals is not None:
-        check_writable(options.intervals, precious=[*precious, options.out])
+    precious = list(filter(None, (data.file, options.queries, options.truth, database_file(url))))
+    for path in filter(None, (options.out, options.intervals)):
+        check_writable(path, precious=precious)
+        check_ending(path)
+        precious.append(path)
 
     print(f"Data: {data.described()}")
     note = ", still running: the best so far" if is_running(study) else ""
     print(f"Study: {study.study_name}{note}")
-    if (n := len(ensemble.settings)) < (options.average or 1):
-        print(f"Average: of {n} settings; no more have finished")
+    if options.average is not None:
+        print(ensemble.described(wanted=options.average))
     with status("Predicting…"):
         predictions, spread = ensemble.answer()
     write_answers(options.out, table, predictions)

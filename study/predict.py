@@ -55,6 +55,20 @@ class Ensemble:
             )
         return cls(settings=settings, data=data, study=study, folder=folder, device=device, say=say)
 
+    def described(self, *, wanted: int) -> str:
+        """Of how many settings the mean is, and how much worse than the first any of them is."""
+        n, text = len(self.settings), f"Average: of {len(self.settings)}"
+        if n < wanted:
+            text += ", all settings that finished and were not pruned"
+        if n == 1:
+            return text
+        rmse = {one.trial.number: one.trial.user_attrs["validation_rmse"] for one in self.settings}
+        worst, first = max(rmse, key=lambda number: rmse[number]), next(iter(rmse.values()))
+        excess = 100 * (rmse[worst] / first - 1) if first else 0.0
+        return (
+            f"{text}; validation RMSE of the worst, trial {worst}: {excess:.1f} % above the first"
+        )
+
     def answer(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """The (n_queries,) predictions and their uncalibrated spread."""
         table = self.data.table

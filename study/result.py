@@ -96,6 +96,8 @@ class Result:
             ensemble = Ensemble.of_best(
                 self.study, data, average, folder=self.folder, device=self.device
             )
+            if average is not None:
+                print(ensemble.described(wanted=average))
             predictions, spread = ensemble.answer()
             answers = {"prediction": predictions}
             if intervals:

@@ -3,6 +3,7 @@
 import csv
 import gzip
 import os
+import re
 import sqlite3
 import threading
 import time
@@ -377,6 +378,17 @@ def test_an_average_is_the_mean_of_its_models(call: Call, data: Path) -> None:
     averaged = np.loadtxt("mat_comp_ans")
     call(best_predict.main, "--data", data, "--average", 1)
     assert not np.allclose(np.loadtxt("mat_comp_ans"), averaged)
+    code, out, _ = call(best_predict.main, "--data", data, "--average", 99)
+    said = re.search(
+        r"Average: of (\d), all settings that finished and were not pruned; validation RMSE of the "
+        r"worst, trial (\d): ([\d.]+) % above the first\n",
+        out,
+    )
+    assert said
+    rmse = [float(one) for one in re.findall(r"validation RMSE (\d+\.\d{4}), ", out)]
+    assert len(rmse) == int(said[1])
+    assert float(said[3]) == pytest.approx(100 * (max(rmse) / rmse[0] - 1), abs=0.1)
+    assert code == 0
 
 
 def test_time_is_up(call: Call, data: Path) -> None:
