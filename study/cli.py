@@ -156,13 +156,25 @@ def at_least(low: float, kind: Callable[[str], float]) -> Callable[[str], float]
     return parse
 
 
-def _columns(text: str) -> tuple[str, ...]:
-    columns = tuple(column.strip() for column in next(csv.reader([text]), []))
-    if len(columns) != 3 or not all(columns):
+def parse_columns(text: str) -> tuple[str, str, str]:
+    """The three columns of a text such as `user_id,movie_id,rating` or `1,2,3`.
+
+    Raises:
+        ValueError: it has more or fewer.
+    """
+    user, item, rating = (column.strip() for column in next(csv.reader([text]), []))
+    if not (user and item and rating):
+        raise ValueError
+    return user, item, rating
+
+
+def _columns(text: str) -> tuple[str, str, str]:
+    try:
+        return parse_columns(text)
+    except ValueError:
         raise argparse.ArgumentTypeError(
             f"expected three columns, like user_id,movie_id,rating or 1,2,3, got '{text}'"
-        )
-    return columns
+        ) from None
 
 
 def _study_name(text: str) -> str:

@@ -7,14 +7,17 @@ the pairs came in. Imports nothing heavy before it is called.
 import math
 import time
 import warnings
+from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from storage.errors import InputError
-from study.cli import DEFAULT_STORAGE, printable
+from study.cli import DEFAULT_STORAGE, parse_columns, printable
 from study.quiet import silenced
 from study.result import Ended, Result
 
 if TYPE_CHECKING:
+    from storage.columns import Columns
     from study.inputs import Data
     from study.interrupts import Interrupts
     from study.joining import Joined
@@ -31,7 +34,7 @@ class TuningError(Exception):
         self.result = result
 
 
-def load(source: Any = None, *, columns: tuple[str, str, str] | None = None) -> "Data":
+def load(source: Any = None, *, columns: str | Sequence[str] | None = None) -> "Data":
     """Ratings to tune for.
 
     Args:
@@ -39,8 +42,8 @@ def load(source: Any = None, *, columns: tuple[str, str, str] | None = None) -> 
             (pandas, Polars, Arrow, or another that speaks Arrow), a dict of columns, or rows of
             user, item and rating; if not told, ./mat_comp or the built-in demonstration. What was
             parsed from a file is kept in runs/cache.
-        columns: which hold user, item and rating, by name or by position from 1; guessed where
-            names make it plain.
+        columns: which hold user, item and rating, by name or by position from 1, as in
+            "user_id,movie_id,rating"; guessed where names make it plain.
 
     Raises:
         InputError: it cannot be read, holds something else, or fewer than two ratings.
@@ -53,7 +56,7 @@ def load(source: Any = None, *, columns: tuple[str, str, str] | None = None) -> 
 
 
 def tune(
-    ratings: "Data",
+    ratings: Any,
     *,
     trials: int = DEFAULT_TRIALS,
     timeout: float | None = None,
@@ -70,7 +73,7 @@ def tune(
     trials it returns at once. Ctrl-C ends it after the epoch that runs.
 
     Args:
-        ratings: what `load` gave.
+        ratings: what `load` gave, or what it takes.
         trials: finished trials that the study is to have in all.
         timeout: seconds to stop after; a trial that is cut keeps its best epoch.
         workers: processes that run trials at once; as many as suit the machine if not told.
@@ -81,11 +84,12 @@ def tune(
         quiet: whether to print nothing.
 
     Raises:
-        InputError: the database cannot be used, or the study is of other ratings or another seed.
+        InputError: the ratings cannot be read, the database cannot be used, or the study is of
+            other ratings or another seed.
         TuningError: trials or workers keep failing.
     """
     deadline = math.inf if timeout is None else time.monotonic() + timeout
-    _check(ratings, trials, workers)
+    _check(trials=trials, workers=workers)
     with warnings.catch_warnings():  # a bar of tqdm, which is not shown, would miss ipywidgets
         warnings.filterwarnings("ignore", message="IProgress not found")
         import optuna
@@ -106,25 +110,28 @@ def tune(
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     url = parse_storage_url(storage)
     folder, torch_device = runs_folder(url), choose_device(device)
+    with silenced(quiet):
+        data = _loaded(ratings, runs=folder)
     with silenced(quiet), caught_interrupts() as interrupts:
         opened = open_storage(
             url,
             on_wait=lambda why: print(f"Waiting for the database: {printable(why)}", flush=True),
             give_up=interrupts,
         )
-        name = study_name or default_name(ratings.table)
-        precious = [path for path in (ratings.file, database_file(url)) if path is not None]
+        name = study_name or default_name(data.table)
+        precious = [path for path in (data.file, database_file(url)) if path is not None]
         for kind in ("csv", "html"):  # written at the end, by the command
-            check_writable(folder / f"{file_name(name)}.{kind}", precious=precious)
+            path = folder / f"{file_name(name)}.{kind}"
+            check_writable(path, precious=precious, makes_folder=True)
         if database_file(url) is None and study_name is None:
-            demo = ratings.is_demonstration
-            check_others(opened, name, source=ratings.source, is_demonstration=demo)
-        n_workers = workers or suitable_workers(len(ratings.ratings), torch_device)
-        file, columns = ratings.file, ratings.columns
+            demo = data.is_demonstration
+            check_others(opened, name, source=data.source, is_demonstration=demo)
+        n_workers = workers or suitable_workers(len(data.ratings), torch_device)
+        file, columns = data.file, data.columns
         if n_workers > 1:
             prepare()
-            if ratings.is_frame:  # which workers cannot read
-                file, columns = kept(ratings.table, folder / "cache"), None
+            if data.is_frame:  # which workers cannot read
+                file, columns = kept(data.table, folder / "cache"), None
         job = Job(
             storage=storage,
             study_name=name,
@@ -138,7 +145,7 @@ def tune(
             deadline=deadline,
             n_workers=n_workers,
         )
-        joined = join(job, ratings, opened, interrupted=interrupts)
+        joined = join(job, data, opened, interrupted=interrupts)
         failure = _run(job, joined, interrupts, where=shown(url))
     study = joined.study
     ended = Ended.BY_HAND if interrupts() else Ended.TIME_IS_UP
@@ -148,7 +155,7 @@ def tune(
         ended = Ended.DONE
     result = Result(
         study=study,
-        ratings=ratings,
+        ratings=data,
         storage=shown(url),
         folder=folder,
         device=torch_device,
@@ -184,20 +191,32 @@ def _run(job: "Job", joined: "Joined", interrupts: "Interrupts", *, where: str) 
     return failure
 
 
-def _as_columns(columns: Any) -> tuple[str, str, str] | None:
+def _as_columns(columns: str | Sequence[str] | None) -> "Columns | None":
     if columns is None:
         return None
-    if isinstance(columns, str) or len(columns) != 3:
-        raise InputError(f"columns: expected three, of user, item and rating, got {columns!r}")
-    user, item, rating = map(str, columns)
-    return user, item, rating
+    try:
+        user, item, rating = parse_columns(columns) if isinstance(columns, str) else columns
+    except (ValueError, TypeError):
+        raise InputError(
+            f"columns: expected three, of user, item and rating, got {columns!r}"
+        ) from None
+    return str(user), str(item), str(rating)
 
 
-def _check(ratings: Any, trials: int, workers: int | None) -> None:
-    from study.inputs import Data
+def _loaded(ratings: Any, *, runs: Path) -> "Data":
+    """What `load` gave, or gives now."""
+    from study.inputs import Data, load_data
 
-    if not isinstance(ratings, Data):
-        raise InputError(f"tune: expected what load gives, got {type(ratings).__name__}")
-    for name, number in {"trials": trials, "workers": workers}.items():
+    if isinstance(ratings, Data):
+        return ratings
+    if ratings is None:
+        raise InputError("tune: expected ratings, got None")
+    data = load_data(ratings, runs=runs)
+    print(f"Data: {data.described()}")
+    return data
+
+
+def _check(**numbers: int | None) -> None:
+    for name, number in numbers.items():
         if number is not None and number < 1:
             raise InputError(f"{name}: expected a whole number, 1 or more, got {number}")

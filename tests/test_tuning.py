@@ -136,6 +136,8 @@ def test_columns_are_told_by_name_or_position(columns: Columns) -> None:
     digest = load(columns).table.digest
     assert load(renamed, columns=("who", "what", "how")).table.digest == digest
     assert load(pd.DataFrame(renamed), columns=("1", "2", "3")).table.digest == digest
+    assert load(renamed, columns="who, what, how").table.digest == digest
+    assert load(renamed, columns=["who", "what", "how"]).table.digest == digest
     with pytest.raises(InputError, match="cannot tell which columns hold user, item and rating"):
         load(renamed)
     result = tune(load(renamed, columns=("who", "what", "how")), trials=1, quiet=True)
@@ -168,14 +170,31 @@ def test_what_is_no_ratings_is_refused_in_a_line(source: object, message: str) -
 
 
 def test_bad_wishes_are_refused() -> None:
-    with pytest.raises(InputError, match="expected what load gives, got DataFrame"):
-        tune(pd.DataFrame())  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="expected ratings, got None"):
+        tune(None)
+    with pytest.raises(InputError, match="cannot tell which columns"):
+        tune(pd.DataFrame())
     data = load({"user": [1, 2], "item": [1, 2], "rating": [1, 2]})
     with pytest.raises(InputError, match="trials: expected a whole number, 1 or more, got 0"):
         tune(data, trials=0)
-    with pytest.raises(InputError, match="columns: expected three"):
-        load("ratings.csv", columns="user,item,rating")  # type: ignore[arg-type]
+    for two in ("user,item", ["user", "item"], 7):
+        with pytest.raises(InputError, match="columns: expected three"):
+            load("ratings.csv", columns=two)  # type: ignore[arg-type]
     assert not Path("runs").exists()
+
+
+def test_what_load_takes_can_be_tuned_at_once(
+    columns: Columns, capsys: pytest.CaptureFixture[str]
+) -> None:
+    repeated = {name: [*values, values[0]] for name, values in columns.items()}
+    result = tune(pd.DataFrame(repeated), trials=1)
+    told = capsys.readouterr().out.partition("\nStudy: ")[0]
+    assert told == f"Data: {result.ratings.described()}"
+    assert "\n Repeated: 1 lines rate a pair again" in repr(result.ratings)
+    csv.write_csv(pa.table(columns), "ratings.csv")
+    again = tune("ratings.csv", trials=1, quiet=True)
+    assert again.study.study_name == result.study.study_name
+    assert capsys.readouterr().out == ""
 
 
 def test_a_study_goes_on_and_is_found_again(
