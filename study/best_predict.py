@@ -111,7 +111,7 @@ def best_predict(options: argparse.Namespace) -> Outcome:
     print(f"Data: {data.described()}")
     note = ", still running: the best so far" if is_running(study) else ""
     print(f"Study: {study.study_name}{note}")
-    if options.average is not None:
+    if (options.average or 1) > 1:
         print(ensemble.described(wanted=options.average))
     with status("Predicting…"):
         predictions, spread = ensemble.answer()

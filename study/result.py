@@ -96,7 +96,7 @@ class Result:
             ensemble = Ensemble.of_best(
                 self.study, data, average, folder=self.folder, device=self.device
             )
-            if average is not None:
+            if average and average > 1:
                 print(ensemble.described(wanted=average))
             predictions, spread = ensemble.answer()
             answers = {"prediction": predictions}
