@@ -18,6 +18,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text()
+MEASUREMENTS = (ROOT / "docs" / "measurements.md").read_text()
 NOT_RUN = {
     r"pip install ": "what .ci/run does, in a fresh environment",
     r"python -m pytest": "this is run by it",
@@ -47,8 +48,8 @@ def steps() -> Iterator[tuple[str, str]]:
 
 
 def inline() -> list[str]:
-    """The commands in the text."""
-    prose = re.sub(r"^```.*?^```$", "", README, flags=re.MULTILINE | re.DOTALL)
+    """The commands in the text, that of the measurements too."""
+    prose = re.sub(r"^```.*?^```$", "", README + MEASUREMENTS, flags=re.MULTILINE | re.DOTALL)
     return [
         re.sub(r"\s+", " ", code)
         for code in re.findall(r"`(python -m [^`]+)`", prose)
