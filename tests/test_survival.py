@@ -152,6 +152,6 @@ def test_help_imports_nothing_heavy(folder: Path) -> None:
         "except SystemExit: print({'torch', 'optuna', 'numpy', 'sqlalchemy'} & set(sys.modules))"
     )
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert shown.stdout.startswith("usage: study.run")
+    assert shown.stdout.startswith("usage: python -m study.run")
     assert shown.stdout.endswith("set()\n")
     assert max(map(len, shown.stdout.splitlines())) <= 80
