@@ -177,7 +177,7 @@ def _rmse(trial: FrozenTrial) -> str:
 
 def _lines(running: list[FrozenTrial], starting: str) -> list[Text]:
     """A line each of the trials that run, the oldest first, of many the first few."""
-    lines = [_line(trial) for trial in running[:MOST_LINES]] or [starting]
+    lines = [_line(trial) for trial in running[:MOST_LINES]] or list(filter(None, [starting]))
     if len(running) > MOST_LINES:
         lines.append(f"and {len(running) - MOST_LINES} more")
     return [Text(f"       {printable(line)}", style="dim") for line in lines]

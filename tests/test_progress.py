@@ -79,6 +79,10 @@ def test_a_bar_says_that_workers_start_until_a_trial_runs(
     out = last_frame(capsys)
     assert "starting" not in out
     assert "trial 0, als" in out
+    study._storage.set_trial_state_values(0, TrialState.COMPLETE, [1.0])
+    with progress:
+        progress.look()
+    assert "starting" not in last_frame(capsys).rpartition("1 of 3 done")[2]
 
 
 def test_finalists_have_a_bar_of_their_own(
