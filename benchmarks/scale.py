@@ -113,6 +113,8 @@ def crowd(url: str, n_workers: int, seconds: float) -> tuple[float, float]:
         worker.start()
     for worker in workers:
         worker.join()
+    if any(worker.exitcode for worker in workers):
+        raise RuntimeError(f"not all of {n_workers} workers came to their end")
     trials = opened(url, name).get_trials(states=(TrialState.COMPLETE,))
     end = max(t.datetime_complete.timestamp() for t in trials if t.datetime_complete)
     took = end - begin

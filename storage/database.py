@@ -132,9 +132,11 @@ def open_storage(
 
 
 def _open_tables(url: URL) -> "RDBStorage":
+    from optuna.exceptions import StorageInternalError
     from optuna.storages import RDBStorage
 
-    engine_kwargs: dict[str, object] = {"pool_pre_ping": True}
+    # A server takes about a hundred connections: a process keeps one, and has more while it must.
+    engine_kwargs: dict[str, object] = {"pool_pre_ping": True, "pool_size": 1, "max_overflow": -1}
     try:
         if file := database_file(url):
             engine_kwargs = {"connect_args": {"timeout": SQLITE_BUSY_SECONDS}}
@@ -143,13 +145,13 @@ def _open_tables(url: URL) -> "RDBStorage":
             try:
                 storage = RDBStorage(url.render_as_string(hide_password=False), engine_kwargs)
                 break
-            except (SQLAlchemyError, AssertionError) as error:
+            except (SQLAlchemyError, StorageInternalError, AssertionError) as error:
                 if not tries_left or not _is_making_of_another(error):
                     raise
                 time.sleep(random.uniform(0.05, 0.5))
         if _is_sqlite(url):
             _tune_sqlite(storage.engine)
-    except SQLAlchemyError as error:
+    except (SQLAlchemyError, StorageInternalError) as error:
         raise _unusable(url, error) from None
     except OSError as error:
         raise InputError(f"{shown(url)}: cannot be made ({error.strerror})") from None
@@ -160,7 +162,7 @@ def _open_tables(url: URL) -> "RDBStorage":
 
 def _is_making_of_another(error: Exception) -> bool:
     """Whether the tables could not be made since another process just makes them."""
-    said = str(error).lower()
+    said = str(error.__cause__ or error).lower()
     signs = ("exist", "duplicate", "unique", "locked", "concurrent", "deadlock")
     return isinstance(error, AssertionError) or any(sign in said for sign in signs)
 
@@ -224,8 +226,11 @@ def _hidden(text: str) -> str:
 
 
 def _unusable(url: URL, error: Exception) -> InputError:
+    from optuna.exceptions import StorageInternalError
+
     from storage.patience import why_unreachable
 
-    reason = error.orig if isinstance(error, DBAPIError) else error
+    cause = error.__cause__ if isinstance(error, StorageInternalError) else error
+    reason = cause.orig if isinstance(cause, DBAPIError) else cause
     kind = UnreachableError if why_unreachable(error) else InputError
     return kind(f"{shown(url)}: cannot be used ({' '.join(str(reason).split())})")

@@ -6,13 +6,15 @@ import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import optuna
 import pytest
 import sqlalchemy
+from optuna.exceptions import StorageInternalError
 from optuna.trial import TrialState
 from sqlalchemy.engine import Connection, Engine
+from sqlalchemy.exc import OperationalError
 
 from storage.database import (
     check_database,
@@ -20,7 +22,7 @@ from storage.database import (
     parse_storage_url,
     runs_folder,
 )
-from storage.errors import InputError
+from storage.errors import InputError, UnreachableError
 from storage.proxy import shown
 
 N_WAITING = 40
@@ -325,3 +327,15 @@ def test_processes_claim_every_waiting_trial_once(path: Path) -> None:
         assert process.exitcode == 0
     assert sorted(itertools.chain(*numbers)) == list(range(N_WAITING))
     assert all(trial.state == TrialState.RUNNING for trial in study.trials)
+
+
+def test_a_server_that_has_too_many_clients_when_tables_are_looked_at_is_unreachable(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def full(*_: object) -> NoReturn:
+        lost = OperationalError("SELECT 1", {}, Exception("too many clients already"))
+        raise StorageInternalError("An exception is raised during the commit.") from lost
+
+    monkeypatch.setattr("optuna.storages.RDBStorage", full)
+    with pytest.raises(UnreachableError, match="too many clients already"):
+        open_storage(parse_storage_url(f"sqlite:///{tmp_path}/study.db"))
