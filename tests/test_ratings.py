@@ -375,7 +375,7 @@ def test_a_file_without_permission(write_file: WriteFile) -> None:
         "4\n-2.5\n1e1\n",
         "4\r\n\r\n-2.5\r\n10",
         "\ufeff 4\n-2.5 \n10.0\n",
-        gzip.compress(b"4 \n-2.5\n10"),
+        gzip.compress(b"4 \n-2.5\n10", mtime=0),
     ],
 )
 def test_numbers_one_a_line(content: str | bytes, write_file: WriteFile) -> None:
