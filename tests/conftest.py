@@ -13,6 +13,7 @@ from model.dataset import Ratings
 from model.solvers import SOLVERS
 
 WriteFile = Callable[[str | bytes], Path]
+Outcome = tuple[int, str, str]
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -31,6 +32,19 @@ def ctrl_c_counts() -> None:
 def one_worker(monkeypatch: pytest.MonkeyPatch) -> None:
     """Trials run in this process if no number of workers is told, where they can be patched."""
     monkeypatch.setattr("study.workers.suitable_workers", lambda *_: 1)
+
+
+@pytest.fixture
+def outcome_of(capsys: pytest.CaptureFixture[str]) -> Callable[..., Outcome]:
+    """Calls a command with arguments: its exit code, standard output and standard error."""
+
+    def called(command: Callable[[list[str]], None], *arguments: object) -> Outcome:
+        with pytest.raises(SystemExit) as exit_:
+            command([str(argument) for argument in arguments])
+        captured = capsys.readouterr()
+        return int(exit_.value.code or 0), captured.out, captured.err
+
+    return called
 
 
 @pytest.fixture

@@ -29,21 +29,12 @@ Call = Callable[..., Outcome]
 
 @pytest.fixture
 def call(
-    few_epochs: None,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    few_epochs: None, outcome_of: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Call:
     """Calls a command in an empty folder: its exit code, standard output and standard error."""
     monkeypatch.chdir(tmp_path)
 
-    def run_it(command: Callable[[list[str]], None], *arguments: object) -> Outcome:
-        with pytest.raises(SystemExit) as exit_:
-            command([str(argument) for argument in arguments])
-        captured = capsys.readouterr()
-        return int(exit_.value.code or 0), captured.out, captured.err
-
-    return run_it
+    return outcome_of
 
 
 @pytest.fixture

@@ -26,10 +26,7 @@ COLUMNS = ["--columns", "user_id,movie_id,rating"]
 
 @pytest.fixture
 def call(
-    few_epochs: None,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    few_epochs: None, outcome_of: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Call:
     """Calls a command in a folder with ratings.csv and pairs.csv: exit code, output, errors."""
     monkeypatch.chdir(tmp_path)
@@ -50,13 +47,7 @@ def call(
         writer.writerows((i, u) for u, i, _, _ in rows[400:])
         writer.writerow(('never, "seen"', "nobody"))
 
-    def run_it(command: Callable[[list[str]], None], *arguments: object) -> Outcome:
-        with pytest.raises(SystemExit) as exit_:
-            command([str(argument) for argument in arguments])
-        captured = capsys.readouterr()
-        return int(exit_.value.code or 0), captured.out, captured.err
-
-    return run_it
+    return outcome_of
 
 
 def asked() -> list[tuple[str, str]]:

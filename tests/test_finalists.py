@@ -663,13 +663,12 @@ GOOD = "3 4 9\n1 1 5\n1 2 3\n1 3 4\n2 1 4\n2 2 2\n2 4 5\n3 1 1\n3 3 2\n3 4 3\n1\
 
 
 def test_the_commands_run_the_finalists_and_answer_with_as_many_as_they_say(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, outcome_of: Callable[..., tuple[int, str, str]]
 ) -> None:
-    def call(command: Callable[[list[str]], None], *arguments: str) -> str:
-        with pytest.raises(SystemExit) as exit_:
-            command(list(arguments))
-        assert exit_.value.code == 0
-        return capsys.readouterr().out
+    def call(*command: object) -> str:
+        code, out, _ = outcome_of(*command)
+        assert code == 0
+        return out
 
     monkeypatch.chdir(tmp_path)
     Path("mat_comp").write_text(GOOD)

@@ -6,6 +6,7 @@ import math
 import os
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -284,19 +285,11 @@ def test_members_of_an_average_keep_to_the_range_before_their_mean_is_taken(
 
 
 @pytest.fixture
-def call(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Call:
+def call(outcome_of: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Call:
     """Calls best_predict in an empty folder: its exit code, standard output and standard error."""
     monkeypatch.chdir(tmp_path)
 
-    def run_it(*arguments: object) -> Outcome:
-        with pytest.raises(SystemExit) as exit_:
-            best_predict.main([str(argument) for argument in arguments])
-        captured = capsys.readouterr()
-        return int(exit_.value.code or 0), captured.out, captured.err
-
-    return run_it
+    return partial(outcome_of, best_predict.main)
 
 
 QUERIES = [(205, 7), (5, 300), (103, 7), (5, 300), (397, 301), (400, 14), (400, 2)]

@@ -27,10 +27,7 @@ Call = Callable[..., tuple[int, str, str]]
 
 @pytest.fixture
 def call(
-    few_epochs: None,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    few_epochs: None, outcome_of: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Call:
     """Calls a command on a machine, a folder: its exit code, standard output and error."""
 
@@ -40,10 +37,7 @@ def call(
         folder = tmp_path / machine
         folder.mkdir(exist_ok=True)
         monkeypatch.chdir(folder)
-        with pytest.raises(SystemExit) as exit_:
-            command([*map(str, arguments), "--storage", URL])
-        captured = capsys.readouterr()
-        return int(exit_.value.code or 0), captured.out, captured.err
+        return outcome_of(command, *arguments, "--storage", URL)
 
     for machine in ("a", "b", "c"):
         (tmp_path / machine).mkdir()

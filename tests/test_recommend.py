@@ -229,18 +229,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 @pytest.fixture
-def call(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Call:
+def call(folder: Path, outcome_of: Call, monkeypatch: pytest.MonkeyPatch) -> Call:
     """Calls a command there, where nothing may be trained: exit code, output, errors."""
     monkeypatch.setattr("study.best.make_solver", lambda *_, **__: pytest.fail("trains"))
     monkeypatch.setenv("COLUMNS", "80")
 
-    def run_it(main: Callable[[list[str]], None], *arguments: object) -> Outcome:
-        with pytest.raises(SystemExit) as exit_:
-            main([*FILES, *map(str, arguments)])
-        captured = capsys.readouterr()
-        return int(exit_.value.code or 0), captured.out, captured.err
-
-    return run_it
+    return lambda main, *arguments: outcome_of(main, *FILES, *arguments)
 
 
 def test_a_list_for_a_user_fits_a_terminal(call: Call) -> None:

@@ -72,17 +72,11 @@ def storage(url: str) -> Any:
 
 
 @pytest.fixture
-def call(tmp_path: Path, url: str, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> Call:
+def call(outcome_of: Call, tmp_path: Path, url: str, monkeypatch: pytest.MonkeyPatch) -> Call:
     """Calls the command: its exit code, standard output and standard error."""
     monkeypatch.chdir(tmp_path)
 
-    def run_it(*arguments: object) -> tuple[int, str, str]:
-        with pytest.raises(SystemExit) as exit_:
-            report.main([*map(str, arguments), "--storage", url])
-        captured = capsys.readouterr()
-        return int(exit_.value.code or 0), captured.out, captured.err
-
-    return run_it
+    return lambda *arguments: outcome_of(report.main, *arguments, "--storage", url)
 
 
 def test_figures_are_those_of_the_study() -> None:

@@ -23,10 +23,7 @@ COMMANDS = {"run": run, "best_predict": best_predict, "report": report}
 
 @pytest.fixture
 def call(
-    few_epochs: None,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    few_epochs: None, outcome_of: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Call:
     """Calls a command in a folder with a mat_comp: exit code, output, errors."""
     monkeypatch.chdir(tmp_path)
@@ -37,13 +34,7 @@ def call(
     Path("mat_comp").write_text("\n".join(["30 20 400", *lines]) + "\n")
     Path("truth").write_text("3\n" * 20)
 
-    def run_it(command: Callable[[list[str]], None], *arguments: str) -> Outcome:
-        with pytest.raises(SystemExit) as exit_:
-            command(list(arguments))
-        captured = capsys.readouterr()
-        return int(exit_.value.code or 0), captured.out, captured.err
-
-    return run_it
+    return outcome_of
 
 
 def test_json_is_all_of_standard_output(call: Call) -> None:
