@@ -115,7 +115,6 @@ def made_up(number: int) -> FrozenTrial:
         user_attrs={
             "stopped": objectives.Stop.PATIENCE.value,
             "seconds": 1.0,
-            "train_mse": [round(value, 6) for value in curve.values()],
             "best_epoch": EPOCHS,
             "validation_mse": mse,
             "validation_rmse": round(mse**0.5, 6),

@@ -61,7 +61,6 @@ def attributes(value: float) -> dict[str, object]:
     return {
         "stopped": Stop.EPOCHS.value,
         "seconds": EPOCHS * EPOCH_SECONDS,
-        "train_mse": [value] * EPOCHS,
         "best_epoch": EPOCHS,
         "validation_mse": value,
         "validation_rmse": math.sqrt(value),

@@ -111,7 +111,6 @@ class Objective:
             stopped += f" in epoch {len(epochs) + 1}: the error is not finite"
         trial.set_user_attr("stopped", stopped)
         trial.set_user_attr("seconds", round(seconds, 3))
-        trial.set_user_attr("train_mse", [round(epoch.train_mse, 6) for epoch in epochs])
         if best := best_epoch(epochs):
             trial.set_user_attr("best_epoch", best.number)
             trial.set_user_attr("validation_mse", best.validation_mse)

@@ -39,7 +39,6 @@ def trial(
         "best_epoch": best,
         "seconds": 0.5,
         "stopped": Stop.PATIENCE if state is TrialState.COMPLETE else Stop.PRUNED,
-        "train_mse": [0.5] * n_epochs,
     }
     one = create_trial(
         state=state,
