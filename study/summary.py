@@ -36,8 +36,7 @@ def summary(study: optuna.Study, *, biases_rmse: float) -> str:
             lines.append(f"Averaging the first {ranking['average']} gains {gain:.2f} %")
     lines.append(
         f"Best by {'the finalists' if ranking else 'validation'}: trial {best.number}, "
-        f"validation RMSE {rmse:.4f} "
-        f"after {best.user_attrs['best_epoch']} epochs, of the setting"
+        f"validation RMSE {rmse:.4f} after {best.user_attrs['best_epoch']} epochs:"
     )
     for name, value in to_params(settings[0].config).items():
         shown = f"{value:.4g}" if isinstance(value, float) else str(value)
