@@ -118,8 +118,8 @@ class Result:
         words = "no trial has come to a result"
         if best := self.best:
             words = (
-                f"best validation RMSE {self.best_rmse:.4f} by {best.solver}, trial "
-                f"{best.trial.number}; biases alone {self.biases_rmse:.4f}"
+                f"best is trial {best.trial.number}, {best.solver}, validation RMSE "
+                f"{self.best_rmse:.4f}; biases alone {self.biases_rmse:.4f}"
             )
         return (
             f"<Result: {n_finished(self.study)} trials, {self.ended}; {words}\n"

@@ -237,7 +237,7 @@ def test_what_is_printed_of_them_can_be_read(columns: Columns) -> None:
     assert repr(data).startswith("<Data: data frame, 420 ratings, 30 users, 20 items")
     assert "user user_id, item movie_id, rating rating" in repr(data)
     result = tune(data, trials=2, quiet=True)
-    assert repr(result).startswith("<Result: 2 trials, done; best validation RMSE ")
+    assert repr(result).startswith("<Result: 2 trials, done; best is trial ")
     assert f"{result.best_rmse:.4f}" in repr(result)
     assert result.study.study_name in repr(result)
     assert max(len(line) for line in repr(result).splitlines()) < 100
