@@ -172,7 +172,7 @@ def _run(job: "Job", joined: "Joined", interrupts: "Interrupts", *, where: str) 
     from study.finalists import is_decided
     from study.held_out import record_held_out
     from study.studies import n_finished
-    from study.trials import StudyFailedError
+    from study.trials import StudyFailedError, try_cut_again
     from study.workers import WorkerError, run_job
 
     study, failure = joined.study, None
@@ -183,6 +183,7 @@ def _run(job: "Job", joined: "Joined", interrupts: "Interrupts", *, where: str) 
     note = ", nothing left to run" if over else ""
     print(f"Study: {job.study_name}, {before}{of} trials finished{more}{note}, {where}")
     if not over:
+        try_cut_again(study)
         try:
             run_job(job, joined, interrupts=interrupts)
         except (StudyFailedError, WorkerError) as error:
