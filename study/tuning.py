@@ -182,6 +182,9 @@ def _run(job: "Job", joined: "Joined", interrupts: "Interrupts", *, where: str) 
     more = f", more than the {job.total} asked for" if before > job.total else ""
     note = ", nothing left to run" if over else ""
     print(f"Study: {job.study_name}, {before}{of} trials finished{more}{note}, {where}")
+    if joined.n_searched < joined.n_ratings:
+        users = f"{joined.objective.training.n_users:,} users drawn at random"
+        print(f"Trials: see {joined.n_searched:,} ratings, of {users}; finalists see all")
     if not over:
         try_cut_again(study)
         try:
