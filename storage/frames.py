@@ -10,14 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from storage.columns import ROLES
+from storage.columns import FRAME, ROLES
 from storage.errors import InputError
 from storage.lines import reason_of
 
 if TYPE_CHECKING:
     import pyarrow as pa
-
-FRAME = Path("data frame")  # what messages call it
 
 
 def is_frame(source: object) -> bool:

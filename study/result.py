@@ -1,6 +1,7 @@
 """What a study has found, and its predictions. Imports nothing heavy before it is called."""
 
 import math
+import warnings
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -92,6 +93,8 @@ class Result:
         data = self.ratings
         if pairs is not None:
             data = with_pairs(data, pairs, runs=self.folder)
+        if data.doubt:
+            warnings.warn(data.doubt, stacklevel=2)
         with silenced(quiet):
             ensemble = Ensemble.of_best(
                 self.study, data, average, folder=self.folder, device=self.device

@@ -145,6 +145,19 @@ def test_columns_are_told_by_name_or_position(columns: Columns) -> None:
     assert list(answers) == ["who", "what", "prediction"]
 
 
+def test_pairs_that_are_mistaken_are_refused_or_warned_of(columns: Columns) -> None:
+    renamed = dict(zip(("what", "who", "how"), columns.values(), strict=True))
+    csv.write_csv(pa.table(renamed), "ratings.csv")
+    result = tune(load("ratings.csv", columns="1,2,3"), trials=1, quiet=True)
+    expected = result.predict({"what": ["Zürich-00"], "who": [1]}, quiet=True)["prediction"]
+    Path("pairs.csv").write_text("who,what\n1,Zürich-00\n")
+    assert result.predict("pairs.csv", quiet=True)["prediction"].to_pylist() == expected.tolist()
+    with pytest.raises(InputError, match="users and items look swapped"):
+        result.predict([(1, "Zürich-00")], quiet=True)
+    with pytest.warns(UserWarning, match="none of the 4 queries has a user and an item"):
+        result.predict([("nobody", 1)] * 4, quiet=True)
+
+
 @pytest.mark.parametrize(
     ("source", "message"),
     [
