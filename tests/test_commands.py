@@ -372,8 +372,8 @@ def test_an_average_is_the_mean_of_its_models(call: Call, data: Path) -> None:
     assert not np.allclose(np.loadtxt("mat_comp_ans"), averaged)
     code, out, _ = call(best_predict.main, "--data", data, "--average", 99)
     said = re.search(
-        r"Average: of (\d), all settings that finished and were not pruned; validation RMSE of the "
-        r"worst, trial (\d): ([\d.]+) % above the first\n",
+        r"Average: of (\d); the study has no more settings that the pruner let go on; validation "
+        r"RMSE of the worst, trial (\d): ([\d.]+) % above the first\n",
         out,
     )
     assert said

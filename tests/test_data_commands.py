@@ -63,7 +63,12 @@ def test_ids_that_are_texts_come_back(call: Call) -> None:
         "Data: ratings.csv, 400 ratings, 30 users, 20 items, 0 queries\n"
         "Columns: user user_id, item movie_id, rating rating; note not used\n"
     )
-    assert "--data ratings.csv --columns user_id,movie_id,rating" in out
+    command = "--data ratings.csv --columns user_id,movie_id,rating --queries PAIRS.csv"
+    command += " --out answers.csv"
+    assert f"Next: python -m study.best_predict {command}\n" in out
+    Path("PAIRS.csv").write_bytes(Path("pairs.csv").read_bytes())
+    assert call(best_predict.main, *command.split())[0] == 0
+    assert len(Path("answers.csv").read_text().splitlines()) == 1 + len(asked())
 
     answer = (best_predict.main, "--data", "ratings.csv", *COLUMNS, "--queries", "pairs.csv")
     code, out, err = call(*answer, "--out", "answers.csv", "--intervals", "intervals.csv")
