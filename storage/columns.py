@@ -145,9 +145,10 @@ def choose_pair_columns(
             return Chosen(positions=told, names=(), guessed=False)
         if len(first) <= 4:
             return Chosen(positions=(0, 1), names=(), guessed=True)
+    call = "call them" if has_header else "begin with a line that calls them"
     raise InputError(
-        f"{path}: cannot tell which columns hold user and item, got {_fields(first)}; begin with "
-        f"a line that calls them {' and '.join(map(shown, names))}"
+        f"{path}: cannot tell which columns hold user and item, got {_fields(first)}; {call} "
+        f"{' and '.join(map(shown, names))}"
     )
 
 

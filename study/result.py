@@ -7,6 +7,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from storage.errors import InputError
 from study.quiet import silenced
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ class Result:
     device: "torch.device"
     ended: Ended
     biases_rmse: float  # the validation RMSE of biases alone
+    quiet: bool = False  # whether `predict` prints nothing, if it is not told
 
     @property
     def best(self) -> "Setting | None":
@@ -65,7 +67,7 @@ class Result:
         *,
         intervals: bool = False,
         average: int | None = None,
-        quiet: bool = False,
+        quiet: bool | None = None,
     ) -> Any:
         """Predictions for pairs of user and item: a frame of the kind that they came in.
 
@@ -79,10 +81,11 @@ class Result:
             intervals: whether to tell how sure each is: at the first call one more training each.
             average: how many of the best settings to average; as many as the finalists found worth
                 it if not told.
-            quiet: whether to print nothing.
+            quiet: whether to print nothing; as `tune` was told if not told.
 
         Raises:
-            InputError: the pairs cannot be read, or no trial has come to a result.
+            InputError: there are no pairs, they cannot be read or look swapped, or no trial has
+                come to a result.
         """
         from storage.frames import as_frame
         from storage.predictions import answers_table
@@ -91,11 +94,13 @@ class Result:
         from study.predict import Ensemble
 
         data = self.ratings
+        if pairs is None and data.table.about:
+            raise InputError(f"{data.source}: holds no pairs to predict; predict(pairs) takes them")
         if pairs is not None:
             data = with_pairs(data, pairs, runs=self.folder)
         if data.doubt:
             warnings.warn(data.doubt, stacklevel=2)
-        with silenced(quiet):
+        with silenced(self.quiet if quiet is None else quiet):
             ensemble = Ensemble.of_best(
                 self.study, data, average, folder=self.folder, device=self.device
             )
