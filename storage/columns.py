@@ -87,7 +87,7 @@ def choose_columns(
         if len(set(positions)) < len(positions):
             got = ",".join(wanted)
             raise InputError(f"{_told_where(path)}: expected different columns, got {got}")
-        header = has_header or by_name or not _is_number(first[positions[2]])
+        header = has_header or by_name or not is_number(first[positions[2]])
         if header:
             _check_order(path, [first[position] for position in positions])
         return Chosen(positions=positions, names=tuple(first) if header else (), guessed=False)
@@ -168,6 +168,15 @@ def plain_name(name: str) -> str:
     return re.sub(r"(?<=.)(ids?|index|idx|num|s)$", "", letters)
 
 
+def is_number(field: str) -> bool:
+    """Whether a field of a table is a number."""
+    try:
+        number_of(field.strip(), float)
+    except ValueError:
+        return False
+    return True
+
+
 def _told(path: Path, first: Sequence[str], column: str, by_name: bool) -> int:
     """The position of a column that is told by name, or by position from 1."""
     if by_name and first.count(column) == 1:
@@ -209,21 +218,13 @@ def _is_plain(rows: Rows) -> bool:
     levels = {row[2].strip() for row in rows}
     are_ids = len(levels) > LEVELS and all(level.isdecimal() for level in levels)
     moments = all(field.strip().isdecimal() for field in rows[0][3:])
-    return _is_number(rows[0][2]) and moments and not are_ids
+    return is_number(rows[0][2]) and moments and not are_ids
 
 
 def _has_words_above_numbers(rows: Rows) -> bool:
     """Whether the first row differs from the second as a header of unknown names does."""
     pairs = zip(*rows[:2], strict=True) if len(rows) > 1 else ()
-    return any(_is_number(below) and not _is_number(above) for above, below in pairs)
-
-
-def _is_number(field: str) -> bool:
-    try:
-        number_of(field.strip(), float)
-    except ValueError:
-        return False
-    return True
+    return any(is_number(below) and not is_number(above) for above, below in pairs)
 
 
 def _fields(first: Sequence[str]) -> str:
