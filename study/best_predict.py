@@ -138,7 +138,10 @@ def best_predict(options: argparse.Namespace) -> Outcome:
             calibration = calibrate(ensemble)
         columns = calibration.intervals(predictions, spread, ensemble.kinds())
         write_table(options.intervals, table, columns)
-        print(f"Wrote: {options.intervals}, 90 % intervals, calibrated on held-out ratings")
+        on = f"{calibration.n_ratings:,} held-out ratings"
+        print(f"Wrote: {options.intervals}, 90 % intervals, calibrated on {on}")
+        if calibration.doubt:
+            complain(PROG, calibration.doubt)
     facts: dict[str, object] = {
         "study": study.study_name,
         "data": data.source,

@@ -109,7 +109,10 @@ class Result:
             predictions, spread = ensemble.answer()
             answers = {"prediction": predictions}
             if intervals:
-                answers = calibrate(ensemble).intervals(predictions, spread, ensemble.kinds())
+                calibration = calibrate(ensemble)
+                if calibration.doubt:
+                    warnings.warn(calibration.doubt, stacklevel=2)
+                answers = calibration.intervals(predictions, spread, ensemble.kinds())
         return as_frame(answers_table(data.table, answers), like=pairs)
 
     def report(self, path: str | Path | None = None) -> Path:
