@@ -54,7 +54,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "--queries",
         type=Path,
         metavar="FILE",
-        help="the pairs to predict, a table as for --data (default: those in a mat_comp file)",
+        help="the pairs to predict, a table whose columns are called as in the ratings, or "
+        "user_id and item_id (default: those in a mat_comp file)",
     )
     parser.add_argument(
         "--average",
