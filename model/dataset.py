@@ -102,3 +102,19 @@ def split(ratings: Ratings, *, seed: int) -> tuple[Ratings, Ratings]:
     validation[shuffled[:n_validation]] = True
     mask = torch.from_numpy(validation)
     return ratings[~mask], ratings[mask]
+
+
+def of_some_users(ratings: Ratings, *, n_ratings: int, seed: int) -> Ratings:
+    """All ratings of users drawn at random, about `n_ratings`, users and items numbered anew.
+
+    Those that are left have ratings. If there are no more than `n_ratings`, the same ratings.
+    """
+    if len(ratings) <= n_ratings:
+        return ratings
+    users = ratings.user_index.numpy()
+    counts = np.bincount(users, minlength=ratings.n_users)
+    order = np.argsort(np.random.PCG64(seed).random_raw(ratings.n_users), kind="stable")
+    drawn = np.zeros(ratings.n_users, dtype=bool)
+    drawn[order[np.cumsum(counts[order]) - counts[order] < n_ratings]] = True
+    some = ratings[torch.from_numpy(drawn[users])]
+    return index_ratings(some.user_index.numpy(), some.item_index.numpy(), some.values.numpy())[0]

@@ -100,6 +100,17 @@ def final_ranking(study: optuna.Study) -> dict[str, Any] | None:
     return ranking if ranked_trials(study)[0].number in ranking["trials"] else None
 
 
+def setting_rmse(setting: Setting, ranking: dict[str, Any] | None) -> float:
+    """The validation RMSE of a setting: its trial's, or that of the finalists.
+
+    The latter, on their fresh splits, if the timeout cut the trial, which does not tell then.
+    """
+    found = setting.trial.user_attrs
+    if found["stopped"] == Stop.TIMEOUT and ranking and setting.trial.number in ranking["trials"]:
+        return float(ranking["rmse"][ranking["trials"].index(setting.trial.number)])
+    return math.sqrt(found["validation_mse"])
+
+
 def load_or_train(
     setting: Setting,
     data: Data,

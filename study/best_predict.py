@@ -91,6 +91,7 @@ def best_predict(options: argparse.Namespace) -> Outcome:
         from storage.errors import InputError
         from storage.lines import read_numbers
         from storage.predictions import check_ending, check_writable, write_answers, write_table
+        from study.best import final_ranking, setting_rmse
         from study.inputs import choose_device, load_data
         from study.intervals import calibrate
         from study.leases import is_running
@@ -139,15 +140,17 @@ def best_predict(options: argparse.Namespace) -> Outcome:
             calibration = calibrate(ensemble)
         columns = calibration.intervals(predictions, spread, ensemble.kinds())
         write_table(options.intervals, table, columns)
-        on = f"{calibration.n_ratings:,} held-out ratings"
-        print(f"Wrote: {options.intervals}, 90 % intervals, calibrated on {on}")
+        print(
+            f"Wrote: {options.intervals}, 90 % intervals, calibrated on "
+            f"{calibration.n_ratings:,} held-out ratings"
+        )
         if calibration.doubt:
             complain(PROG, calibration.doubt)
     facts: dict[str, object] = {
         "study": study.study_name,
         "data": data.source,
         "trials": [setting.trial.number for setting in ensemble.settings],
-        "validation_rmse": ensemble.settings[0].trial.user_attrs["validation_rmse"],
+        "validation_rmse": round(setting_rmse(ensemble.settings[0], final_ranking(study)), 6),
         "predictions": table.n_queries,
         "files": {
             "out": str(options.out),

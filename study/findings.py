@@ -10,7 +10,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from model.gradient import ORIGINAL
 from model.solvers import SOLVERS
-from study.best import Setting, best_settings, final_ranking
+from study.best import Setting, best_settings, final_ranking, setting_rmse
 from study.held_out import BIASES_RMSE, HELD_OUT
 from study.intervals import CALIBRATION
 from study.leases import is_running
@@ -63,13 +63,16 @@ class Findings:
     @property
     def best_rmse(self) -> float:
         """The validation RMSE of the best setting; NaN if there is none."""
-        error = rmse(self.best.trial) if self.best else None
-        return math.nan if error is None else error
+        return setting_rmse(self.best, self.ranking) if self.best else math.nan
 
     @property
     def original(self) -> FrozenTrial | None:
         """The trial of the setting that this project replaces."""
-        return next((trial for trial in self.scored if is_original(trial)), None)
+        return min(
+            filter(is_original, self.scored),
+            key=lambda trial: trial.user_attrs["validation_mse"],
+            default=None,
+        )
 
     @property
     def original_rmse(self) -> float | None:

@@ -14,7 +14,7 @@ import optuna
 from optuna.storages import BaseStorage
 
 from model.biases import fit_biases
-from model.dataset import split
+from model.dataset import of_some_users, split
 from storage.database import check_database, open_storage, parse_storage_url
 from storage.errors import UnreachableError
 from storage.patience import LONGEST_WAIT
@@ -24,6 +24,7 @@ from study.objective import Objective
 from study.studies import identity, open_study
 from study.workers import Job
 
+SEARCHED_RATINGS = 2_000_000  # that trials see; of more, those of users drawn at random
 AGAIN_SECONDS = 1.0  # after which a database that could not be reached is tried again
 
 
@@ -34,7 +35,13 @@ class Joined:
     study: optuna.Study
     objective: Objective
     finalists: Finalists
+    n_ratings: int  # in all
     folder: Path  # where files beside the database are
+
+    @property
+    def n_searched(self) -> int:
+        """The number of ratings that trials see; finalists see all."""
+        return len(self.objective.training) + len(self.objective.validation)
 
     @cached_property
     def biases_rmse(self) -> float:
@@ -49,7 +56,8 @@ def join(job: Job, data: Data, storage: BaseStorage, *, interrupted: Callable[[]
         InputError: the study is of other ratings, or of another seed.
     """
     device = choose_device(job.device)
-    training, validation = split(data.ratings, seed=job.seed)
+    searched = of_some_users(data.ratings, n_ratings=SEARCHED_RATINGS, seed=job.seed)
+    training, validation = split(searched, seed=job.seed)
     wanted = identity(data.table, validation, seed=job.seed)
     study = open_study(storage, job.study_name, wanted, about=data.described(), hurry=job.hurry)
     objective = Objective(
@@ -61,7 +69,13 @@ def join(job: Job, data: Data, storage: BaseStorage, *, interrupted: Callable[[]
         interrupted=interrupted,
     )
     finalists = Finalists(study, storage=storage, ratings=data.ratings, objective=objective)
-    return Joined(study=study, objective=objective, finalists=finalists, folder=job.folder)
+    return Joined(
+        study=study,
+        objective=objective,
+        finalists=finalists,
+        n_ratings=len(data.ratings),
+        folder=job.folder,
+    )
 
 
 def join_anew(job: Job, *, interrupted: Callable[[], bool]) -> Joined:

@@ -144,8 +144,22 @@ def give_up(study: optuna.Study, trial: FrozenTrial, reason: str, *, died: bool 
     except UpdateFinishedTrialError:
         return False
     if not for_good and TASK not in trial.system_attrs:
-        _enqueue(study, trial, deaths)
+        try_again(study, trial, deaths)
     return True
+
+
+def try_again(study: optuna.Study, trial: FrozenTrial, deaths: int = 0) -> None:
+    """Lets the setting of a trial wait to be tried anew, in the trial's place."""
+    again = create_trial(
+        state=TrialState.WAITING,
+        user_attrs={RETRY_OF: trial.number},
+        system_attrs={
+            "fixed_params": trial.params if is_whole(trial.params) else {},
+            SLOT: slot(study.get_trials(deepcopy=False), trial),
+            DEATHS: deaths,
+        },
+    )
+    study._storage.create_new_trial(study._study_id, again)
 
 
 def is_gone(lease: Mapping[str, Any]) -> bool:
@@ -191,19 +205,6 @@ def _lease(trial: FrozenTrial) -> dict[str, Any]:
 def _started(process: psutil.Process) -> float:
     """When a process started, in seconds after its machine did: a clock that is set moves both."""
     return float(process.create_time() - psutil.boot_time())
-
-
-def _enqueue(study: optuna.Study, trial: FrozenTrial, deaths: int) -> None:
-    again = create_trial(
-        state=TrialState.WAITING,
-        user_attrs={RETRY_OF: trial.number},
-        system_attrs={
-            "fixed_params": trial.params if is_whole(trial.params) else {},
-            SLOT: slot(study.get_trials(deepcopy=False), trial),
-            DEATHS: deaths,
-        },
-    )
-    study._storage.create_new_trial(study._study_id, again)
 
 
 @functools.cache

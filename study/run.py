@@ -162,7 +162,7 @@ def _facts(result: Result) -> dict[str, object]:
         "best_trial": best and best.trial.number,
         "best_setting": result.best_setting,
         "best_epoch": best and best.trial.user_attrs["best_epoch"],
-        "validation_rmse": best and best.trial.user_attrs["validation_rmse"],
+        "validation_rmse": best and round(result.best_rmse, 6),
         "biases_rmse": round(result.biases_rmse, 6),
     }
 

@@ -8,7 +8,7 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from storage.files import replacing
-from study.best import best_settings, final_ranking
+from study.best import best_settings, final_ranking, setting_rmse
 from study.finalists import is_decided
 from study.objective import Stop
 from study.space import INTERRUPTED_BY, PARAMETERS, to_params
@@ -21,11 +21,12 @@ def summary(study: optuna.Study, *, biases_rmse: float) -> str:
     if not settings:
         return "No trial has come to a result."
     best = settings[0].trial
-    rmse = math.sqrt(best.user_attrs["validation_mse"])
+    ranking = final_ranking(study)
+    rmse = setting_rmse(settings[0], ranking)
     finished = study.get_trials(deepcopy=False, states=FINISHED)
     pruned = sum(trial.state is TrialState.PRUNED for trial in finished)
     lines = [f"Finished: {len(finished)} trials, {pruned} of them pruned"]
-    if ranking := final_ranking(study):
+    if ranking:
         lines.append(
             f"Finalists: trial {best.number} is first of {len(ranking['trials'])}, "
             f"RMSE {ranking['rmse'][0]:.4f} on {_splits(ranking['rounds'][0])}"
@@ -34,20 +35,24 @@ def summary(study: optuna.Study, *, biases_rmse: float) -> str:
         if ranking["average"] > 1:
             gain = 100 * ranking["average_gain"][ranking["average"] - 1]
             lines.append(f"Averaging the first {ranking['average']} gains {gain:.2f} %")
+    epoch = settings[0].best_epoch if _cut(best) else best.user_attrs["best_epoch"]
+    epochs = "1 epoch" if epoch == 1 else f"{epoch} epochs"
     lines.append(
         f"Best by {'the finalists' if ranking else 'validation'}: trial {best.number}, "
-        f"validation RMSE {rmse:.4f} after {best.user_attrs['best_epoch']} epochs:"
+        f"validation RMSE {rmse:.4f} after {epochs}{_cut(best)}:"
     )
     for name, value in to_params(settings[0].config).items():
         shown = f"{value:.4g}" if isinstance(value, float) else str(value)
         lines.append(f"    {name:<20} {shown}")
-    for trial in finished:
-        if trial.params.get("gradient_form") != "plain" or "validation_mse" not in trial.user_attrs:
-            continue
-        theirs = math.sqrt(trial.user_attrs["validation_mse"])
-        cut = ", cut by the timeout" if trial.user_attrs["stopped"] == Stop.TIMEOUT else ""
-        if trial.number != best.number:
-            lines.append(_compared(f"the original's setting{cut}", theirs, rmse))
+    originals = [
+        trial
+        for trial in finished
+        if trial.params.get("gradient_form") == "plain" and "validation_mse" in trial.user_attrs
+    ]
+    if originals and best not in originals:
+        original = min(originals, key=lambda trial: trial.user_attrs["validation_mse"])
+        theirs = math.sqrt(original.user_attrs["validation_mse"])
+        lines.append(_compared(f"the original's setting{_cut(original)}", theirs, rmse))
     lines.append(_compared("biases alone", biases_rmse, rmse))
     return "\n".join(lines)
 
@@ -65,6 +70,10 @@ def write_csv(study: optuna.Study, path: Path) -> None:
                 + [_ended_by(trial)]
                 + [trial.params.get(name, "") for name in PARAMETERS]
             )
+
+
+def _cut(trial: FrozenTrial) -> str:
+    return ", cut by the timeout" if trial.user_attrs["stopped"] == Stop.TIMEOUT else ""
 
 
 def _splits(n: int) -> str:

@@ -19,9 +19,9 @@ import optuna
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from study.leases import LEASE, Lease, give_up
-from study.objective import Interrupted, Objective
-from study.space import INTERRUPTED_BY, NOT_NEEDED, suggest
+from study.leases import LEASE, Lease, give_up, try_again
+from study.objective import Interrupted, Objective, Stop
+from study.space import INTERRUPTED_BY, NOT_NEEDED, RETRY_OF, suggest
 from study.studies import FINISHED, n_finished
 
 FAILURES_IN_A_ROW = 3
@@ -81,6 +81,15 @@ def run_trials(
             failures.append(re.sub(r"\d+", "#", reason))
             if failures[-FAILURES_IN_A_ROW:] == failures[-1:] * FAILURES_IN_A_ROW:
                 raise StudyFailedError(f"{FAILURES_IN_A_ROW} trials in a row failed: {reason}")
+
+
+def try_cut_again(study: optuna.Study) -> None:
+    """Lets the settings of trials that the timeout cut wait to be tried anew, each once a cut."""
+    trials = study.get_trials(deepcopy=False)
+    tried = {trial.user_attrs.get(RETRY_OF) for trial in trials}
+    for trial in trials:
+        if trial.user_attrs.get("stopped") == Stop.TIMEOUT and trial.number not in tried:
+            try_again(study, trial)
 
 
 def begin(study: optuna.Study, lease: Lease, *, total: int) -> tuple[int, int | None]:

@@ -174,7 +174,7 @@ def _run(job: "Job", joined: "Joined", interrupts: "Interrupts", *, where: str) 
     from study.finalists import is_decided
     from study.held_out import record_held_out
     from study.studies import n_finished
-    from study.trials import StudyFailedError
+    from study.trials import StudyFailedError, try_cut_again
     from study.workers import WorkerError, run_job
 
     study, failure = joined.study, None
@@ -184,7 +184,11 @@ def _run(job: "Job", joined: "Joined", interrupts: "Interrupts", *, where: str) 
     more = f", more than the {job.total} asked for" if before > job.total else ""
     note = ", nothing left to run" if over else ""
     print(f"Study: {job.study_name}, {before}{of} trials finished{more}{note}, {where}")
+    if joined.n_searched < joined.n_ratings:
+        users = f"{joined.objective.training.n_users:,} users drawn at random"
+        print(f"Trials: see {joined.n_searched:,} ratings, of {users}; finalists see all")
     if not over:
+        try_cut_again(study)
         try:
             run_job(job, joined, interrupts=interrupts)
         except (StudyFailedError, WorkerError) as error:

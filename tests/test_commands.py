@@ -390,6 +390,19 @@ def test_time_is_up(call: Call, data: Path) -> None:
     assert call(best_predict.main, "--data", data)[0] == 0
 
 
+def test_the_setting_of_a_trial_that_the_timeout_cut_is_tried_again(call: Call, data: Path) -> None:
+    _, out, _ = call(run.main, "--data", data, "--timeout", 0)
+    assert " after 1 epoch, cut by the timeout:\n" in out
+    code, out, _ = call(run.main, "--data", data, "--trials", 3)
+    assert code == 0
+    assert "cut by the timeout" not in out
+    (cut, *others) = the_study().trials
+    (again,) = (trial for trial in others if trial.user_attrs.get("retry_of") == cut.number)
+    assert again.params == cut.params
+    assert again.user_attrs["validation_mse"] < cut.user_attrs["validation_mse"]
+    assert len(others) == 2
+
+
 BAD_OPTIONS = {
     "--trials 0": "--trials: expected a whole number, 1 or more, got '0'",
     "--trials many": "--trials: expected a whole number, 1 or more, got 'many'",

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from model.dataset import UNKNOWN, Ids, Ratings, index_ratings, split
+from model.dataset import UNKNOWN, Ids, Ratings, index_ratings, of_some_users, split
 from storage.ratings import RatingsTable
 
 
@@ -169,3 +169,30 @@ def test_the_order_of_lines_does_not_change_the_split() -> None:
 def test_too_few_ratings_to_split(n_ratings: int) -> None:
     with pytest.raises(ValueError, match=f"at least 2 ratings to split, got {n_ratings}"):
         split(numbered(n_ratings), seed=0)
+
+
+def test_some_users_keep_all_of_their_ratings() -> None:
+    draw = np.random.default_rng(5)
+    users, items = draw.integers(0, 50, 2000), draw.integers(0, 400, 2000)
+    ratings, _, _ = index_ratings(users, items, users * 1000.0 + items)
+    some = of_some_users(ratings, n_ratings=500, seed=3)
+    counts = np.bincount(users)
+    drawn = np.unique(some.values.numpy() // 1000).astype(int)
+    assert 500 <= len(some) == counts[drawn].sum() < 500 + counts.max()
+    for n_rows, index, raw in [
+        (some.n_users, some.user_index, some.values.numpy() // 1000),
+        (some.n_items, some.item_index, some.values.numpy() % 1000),
+    ]:
+        known, numbered = np.unique(raw, return_inverse=True)
+        assert n_rows == len(known)
+        assert index.tolist() == numbered.tolist()
+    again = of_some_users(ratings, n_ratings=500, seed=3)
+    other = of_some_users(ratings, n_ratings=500, seed=4)
+    assert torch.equal(some.values, again.values)
+    assert not np.array_equal(drawn, np.unique(other.values.numpy() // 1000))
+
+
+def test_no_more_users_are_drawn_than_there_are() -> None:
+    ratings = numbered(20)
+    assert of_some_users(ratings, n_ratings=20, seed=0) is ratings
+    assert len(of_some_users(ratings, n_ratings=1, seed=0)) == 1

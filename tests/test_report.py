@@ -13,7 +13,7 @@ from typing import Any
 import optuna
 import pytest
 from optuna.trial import TrialState, create_trial
-from planted_studies import HOSTILE, failed, full, plant, some_trials, trial
+from planted_studies import HOSTILE, failed, finals, full, plant, some_trials, trial
 
 from storage.database import open_storage, parse_storage_url
 from study import best_predict, report, run
@@ -22,6 +22,7 @@ from study.findings import findings, importances
 from study.held_out import BIASES_RMSE
 from study.page import render, report_path, write_report
 from study.space import DEFAULTS, INTERRUPTED_BY, to_config, to_params
+from study.summary import summary
 
 Call = Callable[..., tuple[int, str, str]]
 
@@ -77,6 +78,16 @@ def call(outcome_of: Call, tmp_path: Path, url: str, monkeypatch: pytest.MonkeyP
     monkeypatch.chdir(tmp_path)
 
     return lambda *arguments: outcome_of(report.main, *arguments, "--storage", url)
+
+
+def test_of_a_trial_that_the_timeout_cut_the_finalists_tell() -> None:
+    trials = some_trials(12)
+    ranking = finals(trials)
+    trials[ranking["trials"][0]].user_attrs |= {"stopped": "timeout", "validation_mse": 9.0}
+    study = plant(None, "mine", trials, **{RANKING: ranking})
+    found = findings(study)
+    assert found.best_rmse == ranking["rmse"][0]
+    assert f"validation RMSE {found.best_rmse:.4f} after" in summary(study, biases_rmse=1.0)
 
 
 def test_figures_are_those_of_the_study() -> None:

@@ -273,6 +273,29 @@ def test_workers_read_a_frame_and_do_not_run_a_script_again(columns: Columns) ->
     assert len(list(Path("runs/cache").glob("input-*.parquet"))) == 1
 
 
+def test_trials_of_many_ratings_see_some_users_and_finalists_see_all(
+    columns: Columns, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = {}
+
+    def noted(objective: Objective, trial: optuna.Trial) -> float:
+        name = trial.study.study_name
+        seen[name] = len(objective.training) + len(objective.validation)
+        return run_it(objective, trial)
+
+    run_it = Objective.__call__
+    monkeypatch.setattr(Objective, "__call__", noted)
+    monkeypatch.setattr("study.joining.SEARCHED_RATINGS", 100)
+    data = load(columns)
+    result = tune(data, trials=2, workers=1)
+    name = result.study.study_name
+    assert 100 <= seen[name] < len(data.ratings) == seen[f"{name}-finalists"]
+    told = re.search(r"^Trials: see (\d+) ratings, of \d+ users", capsys.readouterr().out, re.M)
+    assert told
+    assert int(told[1]) == seen[name]
+    assert np.isfinite(result.predict(PAIRS, quiet=True)["prediction"]).all()
+
+
 def test_what_is_printed_of_them_can_be_read(columns: Columns) -> None:
     data = load(columns)
     assert repr(data).startswith("<Data: data frame, 420 ratings, 30 users, 20 items")
