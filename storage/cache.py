@@ -17,7 +17,7 @@ from storage.files import Arrays, DamagedFileError, read_arrays, replacing, writ
 from storage.ratings import RatingsTable, arrow_ids
 from storage.tables import read_ratings
 
-FORMAT = 2  # of the parsed columns: raise it when `RatingsTable` or a reader changes
+FORMAT = 3  # of the parsed columns: raise it when `RatingsTable` or a reader changes
 
 
 def read_cached(path: Path, folder: Path, columns: Columns | None = None) -> RatingsTable:

@@ -9,6 +9,7 @@ from pathlib import Path
 from storage.errors import InputError
 from storage.lines import number_of, shown
 
+FRAME = Path("data frame")  # what messages call a table in memory
 ROLES = ("user", "item", "rating")
 NAMES = {  # lower case, without "id" at the end, an "s" behind that, or what is no letter
     "user": {"user", "u", "customer", "reviewer", "member", "profile", "account", "rater"},
@@ -55,70 +56,125 @@ class Chosen:
             named = f"{text}; {', '.join(shown(name)[1:-1] for name in others)} not used"
             fits = others and len(named) <= LONGEST_LINE
             text = named if fits else f"{text}; {n_others} more not used"
-        hint = "; if that is wrong, give --columns" if self.guessed and not self.names else ""
-        return text + hint
+        if not self.guessed or self.names:
+            return text
+        is_of_pairs = len(self.positions) < len(ROLES)
+        mend = "begin the file with user,item" if is_of_pairs else "give --columns"
+        return f"{text}; if that is wrong, {mend}"
 
     def _name(self, role: int) -> str:
         return self.names[self.positions[role]] if self.names else ROLES[role]
 
 
 def choose_columns(
-    path: Path,
-    rows: Rows,
-    wanted: Columns | None,
-    roles: Sequence[str],
-    *,
-    has_header: bool = False,
+    path: Path, rows: Rows, *, has_header: bool = False, wanted: Columns | None = None
 ) -> Chosen:
-    """The columns of the roles in a table that begins with `rows`.
+    """The columns of user, item and rating in a table that begins with `rows`.
 
     Args:
         path: of the table.
         rows: the first, of equally many fields; the very first may be a header.
-        wanted: the columns that were told.
-        roles: what is wanted, `ROLES` or the first of them.
         has_header: whether the first row is known to be a header.
+        wanted: the columns that were told.
 
     Raises:
         InputError: there are no such columns, or it is not plain which they are.
     """
     first = [field.strip() for field in rows[0]]
     if wanted is not None:
-        by_name = not all(column.isdecimal() for column in wanted)
-        positions = tuple(_told(path, first, column, by_name) for column in wanted[: len(roles)])
+        by_name = not are_positions(wanted)
+        positions = tuple(_told(path, first, column, by_name) for column in wanted)
         if len(set(positions)) < len(positions):
             got = ",".join(wanted)
-            raise InputError(f"{path}: --columns: expected different columns, got {got}")
-        header = has_header or by_name or _is_header(path, rows, positions, roles)
+            raise InputError(f"{_told_where(path)}: expected different columns, got {got}")
+        header = has_header or by_name or not is_number(first[positions[2]])
         if header:
             _check_order(path, [first[position] for position in positions])
         return Chosen(positions=positions, names=tuple(first) if header else (), guessed=False)
-    if len(first) == 2 < len(roles):
+    if len(first) == 2:
         raise InputError(
             f"{path}: expected at least three columns, user, item and rating, got two, "
             f"{' and '.join(map(shown, first))}: a rating is missing; pairs to predict are for "
             "best_predict --queries"
         )
-    found = [
-        [p for p, name in enumerate(first) if plain_name(name) in NAMES[role]] for role in roles
-    ]
+    found = [_called(first, role) for role in ROLES]
     if all(len(positions) == 1 for positions in found):
         positions = tuple(position for (position,) in found)
         return Chosen(positions=positions, names=tuple(first), guessed=True)
-    if not has_header and not any(found) and _is_plain(rows, len(roles)):
-        return Chosen(positions=tuple(range(len(roles))), names=(), guessed=True)
+    if not has_header and not any(found) and _is_plain(rows):
+        return Chosen(positions=tuple(range(len(ROLES))), names=(), guessed=True)
     what = "columns" if has_header or any(found) else "a first line of"
+    example = _example(first)
     raise InputError(
-        f"{path}: cannot tell which columns hold {_listed(roles)}, got {what} "
-        f"{', '.join(shown(name) for name in first[:12])}; name them in that order, "
-        f"like --columns {_example(first)}"
+        f"{path}: cannot tell which columns hold user, item and rating, got {what} "
+        f"{_fields(first)}; name them in that order, like "
+        + (f'columns="{example}"' if path == FRAME else f"--columns {example}")
     )
 
 
+def choose_pair_columns(
+    path: Path,
+    rows: Rows,
+    *,
+    has_header: bool = False,
+    names: tuple[str, str] = ("user", "item"),
+    positions: Columns | None = None,
+) -> Chosen:
+    """The columns of user and item in a table of pairs that begins with `rows`.
+
+    Args:
+        path: of the table.
+        rows: the first, of equally many fields; the very first may be a header.
+        has_header: whether the first row is known to be a header.
+        names: what the ratings call the columns; such as `user_id` are known too.
+        positions: where they are from 1 if there is no header; the first two if not told.
+
+    Raises:
+        InputError: there are no such columns, or it is not plain which they are.
+    """
+    first = [field.strip() for field in rows[0]]
+    found = [
+        [first.index(name)] if first.count(name) == 1 else _called(first, role)
+        for name, role in zip(names, ROLES, strict=False)
+    ]
+    if all(len(columns) == 1 for columns in found) and found[0] != found[1]:
+        return Chosen(positions=(found[0][0], found[1][0]), names=tuple(first), guessed=True)
+    if not has_header and not any(found) and not _has_words_above_numbers(rows):
+        if positions is not None:
+            told = tuple(_told(path, first, column, by_name=False) for column in positions[:2])
+            return Chosen(positions=told, names=(), guessed=False)
+        if len(first) <= 4:
+            return Chosen(positions=(0, 1), names=(), guessed=True)
+    call = "call them" if has_header else "begin with a line that calls them"
+    raise InputError(
+        f"{path}: cannot tell which columns hold user and item, got {_fields(first)}; {call} "
+        f"{' and '.join(map(shown, names))}"
+    )
+
+
+def are_positions(columns: Columns) -> bool:
+    """Whether columns are told by position, not by name."""
+    return all(column.isdecimal() for column in columns)
+
+
 def plain_name(name: str) -> str:
-    """What matters of a column's name, such as `user` of `User-ID` or `userId:token`."""
+    """What matters of a column's name, such as `user` of `User-ID` or `userId:token`.
+
+    Empty if it holds digits: `user7` is an id.
+    """
+    if any(map(str.isdecimal, name)):
+        return ""
     letters = re.sub(r"[^a-z]", "", name.partition(":")[0].lower())
     return re.sub(r"(?<=.)(ids?|index|idx|num|s)$", "", letters)
+
+
+def is_number(field: str) -> bool:
+    """Whether a field of a table is a number."""
+    try:
+        number_of(field.strip(), float)
+    except ValueError:
+        return False
+    return True
 
 
 def _told(path: Path, first: Sequence[str], column: str, by_name: bool) -> int:
@@ -128,11 +184,15 @@ def _told(path: Path, first: Sequence[str], column: str, by_name: bool) -> int:
     if not by_name and len(column) < 10 and 1 <= int(column) <= len(first):
         return int(column) - 1
     why = "more than one column" if by_name and column in first else "no column"
-    got = ", ".join(shown(name) for name in first[:12])
     names = {name.casefold(): name for name in first}
     near = get_close_matches(column.casefold(), names, n=1) if column not in first else []
     hint = f"; did you mean {shown(names[near[0]])}?" if near else ""
-    raise InputError(f"{path}: --columns: {why} {shown(column)} among {got}{hint}")
+    raise InputError(f"{_told_where(path)}: {why} {shown(column)} among {_fields(first)}{hint}")
+
+
+def _told_where(path: Path) -> str:
+    """What messages call columns that were told for a table."""
+    return f"{path}: {'columns' if path == FRAME else '--columns'}"
 
 
 def _check_order(path: Path, told: Sequence[str]) -> None:
@@ -141,58 +201,34 @@ def _check_order(path: Path, told: Sequence[str]) -> None:
     if any(are_ratings[:2]) and not all(are_ratings[2:]):
         got = [f"{shown(name)} as {role}" for name, role in zip(told, ROLES, strict=False)]
         raise InputError(
-            f"{path}: --columns: expected user, item and rating in this order, got {', '.join(got)}"
+            f"{_told_where(path)}: expected user, item and rating in this order, "
+            f"got {', '.join(got)}"
         )
 
 
-def _is_header(path: Path, rows: Rows, positions: Sequence[int], roles: Sequence[str]) -> bool:
-    """Whether the first row names the columns.
-
-    Raises:
-        InputError: it is not plain.
-    """
-    if len(roles) == len(ROLES):
-        return not _is_number(rows[0][positions[2]])
-    if all(plain_name(rows[0][p]) in NAMES[role] for p, role in zip(positions, roles, strict=True)):
-        return True
-    if _has_words_above_numbers(rows):
-        raise InputError(
-            f"{path}: cannot tell whether the first line, "
-            f"{', '.join(shown(field) for field in rows[0][:12])}, names the columns; give "
-            "--columns by name, or begin the file with user,item"
-        )
-    return False
+def _called(first: Sequence[str], role: str) -> list[int]:
+    """The positions of the columns whose name is one of a role."""
+    return [p for p, name in enumerate(first) if plain_name(name) in NAMES[role]]
 
 
-def _is_plain(rows: Rows, n_roles: int) -> bool:
-    """Whether rows without a header can only be user, item, then maybe rating and timestamp."""
-    n_fields = len(rows[0])
-    if n_roles == 2:
-        return 2 <= n_fields <= 4 and not _has_words_above_numbers(rows)
-    if n_fields not in (3, 4):
+def _is_plain(rows: Rows) -> bool:
+    """Whether rows without a header can only be user, item, rating, then maybe a timestamp."""
+    if len(rows[0]) not in (3, 4):
         return False
     levels = {row[2].strip() for row in rows}
     are_ids = len(levels) > LEVELS and all(level.isdecimal() for level in levels)
     moments = all(field.strip().isdecimal() for field in rows[0][3:])
-    return _is_number(rows[0][2]) and moments and not are_ids
+    return is_number(rows[0][2]) and moments and not are_ids
 
 
 def _has_words_above_numbers(rows: Rows) -> bool:
     """Whether the first row differs from the second as a header of unknown names does."""
     pairs = zip(*rows[:2], strict=True) if len(rows) > 1 else ()
-    return any(_is_number(below) and not _is_number(above) for above, below in pairs)
+    return any(is_number(below) and not is_number(above) for above, below in pairs)
 
 
-def _is_number(field: str) -> bool:
-    try:
-        number_of(field.strip(), float)
-    except ValueError:
-        return False
-    return True
-
-
-def _listed(roles: Sequence[str]) -> str:
-    return f"{', '.join(roles[:-1])} and {roles[-1]}"
+def _fields(first: Sequence[str]) -> str:
+    return ", ".join(shown(field) for field in first[:12])
 
 
 def _example(first: Sequence[str]) -> str:

@@ -4,20 +4,23 @@ Frames speak Arrow (pandas, Polars, DuckDB, Ibis …: the Arrow PyCapsule interf
 DataFrame interchange protocol; none of these libraries is imported here.
 """
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from storage.columns import ROLES
+from storage.columns import FRAME, ROLES
 from storage.errors import InputError
 from storage.lines import reason_of
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-FRAME = Path("data frame")  # what messages call it
+
+EXPECTED = "expected a file, a data frame, a dict of columns or rows"
+INDEX = re.compile(r"__index_level_\d+__")  # what pandas calls an index without a name
 
 
 def is_frame(source: object) -> bool:
@@ -36,7 +39,8 @@ def arrow_table(frame: Any) -> "pa.Table":
 
     try:
         if hasattr(frame, "__arrow_c_stream__"):
-            return pa.table(frame)
+            table = pa.table(frame)
+            return table.select([n for n in table.column_names if not INDEX.fullmatch(n)])
         if hasattr(frame, "__dataframe__"):
             return from_dataframe(frame)
         if not isinstance(frame, Mapping):
@@ -45,10 +49,7 @@ def arrow_table(frame: Any) -> "pa.Table":
     except InputError:
         raise
     except (pa.ArrowException, TypeError, ValueError, NotImplementedError, RuntimeError) as error:
-        raise InputError(
-            f"expected a file, a data frame, a dict of columns or rows, got {_name(frame)} "
-            f"({reason_of(error)})"
-        ) from None
+        raise InputError(f"{EXPECTED}, got {_name(frame)} ({reason_of(error)})") from None
 
 
 def as_frame(table: "pa.Table", *, like: Any) -> Any:
@@ -81,8 +82,10 @@ def _columns_of_rows(rows: Any) -> dict[str, Any]:
         return {name: rows[name] for name in rows.dtype.names}
     if isinstance(rows, np.ndarray) and rows.ndim == 2:
         columns = [_whole(column) if at < 2 else column for at, column in enumerate(rows.T)]
-    else:
+    elif isinstance(rows, Iterable) and not isinstance(rows, bytes):
         columns = list(zip(*rows, strict=True))
+    else:
+        raise InputError(f"{EXPECTED}, got {_name(rows)}")
     if len(columns) not in (2, 3):
         raise InputError(
             f"{FRAME}: expected rows of user, item and maybe rating, got {len(columns)} fields"

@@ -34,6 +34,7 @@ class RatingsTable:
     n_repeated: int = 0  # lines that rated a pair rated by another line too
     user_name: str = "user"  # what the columns are called where they came from
     item_name: str = "item"
+    rating_name: str = ""  # empty if nothing names the columns
     about: str = ""  # for people: which columns were read, if it had to be found out
 
     @classmethod

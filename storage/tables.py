@@ -1,7 +1,8 @@
 """Any file or frame of ratings or of query pairs: found out what it is, and read into columns."""
 
-from collections.abc import Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,10 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from storage import delimited, parquet
-from storage.columns import ROLES, Chosen, Columns, choose_columns
+from storage.columns import FRAME, ROLES, Chosen, Columns, choose_columns, choose_pair_columns
 from storage.errors import InputError
 from storage.files import TEXT
-from storage.frames import FRAME
 from storage.lines import first_lines
 from storage.mat_comp import looks_like_mat_comp, read_mat_comp
 from storage.memory import fitting
@@ -55,24 +55,34 @@ class Pairs:
     item_ids: IdArray  # (n_pairs,)
     user_name: str
     item_name: str
+    has_header: bool
     about: str
 
 
-def read_pairs(source: "Path | pa.Table", columns: Columns | None = None) -> Pairs:
+def read_pairs(
+    source: "Path | pa.Table",
+    *,
+    names: tuple[str, str] = ("user", "item"),
+    positions: Columns | None = None,
+) -> Pairs:
     """The pairs of a text table, a Parquet file or a table in memory.
 
-    Of `columns` the first two are taken.
+    Args:
+        source: the file, or the table.
+        names: what the ratings call the columns of user and item.
+        positions: where they are in a file without a header; the first two if not told.
 
     Raises:
         InputError: the file cannot be read, or is of no such format.
     """
-    found = _read_columns(source, columns, ROLES[:2])
+    found = _read_columns(source, partial(choose_pair_columns, names=names, positions=positions))
     (users, user_rows), (items, item_rows) = found.ids
     return Pairs(
         user_ids=users[user_rows],
         item_ids=items[item_rows],
         user_name=found.chosen.user_name,
         item_name=found.chosen.item_name,
+        has_header=bool(found.chosen.names),
         about=found.about,
     )
 
@@ -88,40 +98,42 @@ class _Read:
 
 
 def _read_table(source: "Path | pa.Table", columns: Columns | None) -> RatingsTable:
-    found = _read_columns(source, columns, ROLES)
-    nobody = np.empty(0, np.int64)
+    found = _read_columns(source, partial(choose_columns, wanted=columns))
+    chosen, nobody = found.chosen, np.empty(0, np.int64)
     return RatingsTable.from_indices(
         *found.ids,
         ratings=found.ratings,
         query_user_ids=nobody,
         query_item_ids=nobody,
-        user_name=found.chosen.user_name,
-        item_name=found.chosen.item_name,
+        user_name=chosen.user_name,
+        item_name=chosen.item_name,
+        rating_name=chosen.names[chosen.positions[2]] if chosen.names else "",
         about=found.about,
     )
 
 
-def _read_columns(source: "Path | pa.Table", wanted: Columns | None, roles: Sequence[str]) -> _Read:
+def _read_columns(source: "Path | pa.Table", choose: Callable[..., Chosen]) -> _Read:
     path = _named(source)
     if not isinstance(source, Path):
         names = source.column_names
-        chosen = choose_columns(path, [names], wanted, roles, has_header=True)
+        chosen = choose(path, [names], has_header=True)
         blocks = list(parquet.frame_batches(path, source, chosen))
         n_columns = len(names)
     elif parquet.is_parquet(path):
         names = parquet.column_names(path)
-        chosen = choose_columns(path, [names], wanted, roles, has_header=True)
+        chosen = choose(path, [names], has_header=True)
         blocks = list(fitting(path, parquet.batches(path, chosen)))
         n_columns = len(names)
     else:
         head = delimited.read_head(path, first_lines(path))
-        chosen = choose_columns(path, head.rows, wanted, roles)
+        chosen = choose(path, head.rows)
         blocks = list(fitting(path, delimited.batches(path, head, chosen)))
         n_columns = len(head.rows[0])
     if not sum(map(len, blocks)):
         raise InputError(f"{path}: expected at least one row below the header, got none")
     ids = [_joined([block.column(side) for block in blocks]) for side in range(2)]
-    ratings = [block.column(2).to_numpy() for block in blocks] if len(roles) == len(ROLES) else []
+    has_ratings = len(chosen.positions) == len(ROLES)
+    ratings = [block.column(2).to_numpy() for block in blocks] if has_ratings else []
     whole = np.concatenate(ratings) if ratings else np.empty(0)
     del blocks, ratings
     _release()

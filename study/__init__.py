@@ -15,10 +15,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from storage.errors import InputError
     from study.result import Result
     from study.tuning import TuningError, load, tune
 
-__all__ = ["Result", "TuningError", "load", "tune"]
+__all__ = ["InputError", "Result", "TuningError", "load", "tune"]
 
 _ROOT = Path(__file__).resolve().parent.parent
 
@@ -32,7 +33,7 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *__all__])
+    return __all__
 
 
 def _is_ours(package: str) -> bool:

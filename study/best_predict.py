@@ -4,8 +4,23 @@ import argparse
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from study.cli import Outcome, add_output_options, at_least, make_parser, run_command, status
+from study.cli import (
+    Outcome,
+    add_output_options,
+    at_least,
+    complain,
+    make_parser,
+    run_command,
+    status,
+)
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from study.inputs import Data
 
 PROG = "study.best_predict"
 EPILOG = """\
@@ -39,7 +54,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "--queries",
         type=Path,
         metavar="FILE",
-        help="the pairs to predict, a table as for --data (default: those in a mat_comp file)",
+        help="the pairs to predict, a table whose columns are called as in the ratings, or "
+        "user_id and item_id (default: those in a mat_comp file)",
     )
     parser.add_argument(
         "--average",
@@ -75,11 +91,11 @@ def best_predict(options: argparse.Namespace) -> Outcome:
         from storage.errors import InputError
         from storage.lines import read_numbers
         from storage.predictions import check_ending, check_writable, write_answers, write_table
+        from study.best import final_ranking, setting_rmse
         from study.inputs import choose_device, load_data
         from study.intervals import calibrate
         from study.leases import is_running
         from study.predict import open_ensemble
-        from study.score import score
 
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         url = parse_storage_url(options.storage)
@@ -108,6 +124,8 @@ def best_predict(options: argparse.Namespace) -> Outcome:
         check_ending(path)
         precious.append(path)
 
+    if data.doubt:
+        complain(PROG, data.doubt)
     print(f"Data: {data.described()}")
     note = ", still running: the best so far" if is_running(study) else ""
     print(f"Study: {study.study_name}{note}")
@@ -122,12 +140,17 @@ def best_predict(options: argparse.Namespace) -> Outcome:
             calibration = calibrate(ensemble)
         columns = calibration.intervals(predictions, spread, ensemble.kinds())
         write_table(options.intervals, table, columns)
-        print(f"Wrote: {options.intervals}, 90 % intervals, calibrated on held-out ratings")
+        print(
+            f"Wrote: {options.intervals}, 90 % intervals, calibrated on "
+            f"{calibration.n_ratings:,} held-out ratings"
+        )
+        if calibration.doubt:
+            complain(PROG, calibration.doubt)
     facts: dict[str, object] = {
         "study": study.study_name,
         "data": data.source,
         "trials": [setting.trial.number for setting in ensemble.settings],
-        "validation_rmse": ensemble.settings[0].trial.user_attrs["validation_rmse"],
+        "validation_rmse": round(setting_rmse(ensemble.settings[0], final_ranking(study)), 6),
         "predictions": table.n_queries,
         "files": {
             "out": str(options.out),
@@ -135,13 +158,22 @@ def best_predict(options: argparse.Namespace) -> Outcome:
         },
     }
     if truth is not None and table.n_queries:
-        figures = score(predictions, truth, table.query_user_ids)
-        for name, figure in figures.items():
-            print(f"{name}: {figure}")
-        facts["score"] = {name.lower(): asdict(figure) for name, figure in figures.items()}
-        if data.noise_std is not None:
-            print(f"Noise floor: RMSE {data.noise_std:.4f}, of the planted model itself")
+        facts["score"] = _score(predictions, truth, data)
     return Outcome(facts=facts)
+
+
+def _score(
+    predictions: "NDArray[np.float64]", truth: "NDArray[np.float64]", data: "Data"
+) -> dict[str, object]:
+    """Prints how far the predictions are from the truth; the same for --json."""
+    from study.score import score
+
+    figures = score(predictions, truth, data.table.query_user_ids)
+    for name, figure in figures.items():
+        print(f"{name}: {figure}")
+    if data.noise_std is not None:
+        print(f"Noise floor: RMSE {data.noise_std:.4f}, of the planted model itself")
+    return {name.lower(): asdict(figure) for name, figure in figures.items()}
 
 
 if __name__ == "__main__":

@@ -14,17 +14,19 @@ from numpy.typing import NDArray
 
 from model.dataset import UNKNOWN, Ids, Ratings
 from storage.cache import read_cached, spooled
-from storage.columns import Columns
+from storage.columns import FRAME, Columns
 from storage.datasets import demonstration
 from storage.errors import InputError
-from storage.frames import FRAME, arrow_table, is_frame
+from storage.frames import arrow_table, is_frame
+from storage.lines import shown
 from storage.movielens import NAMES, fetch
-from storage.ratings import RatingsTable
-from storage.tables import read_pairs, read_ratings
+from storage.ratings import IdArray, RatingsTable
+from storage.tables import Pairs, read_pairs, read_ratings
 from study.cli import printable
 
 DEFAULT_FILE = Path("mat_comp")
 STANDARD_INPUT = "-"
+FEW = 3  # queries may all be of newcomers, by chance
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -60,6 +62,22 @@ class Data:
             f"{len(self.items):,} items"
         )
 
+    @property
+    def n_known(self) -> int:
+        """The number of queries whose user and item both have ratings."""
+        users = _known(self.users, self.table.query_user_ids)
+        return int((users & _known(self.items, self.table.query_item_ids)).sum())
+
+    @property
+    def doubt(self) -> str:
+        """What seems wrong with the queries, for people; empty if nothing does."""
+        if self.table.n_queries <= FEW or self.n_known:
+            return ""
+        return (
+            f"none of the {self.table.n_queries:,} queries has a user and an item that the ratings "
+            "have: are these the columns, and the ids, that were meant?"
+        )
+
     def __repr__(self) -> str:
         text = self.described().replace("\n", "\n ")
         return f"<Data: {text}>"
@@ -71,9 +89,8 @@ class Data:
         if table.about:
             text += f"\nColumns: {table.about}"
         if self.asked:
-            unknown = self.users.index(table.query_user_ids) == UNKNOWN
-            unknown |= self.items.index(table.query_item_ids) == UNKNOWN
-            text += f"\nQueries: {self.asked}, {int(unknown.sum()):,} of unknown users or items"
+            n_unknown = table.n_queries - self.n_known
+            text += f"\nQueries: {self.asked}, {n_unknown:,} of unknown users or items"
         if table.n_repeated:
             text += (
                 f"\nRepeated: {table.n_repeated:,} lines rate a pair again; "
@@ -142,15 +159,19 @@ def with_pairs(data: Data, pairs: Any, *, runs: Path, say: Callable[[str], None]
     """The same ratings with the pairs of a file or a data frame in place of their own.
 
     Raises:
-        InputError: the pairs cannot be read.
+        InputError: the pairs cannot be read, or their users are the items of the ratings.
     """
-    pairs = _as_path(pairs)
-    if is_frame(pairs):
-        name, found = str(FRAME), read_pairs(arrow_table(pairs), data.columns)
-    else:
-        name, found = str(pairs), read_pairs(_located(pairs, runs, say)[0], data.columns)
+    pairs, table = _as_path(pairs), data.table
+    is_in_memory = is_frame(pairs)
+    name = str(FRAME if is_in_memory else pairs)
+    found = read_pairs(
+        arrow_table(pairs) if is_in_memory else _located(pairs, runs, say)[0],
+        names=(table.user_name, table.item_name),
+        positions=None if table.rating_name else data.columns,
+    )
+    _check_pairs(data, found, name)
     table = replace(
-        data.table,
+        table,
         query_user_ids=found.user_ids,
         query_item_ids=found.item_ids,
         user_name=found.user_name,
@@ -174,6 +195,34 @@ def choose_device(name: str) -> torch.device:
         name = "cuda" if torch.cuda.is_available() else "cpu"
     torch.set_num_threads(1)
     return torch.device(name)
+
+
+def _check_pairs(data: Data, pairs: Pairs, name: str) -> None:
+    """Raises InputError if a header was read as a pair, or users as items and items as users."""
+    users, items = _known(data.users, pairs.user_ids), _known(data.items, pairs.item_ids)
+    n, first = len(users), (str(pairs.user_ids[0]), str(pairs.item_ids[0]))
+    is_text = not any(one.isdecimal() for one in first)
+    may_be_header = not pairs.has_header and is_text and not (users[0] or items[0])
+    if may_be_header and 2 * (users & items).sum() > n - 1:
+        raise InputError(
+            f"{name}: the first line, {shown(first[0])} and {shown(first[1])}, is no pair of the "
+            "ratings, as most others are; if it names the columns, call them "
+            f"{shown(data.table.user_name)} and {shown(data.table.item_name)}, else begin with "
+            "such a line"
+        )
+    swapped = _known(data.items, pairs.user_ids) & _known(data.users, pairs.item_ids)
+    if not (users | items).any() and 2 * swapped.sum() >= n:
+        raise InputError(
+            f"{name}: users and items look swapped: expected users like "
+            f"{shown(str(data.users.values[0]))} and items like "
+            f"{shown(str(data.items.values[0]))}, got {shown(first[0])} and {shown(first[1])}; "
+            f"{pairs.about}"
+        )
+
+
+def _known(ids: Ids, wanted: IdArray) -> NDArray[np.bool_]:
+    """Which of (n,) raw ids the ratings have."""
+    return (ids.index(wanted) != UNKNOWN).numpy()
 
 
 def _as_path(source: Any) -> Any:

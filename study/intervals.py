@@ -25,6 +25,7 @@ from study.space import stable_seed
 COVERAGE = 0.9
 CALIBRATION = "calibration"  # the attribute of a study that holds how well its intervals held
 LEVELS = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
+FEWEST = 100  # held-out ratings to trust: of these, 90 % are known to about 3 %
 N_GROUPS = 10  # by spread
 MOST_UNKNOWN = 10_000  # ratings that are predicted as if their users or items were unknown
 
@@ -44,7 +45,19 @@ class Calibration:
     quantile: float  # q
     lowest: float
     highest: float
+    n_ratings: int  # held out, that it rests on
     of_unknown: tuple[Scale, ...] = ()  # of pairs with an unknown user, item, or both
+
+    @property
+    def doubt(self) -> str:
+        """What may be wrong with the intervals, for people; empty if nothing is."""
+        if self.n_ratings >= FEWEST:
+            return ""
+        return (
+            f"intervals that rest on {self.n_ratings:,} held-out rating"
+            f"{'s' if self.n_ratings > 1 else ''} may be far too wide or too narrow; "
+            f"{FEWEST} are enough"
+        )
 
     def intervals(
         self,
@@ -98,6 +111,7 @@ def calibrate(ensemble: Ensemble) -> Calibration:
         quantile=known.quantile,
         lowest=float(ratings.values.min()),
         highest=float(ratings.values.max()),
+        n_ratings=n,
         of_unknown=tuple(map(_scale, of_unknown)),
     )
     columns = calibration.intervals(predictions, spread)

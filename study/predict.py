@@ -59,7 +59,7 @@ class Ensemble:
         """Of how many settings the mean is, and how much worse than the first any of them is."""
         n, text = len(self.settings), f"Average: of {len(self.settings)}"
         if n < wanted:
-            text += ", all settings that finished and were not pruned"
+            text += "; the study has no more settings that the pruner let go on"
         if n == 1:
             return text
         rmse = {one.trial.number: one.trial.user_attrs["validation_rmse"] for one in self.settings}
@@ -109,7 +109,8 @@ class Ensemble:
 
     def _tell(self, setting: Setting, *, held_out: bool, saved: bool) -> None:
         trial = setting.trial
-        done = "loaded, trained before" if saved else f"trained for {setting.epochs} epochs"
+        epochs = "1 epoch" if setting.epochs == 1 else f"{setting.epochs} epochs"
+        done = "loaded, trained before" if saved else f"trained for {epochs}"
         rmse = trial.user_attrs["validation_rmse"]
         on = ", for the intervals" if held_out else f": validation RMSE {rmse:.4f}"
         self.say(f"Trial {trial.number}, {setting.solver}{on}, {done}")

@@ -83,13 +83,18 @@ def recommend(options: argparse.Namespace) -> Outcome:
         check_database(url, must_exist=True)
         device = choose_device(options.device)
         data = load_data(options.data, runs=runs_folder(url), columns=options.columns)
-        titles, given = {}, None
+        table, titles, given = data.table, {}, None
         if options.titles or options.ratings:
             known = frozenset(map(str, data.items.values.tolist()))
         if options.titles:
-            titles = read_titles(options.titles, item_ids=known)
+            titles = read_titles(options.titles, item_name=table.item_name, item_ids=known)
         if options.ratings:
-            given = read_item_ratings(options.ratings, options.columns, item_ids=known)
+            given = read_item_ratings(
+                options.ratings,
+                names=(table.item_name, table.rating_name or "rating"),
+                item_ids=known,
+                within=(table.ratings.min(), table.ratings.max()),
+            )
     ensemble = open_ensemble(url, data, study_name=options.study_name, device=device, say=print)
     if options.out is not None:
         read = [data.file, options.titles, options.ratings, database_file(url)]
@@ -100,16 +105,19 @@ def recommend(options: argparse.Namespace) -> Outcome:
     found: Recommendations | SimilarItems
     if options.similar is not None:
         found = recommending.similar_items(models, data, options.similar, **asked)
-        heading = f"Like {data.table.item_name} {found.item_id}"
+        heading = f"Like {found.item_id} ({table.item_name})"
         heading += f", {found.title}" if found.title else ""
+        about = {"item": found.item_id}
     elif given is not None:
         found = recommending.recommend_to_newcomer(models, data, *given, **asked)
+        about = {"user": None}
         heading = f"For a new user who has rated {found.n_rated:,} of the items"
         if found.n_unknown:
             heading += f", and {found.n_unknown:,} that the data do not have"
     else:
         found = recommending.recommend(models, data, options.user, **asked)
-        heading = f"For {data.table.user_name} {options.user}, who has rated {found.n_rated:,}"
+        about = {"user": found.user_id}
+        heading = f"For {options.user} ({table.user_name}), who has rated {found.n_rated:,}"
     _show(heading, found.columns())
     if options.out is not None:
         write_columns(options.out, list(found.columns().items()))
@@ -118,6 +126,7 @@ def recommend(options: argparse.Namespace) -> Outcome:
     return Outcome(
         facts={
             "study": ensemble.study.study_name,
+            **{kind: np.asarray(one).tolist() for kind, one in about.items()},
             "heading": heading,
             "items": [
                 dict(zip(listed, row, strict=True)) for row in zip(*listed.values(), strict=True)

@@ -11,8 +11,9 @@ k is twice the number of ratings that the item of a rating drawn at random has.
 `benchmarks.ranking` measures it beside others.
 """
 
+import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 
 import numpy as np
@@ -28,6 +29,7 @@ from study.predict import combined
 
 LENGTH = 10
 CAUTION = 2.0  # k in typical counts
+ALIKE = 0.75  # of difflib: ids that are less so are not suggested
 SEED = 0  # of the draws of a new user's row
 
 
@@ -42,6 +44,7 @@ class Recommendations:
     counts: NDArray[np.int64]  # (n,) of the ratings that the item has
     item_name: str  # what the column of ids is called
     n_rated: int  # items that the user has rated, and the models know
+    user_id: object = None  # None of who is not in the data
     n_unknown: int = 0  # items that the user has rated, and nobody else
 
     def __len__(self) -> int:
@@ -108,7 +111,8 @@ def recommend(
         raise InputError(
             f"user {user} has rated all {len(seen):,} items of {data.source}: nothing is left"
         )
-    return _listed(models, data, row, seen, n=n, titles=titles)
+    found = _listed(models, data, row, seen, n=n, titles=titles)
+    return replace(found, user_id=data.users.values[row])
 
 
 def listing_score(
@@ -217,14 +221,20 @@ def find_row(
     if rows := [int(row) for row in found if row != UNKNOWN]:
         return rows[0]
     values, hint = ids.values, ""
-    candidates = list(titles.values())
+    similar = get_close_matches(str(wanted), titles.values())
     if values.dtype.kind == "i":
         hint = f"; they go from {values[0]} to {values[-1]}"
     else:
-        candidates += values.tolist()
-    if similar := get_close_matches(str(wanted), candidates, n=3):
-        hint = "; did you mean " + " or ".join(f"'{one}'" for one in similar) + "?"
+        alike = [one for one in values.tolist() if _numbers(one) == _numbers(text)]
+        similar += get_close_matches(str(wanted), alike, cutoff=ALIKE)
+    if similar:
+        hint = "; did you mean " + " or ".join(f"'{one}'" for one in similar[:3]) + "?"
     raise InputError(f"{what} '{wanted}': not among the {len(ids):,} {what}s of {source}{hint}")
+
+
+def _numbers(text: str) -> list[int]:
+    """The numbers in an id: one with others is another id, not this one misspelt."""
+    return [int(digits) for digits in re.findall(r"[0-9]{1,18}", text)]
 
 
 def _head(item_name: str, item_ids: IdArray, titles: list[str]) -> dict[str, ArrayLike]:

@@ -1,11 +1,13 @@
 """What a study has found, and its predictions. Imports nothing heavy before it is called."""
 
 import math
+import warnings
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from storage.errors import InputError
 from study.quiet import silenced
 
 if TYPE_CHECKING:
@@ -36,6 +38,7 @@ class Result:
     device: "torch.device"
     ended: Ended
     biases_rmse: float  # the validation RMSE of biases alone
+    quiet: bool = False  # whether `predict` prints nothing, if it is not told
 
     @property
     def best(self) -> "Setting | None":
@@ -66,7 +69,7 @@ class Result:
         *,
         intervals: bool = False,
         average: int | None = None,
-        quiet: bool = False,
+        quiet: bool | None = None,
     ) -> Any:
         """Predictions for pairs of user and item: a frame of the kind that they came in.
 
@@ -80,10 +83,11 @@ class Result:
             intervals: whether to tell how sure each is: at the first call one more training each.
             average: how many of the best settings to average; as many as the finalists found worth
                 it if not told.
-            quiet: whether to print nothing.
+            quiet: whether to print nothing; as `tune` was told if not told.
 
         Raises:
-            InputError: the pairs cannot be read, or no trial has come to a result.
+            InputError: there are no pairs, they cannot be read or look swapped, or no trial has
+                come to a result.
         """
         from storage.frames import as_frame
         from storage.predictions import answers_table
@@ -92,9 +96,13 @@ class Result:
         from study.predict import Ensemble
 
         data = self.ratings
+        if pairs is None and data.table.about:
+            raise InputError(f"{data.source}: holds no pairs to predict; predict(pairs) takes them")
         if pairs is not None:
             data = with_pairs(data, pairs, runs=self.folder)
-        with silenced(quiet):
+        if data.doubt:
+            warnings.warn(data.doubt, stacklevel=2)
+        with silenced(self.quiet if quiet is None else quiet):
             ensemble = Ensemble.of_best(
                 self.study, data, average, folder=self.folder, device=self.device
             )
@@ -103,7 +111,10 @@ class Result:
             predictions, spread = ensemble.answer()
             answers = {"prediction": predictions}
             if intervals:
-                answers = calibrate(ensemble).intervals(predictions, spread, ensemble.kinds())
+                calibration = calibrate(ensemble)
+                if calibration.doubt:
+                    warnings.warn(calibration.doubt, stacklevel=2)
+                answers = calibration.intervals(predictions, spread, ensemble.kinds())
         return as_frame(answers_table(data.table, answers), like=pairs)
 
     def report(self, path: str | Path | None = None) -> Path:

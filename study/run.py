@@ -125,7 +125,7 @@ def run(options: argparse.Namespace) -> Outcome:
             print(f"{'Stopped' if result.ended is Ended.FAILED else why} {where}")
         files = _write_files(result)
         print(f"Look: optuna-dashboard {shlex.quote(result.storage)}")
-        command = _next_command(options, result.storage) if result.best else None
+        command = _next_command(options, result) if result.best else None
         if command:
             print(f"Next: {command}")
     codes = {Ended.FAILED: FAILED, Ended.BY_HAND: INTERRUPTED}
@@ -162,21 +162,24 @@ def _facts(result: Result) -> dict[str, object]:
         "best_trial": best and best.trial.number,
         "best_setting": result.best_setting,
         "best_epoch": best and best.trial.user_attrs["best_epoch"],
-        "validation_rmse": best and result.best_rmse,
-        "biases_rmse": result.biases_rmse,
+        "validation_rmse": best and round(result.best_rmse, 6),
+        "biases_rmse": round(result.biases_rmse, 6),
     }
 
 
-def _next_command(options: argparse.Namespace, storage: str) -> str:
+def _next_command(options: argparse.Namespace, result: Result) -> str:
+    """What writes the predictions, of pairs in a table if none came with the ratings."""
     words = as_called("python -m study.best_predict").split()
     if options.data is not None:
         words += ["--data", str(options.data)]
     if options.columns is not None:
         words += ["--columns", ",".join(options.columns)]
     if options.storage != DEFAULT_STORAGE:
-        words += ["--storage", storage]
+        words += ["--storage", result.storage]
     if options.study_name is not None:
         words += ["--study-name", options.study_name]
+    if not result.ratings.table.n_queries:
+        words += ["--queries", "PAIRS.csv", "--out", "answers.csv"]
     return shlex.join(words)
 
 

@@ -64,8 +64,8 @@ def find_study(storage: BaseStorage, name: str, table: RatingsTable, *, about: s
     Raises:
         InputError: there is none, or it belongs to other ratings.
     """
-    is_default = name == default_name(table)
-    study = _load(storage, name, f"study '{name}' of {about}", by_data=is_default)
+    source = about if name == default_name(table) else ""
+    study = _load(storage, name, f"study '{name}' of {about}", source=source)
     if study.get_trials(deepcopy=False):
         _check(study, {"ratings_digest": table.digest, "space_version": SPACE_VERSION})
     return study
@@ -164,8 +164,8 @@ def n_finished(study: optuna.Study) -> int:
     return len(study.get_trials(deepcopy=False, states=FINISHED))
 
 
-def _load(storage: BaseStorage, name: str, what: str, *, by_data: bool = False) -> optuna.Study:
-    """The study of that name; `by_data` if the name follows from the data.
+def _load(storage: BaseStorage, name: str, what: str, *, source: str = "") -> optuna.Study:
+    """The study of that name; `source` is that of the data if the name follows from them.
 
     Raises:
         InputError: there is none; says what there is, and what may have been meant.
@@ -175,11 +175,13 @@ def _load(storage: BaseStorage, name: str, what: str, *, by_data: bool = False) 
     except KeyError:
         names = sorted(optuna.get_all_study_names(storage))
         known = {n: _source(storage, n) for n in names if not n.endswith(FINALISTS)}
-        holds = ", ".join(f"{n} of {source}" if source else n for n, source in known.items())
-        files = [source for source in known.values() if source and Path(source).exists()]
-        similar = files[:1] if by_data else get_close_matches(name, known, n=1)
-        option = f"--data {shlex.quote(similar[0])}" if by_data and similar else "".join(similar)
+        holds = ", ".join(f"{n} of {of}" if of else n for n, of in known.items())
+        files = [of for of in known.values() if of and Path(of).exists()]
+        similar = files[:1] if source else get_close_matches(name, known, n=1)
+        option = f"--data {shlex.quote(similar[0])}" if source and similar else "".join(similar)
         hint = f"did you mean {option}?" if similar else "python -m study.run makes it"
+        if source in files:
+            hint = f"did you mean other --columns? Or {source} has changed since"
         raise InputError(
             f"{what}: not in this database, which holds: {holds or 'none'}; {hint}"
         ) from None

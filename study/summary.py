@@ -35,10 +35,11 @@ def summary(study: optuna.Study, *, biases_rmse: float) -> str:
         if ranking["average"] > 1:
             gain = 100 * ranking["average_gain"][ranking["average"] - 1]
             lines.append(f"Averaging the first {ranking['average']} gains {gain:.2f} %")
-    epochs = settings[0].best_epoch if _cut(best) else best.user_attrs["best_epoch"]
+    epoch = settings[0].best_epoch if _cut(best) else best.user_attrs["best_epoch"]
+    epochs = "1 epoch" if epoch == 1 else f"{epoch} epochs"
     lines.append(
         f"Best by {'the finalists' if ranking else 'validation'}: trial {best.number}, "
-        f"validation RMSE {rmse:.4f} after {epochs} epochs{_cut(best)}:"
+        f"validation RMSE {rmse:.4f} after {epochs}{_cut(best)}:"
     )
     for name, value in to_params(settings[0].config).items():
         shown = f"{value:.4g}" if isinstance(value, float) else str(value)

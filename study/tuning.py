@@ -8,6 +8,7 @@ import math
 import time
 import warnings
 from collections.abc import Sequence
+from numbers import Integral, Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -81,15 +82,15 @@ def tune(
         storage: the database, a SQLAlchemy URL.
         study_name: named after the ratings if not told.
         device: `auto`, `cpu` or `cuda`.
-        quiet: whether to print nothing.
+        quiet: whether to print nothing, nor later in `predict`.
 
     Raises:
         InputError: the ratings cannot be read, the database cannot be used, or the study is of
             other ratings or another seed.
         TuningError: trials or workers keep failing.
     """
-    deadline = math.inf if timeout is None else time.monotonic() + timeout
     _check(trials=trials, workers=workers)
+    deadline = _deadline(timeout)
     with warnings.catch_warnings():  # a bar of tqdm, which is not shown, would miss ipywidgets
         warnings.filterwarnings("ignore", message="IProgress not found")
         import optuna
@@ -161,6 +162,7 @@ def tune(
         device=torch_device,
         ended=ended,
         biases_rmse=joined.biases_rmse,
+        quiet=quiet,
     )
     if failure:
         raise TuningError(str(failure), result) from failure
@@ -220,7 +222,15 @@ def _loaded(ratings: Any, *, runs: Path) -> "Data":
     return data
 
 
+def _deadline(timeout: float | None) -> float:
+    if timeout is None:
+        return math.inf
+    if not isinstance(timeout, Real):
+        raise InputError(f"timeout: expected a number of seconds, got {timeout!r}")
+    return time.monotonic() + timeout
+
+
 def _check(**numbers: int | None) -> None:
     for name, number in numbers.items():
-        if number is not None and number < 1:
-            raise InputError(f"{name}: expected a whole number, 1 or more, got {number}")
+        if number is not None and (not isinstance(number, Integral) or number < 1):
+            raise InputError(f"{name}: expected a whole number, 1 or more, got {number!r}")

@@ -372,8 +372,8 @@ def test_an_average_is_the_mean_of_its_models(call: Call, data: Path) -> None:
     assert not np.allclose(np.loadtxt("mat_comp_ans"), averaged)
     code, out, _ = call(best_predict.main, "--data", data, "--average", 99)
     said = re.search(
-        r"Average: of (\d), all settings that finished and were not pruned; validation RMSE of the "
-        r"worst, trial (\d): ([\d.]+) % above the first\n",
+        r"Average: of (\d); the study has no more settings that the pruner let go on; validation "
+        r"RMSE of the worst, trial (\d): ([\d.]+) % above the first\n",
         out,
     )
     assert said
@@ -392,7 +392,7 @@ def test_time_is_up(call: Call, data: Path) -> None:
 
 def test_the_setting_of_a_trial_that_the_timeout_cut_is_tried_again(call: Call, data: Path) -> None:
     _, out, _ = call(run.main, "--data", data, "--timeout", 0)
-    assert "epochs, cut by the timeout:" in out
+    assert " after 1 epoch, cut by the timeout:\n" in out
     code, out, _ = call(run.main, "--data", data, "--trials", 3)
     assert code == 0
     assert "cut by the timeout" not in out

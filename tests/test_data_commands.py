@@ -3,6 +3,7 @@
 import csv
 import io
 import os
+import re
 import sys
 import threading
 from collections.abc import Callable
@@ -62,11 +63,21 @@ def test_ids_that_are_texts_come_back(call: Call) -> None:
         "Data: ratings.csv, 400 ratings, 30 users, 20 items, 0 queries\n"
         "Columns: user user_id, item movie_id, rating rating; note not used\n"
     )
-    assert "--data ratings.csv --columns user_id,movie_id,rating" in out
+    command = "--data ratings.csv --columns user_id,movie_id,rating --queries PAIRS.csv"
+    command += " --out answers.csv"
+    assert f"Next: python -m study.best_predict {command}\n" in out
+    Path("PAIRS.csv").write_bytes(Path("pairs.csv").read_bytes())
+    assert call(best_predict.main, *command.split())[0] == 0
+    assert len(Path("answers.csv").read_text().splitlines()) == 1 + len(asked())
 
     answer = (best_predict.main, "--data", "ratings.csv", *COLUMNS, "--queries", "pairs.csv")
     code, out, err = call(*answer, "--out", "answers.csv", "--intervals", "intervals.csv")
-    assert (code, err) == (0, "")
+    assert code == 0
+    assert "Wrote: intervals.csv, 90 % intervals, calibrated on 40 held-out ratings\n" in out
+    assert err == (
+        "study.best_predict: intervals that rest on 40 held-out ratings may be far too wide or "
+        "too narrow; 100 are enough\n"
+    )
     assert "21 queries" in out
     assert "Queries: pairs.csv, user user_id, item movie_id, 1 of unknown users or items\n" in out
     with open("answers.csv") as file:
@@ -144,6 +155,84 @@ def test_a_pipe_for_a_file_is_refused_at_once(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(InputError, match="expected a file, got a pipe"):
         read_numbers(tmp_path / "pipe", expected=1)
+
+
+@pytest.mark.parametrize(
+    ("columns", "pairs"),
+    [
+        ("4,3,2", "movie_id,user_id\ntt0001,Zürich-01\n"),
+        ("4,3,2", "user_id,movie_id\nZürich-01,tt0001\n"),
+        ("4,3,2", "user,movie_id\nZürich-01,tt0001\n"),
+        ("4,3,2", "Zürich-01,tt0001\n"),
+        ("user_id,movie_id,rating", "item,user_id\ntt0001,Zürich-01\n"),
+    ],
+)
+def test_columns_of_the_ratings_are_found_by_name_in_the_queries(
+    columns: str, pairs: str, call: Call
+) -> None:
+    Path("pairs.csv").write_text(pairs)
+    data = load_data(
+        Path("ratings.csv"),
+        runs=Path("runs"),
+        columns=tuple(columns.split(",")),  # type: ignore[arg-type]
+        queries=Path("pairs.csv"),
+    )
+    table = data.table
+    assert (table.query_user_ids.tolist(), table.query_item_ids.tolist()) == (
+        ["Zürich-01"],
+        ["tt0001"],
+    )
+
+
+def test_positions_in_queries_like_ratings_without_a_header(call: Call) -> None:
+    Path("bare.csv").write_text("a,u1,4\nb,u1,3\na,u2,5\nb,u2,1\n")
+    for pairs in ("b,u2\n", "user,item\nu2,b\n"):
+        Path("pairs.csv").write_text(pairs)
+        data = load_data(
+            Path("bare.csv"),
+            runs=Path("runs"),
+            columns=("2", "1", "3"),
+            queries=Path("pairs.csv"),
+        )
+        assert data.table.query_user_ids.tolist() == ["u2"]
+        assert data.table.query_item_ids.tolist() == ["b"]
+
+
+@pytest.mark.parametrize(
+    ("pairs", "said"),
+    [
+        (
+            "code,who\ntt0001,Zürich-01\ntt0002,Zürich-02\n",
+            "users and items look swapped: expected users like 'Zürich-00' and items like "
+            "'tt0000', got 'code' and 'who'; user 1, item 2, no header; if that is wrong, begin "
+            "the file with user,item",
+        ),
+        ("user,item\ntt0001,Zürich-01\n", "users and items look swapped"),
+        (
+            "who,code\nZürich-01,tt0001\nZürich-02,new\nZürich-02,tt0001\n",
+            "the first line, 'who' and 'code', is no pair of the ratings, as most others are; if "
+            "it names the columns, call them 'user_id' and 'movie_id', else begin with such a line",
+        ),
+        ("who,movie_id\nZürich-01,tt0001\n", "cannot tell which columns hold user and item"),
+    ],
+)
+def test_queries_whose_columns_are_mistaken_are_refused(pairs: str, said: str, call: Call) -> None:
+    Path("pairs.csv").write_text(pairs)
+    with pytest.raises(InputError, match="pairs.csv: " + re.escape(said)):
+        load_data(Path("ratings.csv"), runs=Path("runs"), queries=Path("pairs.csv"))
+
+
+def test_queries_of_nobody_known_are_answered_with_a_warning(call: Call) -> None:
+    assert call(run.main, "--data", "ratings.csv", "--trials", 1)[0] == 0
+    answer = (best_predict.main, "--data", "ratings.csv", "--queries", "pairs.csv", "--quiet")
+    Path("pairs.csv").write_text("user,item\n" + "x,tt0001\nZürich-01,y\n" * 2)
+    code, out, err = call(*answer)
+    assert (code, out) == (0, "")
+    assert err.startswith("study.best_predict: none of the 4 queries has a user and an item that")
+    assert err.count("\n") == 1
+    with open("pairs.csv", "a") as file:
+        file.write("Zürich-01,tt0001\n")
+    assert call(*answer) == (0, "", "")
 
 
 def test_no_pairs_to_predict(call: Call) -> None:

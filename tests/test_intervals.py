@@ -173,6 +173,7 @@ def test_the_calibration_is_the_quantile_of_what_was_held_out(
     data = data_of(planted[0])
     ensemble = ensemble_of(data, tmp_path, solver)
     found = calibrate(ensemble)
+    assert (found.n_ratings, found.doubt) == (800, "")
     (training,) = trained
 
     def pairs(ratings: Ratings) -> NDArray[np.int64]:
@@ -214,13 +215,14 @@ def test_of_a_few_held_out_ratings_the_largest_error_counts(
     ensemble = ensemble_of(data_of(few_ratings[torch.arange(50)]), tmp_path, "als")
     found = calibrate(ensemble)
     assert found.std_factor < found.quantile < math.inf
+    assert found.doubt.startswith("intervals that rest on 5 held-out ratings may be far too wide")
     predictions, spread = np.array([3.0]), np.ones(1)
     columns = found.intervals(predictions, spread)
     assert columns["upper"] == min(3.0 + found.quantile, 5.0)
 
 
 def test_intervals_are_scaled_spreads_within_the_range() -> None:
-    calibration = Calibration(std_factor=2.0, quantile=3.0, lowest=1.0, highest=5.0)
+    calibration = Calibration(std_factor=2.0, quantile=3.0, lowest=1.0, highest=5.0, n_ratings=100)
     columns = calibration.intervals(np.array([3.0, 4.0, 1.2]), np.array([0.5, 1.0, 0.1]))
     assert list(columns) == ["prediction", "std", "lower", "upper"]
     np.testing.assert_allclose(columns["prediction"], [3.0, 4.0, 1.2])
@@ -288,6 +290,7 @@ def test_members_of_an_average_keep_to_the_range_before_their_mean_is_taken(
 def call(outcome_of: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Call:
     """Calls best_predict in an empty folder: its exit code, standard output and standard error."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("study.intervals.FEWEST", 70)
 
     return partial(outcome_of, best_predict.main)
 

@@ -16,6 +16,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from storage.mat_comp import read_mat_comp
+
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text()
 MEASUREMENTS = (ROOT / "docs" / "measurements.md").read_text()
@@ -138,6 +140,13 @@ def test_commands_in_the_text_have_the_options_that_are_told(environment: dict[s
             helps[module] = done.stdout
         known = set(OPTIONS.findall(helps[module]))
         assert set(OPTIONS.findall(command)) <= known, command
+
+
+def test_the_mat_comp_file_can_be_copied(tmp_path: Path) -> None:
+    (text,) = [text for _, text in blocks() if text.startswith("3 4 5\n")]
+    (tmp_path / "mat_comp").write_text(text)
+    table = read_mat_comp(tmp_path / "mat_comp")
+    assert (table.n_ratings, table.n_queries) == (5, 2)
 
 
 def test_no_exception_is_out_of_date() -> None:

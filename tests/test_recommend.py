@@ -1,6 +1,7 @@
 """Lists of what to recommend: their order, a user who is new, and the command on a saved model."""
 
 import csv
+import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -147,6 +148,14 @@ def test_titles(content: str, titles: dict[str, str], encoding: str, tmp_path: P
     assert read_titles(path) == titles
 
 
+def test_titles_of_items_that_are_called_as_in_the_ratings(tmp_path: Path) -> None:
+    path = tmp_path / "titles.csv"
+    path.write_text("title,book code\nEmma,bk-1\n")
+    assert read_titles(path, item_name="book code") == {"bk-1": "Emma"}
+    with pytest.raises(InputError, match="'title', 'book code'; call them isbn, title"):
+        read_titles(path, item_name="isbn")
+
+
 @pytest.mark.parametrize("first", ["7,Film 1 (1995)", "tt7,Film", "tt7,Movie Title"])
 def test_a_first_line_of_an_item_is_no_header(first: str, tmp_path: Path) -> None:
     path = tmp_path / "titles"
@@ -177,7 +186,10 @@ def test_tables_of_items_in_parquet(tmp_path: Path) -> None:
     [
         ("item,rating\na,5\nb,good\n", ":3: expected a rating, a number .* got 'good'"),
         ("item,rating\na,5\nb\n", ":3: expected 2 fields, got 1"),
-        ("item,score,rating\na,5,5\n", "cannot tell which columns hold item and rating"),
+        ("item,score,stars\na,5,5\n", "cannot tell which columns hold item and rating"),
+        ("thing,how good\na,5\n", "cannot tell .* among 'thing', 'how good'; call them item, rat"),
+        ("item,rating\na,5\nb,6\n", ":3: expected a rating from 1 to 5, as in the data, got 6"),
+        ("a,5\nb,0\n", ":2: expected a rating from 1 to 5, as in the data, got 0"),
         ("", "expected a table"),
     ],
 )
@@ -185,16 +197,16 @@ def test_ratings_that_are_wrong(content: str, message: str, tmp_path: Path) -> N
     path = tmp_path / "mine.csv"
     path.write_text(content)
     with pytest.raises(InputError, match=message):
-        read_item_ratings(path)
+        read_item_ratings(path, within=(1, 5))
 
 
 def test_ratings_with_columns_of_any_name(tmp_path: Path) -> None:
     path = tmp_path / "mine.csv"
     path.write_text("points,film\n5,a\n")
-    ids, ratings = read_item_ratings(path, ("who", "film", "points"))
+    ids, ratings = read_item_ratings(path, names=("film", "points"))
     assert (ids.tolist(), ratings.tolist()) == (["a"], [5.0])
     path.write_text("a;5\n007;4\n")
-    ids, ratings = read_item_ratings(path, ("who", "film", "points"))
+    ids, ratings = read_item_ratings(path, names=("film", "points"))
     assert (ids.tolist(), ratings.tolist()) == (["a", "007"], [5.0, 4.0])
 
 
@@ -245,7 +257,7 @@ def test_a_list_for_a_user_fits_a_terminal(call: Call) -> None:
     told, heading, names, *rows = out.splitlines()
     assert "gibbs" in told
     assert told.endswith("loaded, trained before")
-    assert heading == f"For user_id Zürich-03, who has rated {len(rated)}"
+    assert heading == f"For Zürich-03 (user_id), who has rated {len(rated)}"
     assert names.split() == ["rank", "movie_id", "title", "prediction", "std", "ratings"]
     assert len(rows) == min(LENGTH, 20 - len(rated))
     assert max(map(len, out.splitlines())) <= 80
@@ -299,10 +311,23 @@ def test_similar_items_are_listed(call: Call) -> None:
     code, out, err = call(command.main, "--similar", "tt0007", "--items", 3)
     assert (code, err) == (0, "")
     _, heading, names, *rows = out.splitlines()
-    assert heading == "Like movie_id tt0007"
+    assert heading == "Like tt0007 (movie_id)"
     assert names.split() == ["rank", "movie_id", "similarity", "ratings"]
     assert len(rows) == 3
     assert "tt0007" not in "".join(rows)
+
+
+def test_json_names_whom_a_list_is_for(call: Call) -> None:
+    Path("mine.csv").write_text("movie_id,rating\ntt0001,4\n")
+    for option, value, expected in (
+        ("--user", "Zürich-03", {"user": "Zürich-03"}),
+        ("--ratings", "mine.csv", {"user": None}),
+        ("--similar", "tt0007", {"item": "tt0007"}),
+    ):
+        code, out, _ = call(command.main, option, value, "--json", "--quiet")
+        told = json.loads(out)
+        assert code == 0
+        assert {name: told[name] for name in ("user", "item") if name in told} == expected
 
 
 def test_new_pairs_are_predicted_without_training(call: Call) -> None:
@@ -326,16 +351,23 @@ def test_other_data_than_the_study_has_are_told_what_it_has(
     assert err.endswith(" of ratings.csv; did you mean --data ratings.csv?\n")
 
 
+def test_other_columns_than_the_study_was_made_with(call: Call) -> None:
+    code, _, err = call(command.main, "--user", "tt0003", "--columns", "2,1,3")
+    assert code == 2
+    assert err.endswith("; did you mean other --columns? Or ratings.csv has changed since\n")
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (
             "--user Zürich-3",
-            "user 'Zürich-3': not among the 31 users of ratings.csv; did you mean 'Zürich-23' or "
-            "'Zürich-13' or 'Zürich-03'?",
+            "user 'Zürich-3': not among the 31 users of ratings.csv; did you mean 'Zürich-03'?\n",
         ),
         ("--user everything", "user everything has rated all 20 items of ratings.csv: nothing"),
-        ("--similar tt0070", "item 'tt0070': not among the 20 items of ratings.csv; did you mean"),
+        ("--user Zürch-03", "did you mean 'Zürich-03'?\n"),
+        ("--user Zürich-93", "user 'Zürich-93': not among the 31 users of ratings.csv\n"),
+        ("--similar tt0070", "item 'tt0070': not among the 20 items of ratings.csv\n"),
         (
             "--user Zürich-03 --out x.cvs",
             "x.cvs: expected a name that ends in .csv, .tsv",

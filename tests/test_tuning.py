@@ -89,7 +89,7 @@ def test_ratings_of_any_frame_are_those_of_the_file(columns: Columns, frame: str
     assert load(FRAMES[frame](columns)).table.digest == expected.digest
 
 
-@pytest.mark.filterwarnings(OLD)
+@pytest.mark.filterwarnings(OLD, "ignore:intervals that rest on 42 held-out ratings")
 @pytest.mark.parametrize("frame", FRAMES)
 def test_answers_are_of_the_kind_of_the_pairs(columns: Columns, frame: str) -> None:
     result = tune(load(columns), trials=2, quiet=True)
@@ -119,6 +119,26 @@ def test_the_index_of_a_pandas_frame_stays(columns: Columns) -> None:
     assert pairs["prediction"].between(rated.min(), rated.max()).all()
 
 
+def test_an_index_without_a_name_is_no_column(columns: Columns) -> None:
+    frame = pd.DataFrame(columns)[::2]
+    assert "__index" not in load(frame).described()
+    with pytest.raises(InputError) as caught:
+        load(frame[["user_id", "rating", "movie_id"]], columns="user_id,movie,rating")
+    assert str(caught.value) == (
+        "data frame: columns: no column 'movie' among 'user_id', 'rating', 'movie_id'; "
+        "did you mean 'movie_id'?"
+    )
+    result = tune(load(frame), trials=1, quiet=True)
+    with pytest.raises(InputError) as caught:
+        result.predict(frame[["user_id"]])
+    assert str(caught.value) == (
+        "data frame: cannot tell which columns hold user and item, got 'user_id'; call them "
+        "'user_id' and 'movie_id'"
+    )
+    with pytest.raises(InputError, match="holds no pairs to predict; predict\\(pairs\\) takes"):
+        result.predict()
+
+
 def test_an_array_of_numbers_has_whole_ids() -> None:
     draw = np.random.default_rng(1)
     array = np.stack([*np.divmod(draw.permutation(200)[:150], 10), draw.normal(size=150)], axis=1)
@@ -145,6 +165,19 @@ def test_columns_are_told_by_name_or_position(columns: Columns) -> None:
     assert list(answers) == ["who", "what", "prediction"]
 
 
+def test_pairs_that_are_mistaken_are_refused_or_warned_of(columns: Columns) -> None:
+    renamed = dict(zip(("what", "who", "how"), columns.values(), strict=True))
+    csv.write_csv(pa.table(renamed), "ratings.csv")
+    result = tune(load("ratings.csv", columns="1,2,3"), trials=1, quiet=True)
+    expected = result.predict({"what": ["Zürich-00"], "who": [1]}, quiet=True)["prediction"]
+    Path("pairs.csv").write_text("who,what\n1,Zürich-00\n")
+    assert result.predict("pairs.csv", quiet=True)["prediction"].to_pylist() == expected.tolist()
+    with pytest.raises(InputError, match="users and items look swapped"):
+        result.predict([(1, "Zürich-00")], quiet=True)
+    with pytest.warns(UserWarning, match="none of the 4 queries has a user and an item"):
+        result.predict([("nobody", 1)] * 4, quiet=True)
+
+
 @pytest.mark.parametrize(
     ("source", "message"),
     [
@@ -158,7 +191,9 @@ def test_columns_are_told_by_name_or_position(columns: Columns) -> None:
         ({"user": [1, 2], "item": [1, 2], "rating": [1, np.inf]}, "row 2: expected a rating"),
         ({"user": [1, 2], "item": [1], "rating": [1, 2]}, "expected a file, a data frame"),
         ([(1, 2, 3, 4)], "expected rows of user, item and maybe rating, got 4 fields"),
-        (object(), "expected a file, a data frame, a dict of columns or rows, got object"),
+        (object(), "expected a file, a data frame, a dict of columns or rows, got object$"),
+        (42, "expected a file, a data frame, a dict of columns or rows, got int$"),
+        ([1, 2], "expected a file, a data frame, a dict of columns or rows, got list"),
         ({}, "cannot tell which columns"),
         ("missing.csv", "missing.csv: no such file"),
     ],
@@ -177,6 +212,10 @@ def test_bad_wishes_are_refused() -> None:
     data = load({"user": [1, 2], "item": [1, 2], "rating": [1, 2]})
     with pytest.raises(InputError, match="trials: expected a whole number, 1 or more, got 0"):
         tune(data, trials=0)
+    with pytest.raises(InputError, match="trials: expected a whole number, 1 or more, got '8'"):
+        tune(data, trials="8")  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="timeout: expected a number of seconds, got '8'"):
+        tune(data, timeout="8")  # type: ignore[arg-type]
     for two in ("user,item", ["user", "item"], 7):
         with pytest.raises(InputError, match="columns: expected three"):
             load("ratings.csv", columns=two)  # type: ignore[arg-type]
@@ -205,8 +244,10 @@ def test_a_study_goes_on_and_is_found_again(
     again = tune(load(pl.DataFrame(columns)), trials=3, quiet=True)
     assert again.study.study_name == first.study.study_name
     assert len(again.study.trials) == 3
-    tune(load(columns), trials=3, quiet=True).predict(PAIRS, quiet=True)
+    again.predict(PAIRS)
     assert capsys.readouterr().out == ""
+    again.predict(PAIRS, quiet=False)
+    assert capsys.readouterr().out != ""
 
 
 def test_workers_read_a_frame_and_do_not_run_a_script_again(columns: Columns) -> None:
@@ -331,6 +372,7 @@ def test_the_names_are_there_at_once_and_nothing_heavy_comes_with_them() -> None
     )
     root = Path(study.__file__).parent.parent
     subprocess.run([sys.executable, "-c", code], cwd=root, check=True)
-    assert {"load", "tune", "Result", "TuningError"} <= set(dir(study))
+    assert dir(study) == ["InputError", "Result", "TuningError", "load", "tune"]
+    assert study.InputError is InputError
     with pytest.raises(AttributeError, match="has no attribute 'nothing'"):
         study.nothing  # noqa: B018
