@@ -31,6 +31,12 @@ class Setting:
     trial: FrozenTrial
     config: Config
     best_epoch: int  # of the trial, or the median of the finalist's rounds
+    rmse: float  # of the trial's validation; of one that the timeout cut, that of the finalists
+
+    @property
+    def was_cut(self) -> bool:
+        """Whether the timeout cut its trial, so that this does not tell what it can do."""
+        return bool(self.trial.user_attrs["stopped"] == Stop.TIMEOUT)
 
     @property
     def solver(self) -> str:
@@ -67,7 +73,8 @@ def ranked_settings(study: optuna.Study) -> list[Setting]:
     for trial in ranked_trials(study):
         config = to_config(trial.params)
         best: int = trial.user_attrs["best_epoch"]
-        found.setdefault(config, Setting(trial=trial, config=config, best_epoch=best))
+        rmse = math.sqrt(trial.user_attrs["validation_mse"])
+        found.setdefault(config, Setting(trial=trial, config=config, best_epoch=best, rmse=rmse))
     return list(found.values())
 
 
@@ -80,13 +87,15 @@ def best_settings(study: optuna.Study, n: int | None = None) -> list[Setting]:
     settings = ranked_settings(study)
     ranking = final_ranking(study)
     if ranking:
-        by_trial = {setting.trial.number: setting for setting in settings}
+        by_config = {setting.config: setting for setting in settings}
+        configs = {trial.number: to_config(trial.params) for trial in ranked_trials(study)}
+        met = [by_config.pop(configs[number]) for number in ranking["trials"]]
+        found = zip(met, ranking["best_epochs"], ranking["rmse"], strict=True)
         finalists = [
-            replace(by_trial[number], best_epoch=best_epoch)
-            for number, best_epoch in zip(ranking["trials"], ranking["best_epochs"], strict=True)
+            replace(one, best_epoch=best_epoch, rmse=rmse if rmse and one.was_cut else one.rmse)
+            for one, best_epoch, rmse in found
         ]
-        others = [one for one in settings if one.trial.number not in ranking["trials"]]
-        settings = finalists + others
+        settings = [*finalists, *by_config.values()]
     if n is None:
         n = ranking["average"] if ranking else 1
     return settings[:n]
@@ -98,17 +107,6 @@ def final_ranking(study: optuna.Study) -> dict[str, Any] | None:
     if not ranking:
         return None
     return ranking if ranked_trials(study)[0].number in ranking["trials"] else None
-
-
-def setting_rmse(setting: Setting, ranking: dict[str, Any] | None) -> float:
-    """The validation RMSE of a setting: its trial's, or that of the finalists.
-
-    The latter, on their fresh splits, if the timeout cut the trial, which does not tell then.
-    """
-    found = setting.trial.user_attrs
-    if found["stopped"] == Stop.TIMEOUT and ranking and setting.trial.number in ranking["trials"]:
-        return float(ranking["rmse"][ranking["trials"].index(setting.trial.number)])
-    return math.sqrt(found["validation_mse"])
 
 
 def load_or_train(

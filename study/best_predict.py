@@ -91,7 +91,6 @@ def best_predict(options: argparse.Namespace) -> Outcome:
         from storage.errors import InputError
         from storage.lines import read_numbers
         from storage.predictions import check_ending, check_writable, write_answers, write_table
-        from study.best import final_ranking, setting_rmse
         from study.inputs import choose_device, load_data
         from study.intervals import calibrate
         from study.leases import is_running
@@ -150,7 +149,7 @@ def best_predict(options: argparse.Namespace) -> Outcome:
         "study": study.study_name,
         "data": data.source,
         "trials": [setting.trial.number for setting in ensemble.settings],
-        "validation_rmse": round(setting_rmse(ensemble.settings[0], final_ranking(study)), 6),
+        "validation_rmse": round(ensemble.settings[0].rmse, 6),
         "predictions": table.n_queries,
         "files": {
             "out": str(options.out),

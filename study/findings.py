@@ -10,7 +10,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from model.gradient import ORIGINAL
 from model.solvers import SOLVERS
-from study.best import Setting, best_settings, final_ranking, setting_rmse
+from study.best import Setting, best_settings, final_ranking
 from study.held_out import BIASES_RMSE, HELD_OUT
 from study.intervals import CALIBRATION
 from study.leases import is_running
@@ -63,7 +63,7 @@ class Findings:
     @property
     def best_rmse(self) -> float:
         """The validation RMSE of the best setting; NaN if there is none."""
-        return setting_rmse(self.best, self.ranking) if self.best else math.nan
+        return self.best.rmse if self.best else math.nan
 
     @property
     def original(self) -> FrozenTrial | None:

@@ -62,7 +62,7 @@ class Ensemble:
             text += "; the study has no more settings that the pruner let go on"
         if n == 1:
             return text
-        rmse = {one.trial.number: one.trial.user_attrs["validation_rmse"] for one in self.settings}
+        rmse = {one.trial.number: one.rmse for one in self.settings}
         worst, first = max(rmse, key=lambda number: rmse[number]), next(iter(rmse.values()))
         excess = 100 * (rmse[worst] / first - 1) if first else 0.0
         return (
@@ -111,8 +111,7 @@ class Ensemble:
         trial = setting.trial
         epochs = "1 epoch" if setting.epochs == 1 else f"{setting.epochs} epochs"
         done = "loaded, trained before" if saved else f"trained for {epochs}"
-        rmse = trial.user_attrs["validation_rmse"]
-        on = ", for the intervals" if held_out else f": validation RMSE {rmse:.4f}"
+        on = ", for the intervals" if held_out else f": validation RMSE {setting.rmse:.4f}"
         self.say(f"Trial {trial.number}, {setting.solver}{on}, {done}")
 
 

@@ -50,10 +50,8 @@ class Result:
     @property
     def best_rmse(self) -> float:
         """The validation RMSE of the best setting; NaN if no trial has come to a result."""
-        from study.best import final_ranking, setting_rmse
-
         best = self.best
-        return setting_rmse(best, final_ranking(self.study)) if best else math.nan
+        return best.rmse if best else math.nan
 
     @property
     def best_setting(self) -> dict[str, object]:

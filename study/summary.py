@@ -8,7 +8,7 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from storage.files import replacing
-from study.best import best_settings, final_ranking, setting_rmse
+from study.best import best_settings, final_ranking
 from study.finalists import is_decided
 from study.objective import Stop
 from study.space import INTERRUPTED_BY, PARAMETERS, to_params
@@ -22,7 +22,7 @@ def summary(study: optuna.Study, *, biases_rmse: float) -> str:
         return "No trial has come to a result."
     best = settings[0].trial
     ranking = final_ranking(study)
-    rmse = setting_rmse(settings[0], ranking)
+    rmse = settings[0].rmse
     finished = study.get_trials(deepcopy=False, states=FINISHED)
     pruned = sum(trial.state is TrialState.PRUNED for trial in finished)
     lines = [f"Finished: {len(finished)} trials, {pruned} of them pruned"]

@@ -188,7 +188,8 @@ def _run(job: "Job", joined: "Joined", interrupts: "Interrupts", *, where: str) 
         users = f"{joined.objective.training.n_users:,} users drawn at random"
         print(f"Trials: see {joined.n_searched:,} ratings, of {users}; finalists see all")
     if not over:
-        try_cut_again(study)
+        if before < job.total:
+            try_cut_again(study)
         try:
             run_job(job, joined, interrupts=interrupts)
         except (StudyFailedError, WorkerError) as error:

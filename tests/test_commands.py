@@ -400,6 +400,10 @@ def test_the_setting_of_a_trial_that_the_timeout_cut_is_tried_again(call: Call, 
     (again,) = (trial for trial in others if trial.user_attrs.get("retry_of") == cut.number)
     assert again.params == cut.params
     assert again.user_attrs["validation_mse"] < cut.user_attrs["validation_mse"]
+    call(run.main, "--data", data, "--trials", 4, "--timeout", 0)
+    code, out, _ = call(run.main, "--data", data, "--trials", 4)
+    assert (code, "Finished: 4 trials" in out) == (0, True)
+    assert all(trial.state.is_finished() for trial in the_study().trials)
     assert len(others) == 2
 
 

@@ -17,7 +17,7 @@ from planted_studies import HOSTILE, failed, finals, full, plant, some_trials, t
 
 from storage.database import open_storage, parse_storage_url
 from study import best_predict, report, run
-from study.best import RANKING
+from study.best import RANKING, best_settings
 from study.findings import findings, importances
 from study.held_out import BIASES_RMSE
 from study.page import render, report_path, write_report
@@ -88,6 +88,19 @@ def test_of_a_trial_that_the_timeout_cut_the_finalists_tell() -> None:
     found = findings(study)
     assert found.best_rmse == ranking["rmse"][0]
     assert f"validation RMSE {found.best_rmse:.4f} after" in summary(study, biases_rmse=1.0)
+
+
+def test_a_finalist_is_known_by_its_setting_if_that_was_tried_again() -> None:
+    trials = some_trials(12)
+    ranking = finals(trials)
+    cut = ranking["trials"][2]
+    params, found = trials[cut].params, trials[cut].user_attrs
+    trials.append(trial(params, found["validation_rmse"] - 1e-6, place=12))
+    found["stopped"] = "timeout"
+    study = plant(None, "mine", trials, **{RANKING: ranking})
+    numbers = [setting.trial.number for setting in best_settings(study, 99)]
+    assert numbers[: len(ranking["trials"])] == [12 if n == cut else n for n in ranking["trials"]]
+    assert cut not in numbers
 
 
 def test_figures_are_those_of_the_study() -> None:
