@@ -141,6 +141,9 @@ class Chaos:
 
     def finish(self) -> list[int | None]:
         """Lets the study come to its end: the exit codes of its processes."""
+        for process in self._processes:
+            if process is not None:
+                process.wait()  # it may have been asked for fewer trials
         self.start()
         return [process.wait() for process in self._processes if process is not None]
 
