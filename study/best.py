@@ -88,8 +88,8 @@ def best_settings(study: optuna.Study, n: int | None = None) -> list[Setting]:
     ranking = final_ranking(study)
     if ranking:
         by_config = {setting.config: setting for setting in settings}
-        configs = {trial.number: to_config(trial.params) for trial in ranked_trials(study)}
-        met = [by_config.pop(configs[number]) for number in ranking["trials"]]
+        trials = study.get_trials(deepcopy=False)
+        met = [by_config.pop(to_config(trials[number].params)) for number in ranking["trials"]]
         found = zip(met, ranking["best_epochs"], ranking["rmse"], strict=True)
         finalists = [
             replace(one, best_epoch=best_epoch, rmse=rmse if rmse and one.was_cut else one.rmse)

@@ -68,11 +68,7 @@ class Findings:
     @property
     def original(self) -> FrozenTrial | None:
         """The trial of the setting that this project replaces."""
-        return min(
-            filter(is_original, self.scored),
-            key=lambda trial: trial.user_attrs["validation_mse"],
-            default=None,
-        )
+        return original_trial(self.trials)
 
     @property
     def original_rmse(self) -> float | None:
@@ -174,6 +170,15 @@ def epochs(trial: FrozenTrial) -> int:
 def is_original(trial: FrozenTrial) -> bool:
     """Whether a trial is of the setting that this project replaces."""
     return trial.params.get("gradient_form") == ORIGINAL.form
+
+
+def original_trial(trials: Sequence[FrozenTrial]) -> FrozenTrial | None:
+    """The trial of the setting that this project replaces; the better, if it was tried again."""
+    return min(
+        (trial for trial in trials if is_original(trial) and rmse(trial) is not None),
+        key=lambda trial: trial.user_attrs["validation_mse"],
+        default=None,
+    )
 
 
 def importances(trials: Sequence[FrozenTrial], solver: str) -> dict[str, float]:

@@ -5,6 +5,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +63,7 @@ class Data:
             f"{len(self.items):,} items"
         )
 
-    @property
+    @cached_property
     def n_known(self) -> int:
         """The number of queries whose user and item both have ratings."""
         users = _known(self.users, self.table.query_user_ids)

@@ -10,6 +10,7 @@ from optuna.trial import FrozenTrial, TrialState
 from storage.files import replacing
 from study.best import best_settings, final_ranking
 from study.finalists import is_decided
+from study.findings import is_original, original_trial
 from study.objective import Stop
 from study.space import INTERRUPTED_BY, PARAMETERS, to_params
 from study.studies import FINISHED
@@ -35,7 +36,7 @@ def summary(study: optuna.Study, *, biases_rmse: float) -> str:
         if ranking["average"] > 1:
             gain = 100 * ranking["average_gain"][ranking["average"] - 1]
             lines.append(f"Averaging the first {ranking['average']} gains {gain:.2f} %")
-    epoch = settings[0].best_epoch if _cut(best) else best.user_attrs["best_epoch"]
+    epoch = settings[0].best_epoch if settings[0].was_cut else best.user_attrs["best_epoch"]
     epochs = "1 epoch" if epoch == 1 else f"{epoch} epochs"
     lines.append(
         f"Best by {'the finalists' if ranking else 'validation'}: trial {best.number}, "
@@ -44,15 +45,10 @@ def summary(study: optuna.Study, *, biases_rmse: float) -> str:
     for name, value in to_params(settings[0].config).items():
         shown = f"{value:.4g}" if isinstance(value, float) else str(value)
         lines.append(f"    {name:<20} {shown}")
-    originals = [
-        trial
-        for trial in finished
-        if trial.params.get("gradient_form") == "plain" and "validation_mse" in trial.user_attrs
-    ]
-    if originals and best not in originals:
-        original = min(originals, key=lambda trial: trial.user_attrs["validation_mse"])
-        theirs = math.sqrt(original.user_attrs["validation_mse"])
-        lines.append(_compared(f"the original's setting{_cut(original)}", theirs, rmse))
+    first = original_trial(finished)
+    if first and not is_original(best):
+        theirs = math.sqrt(first.user_attrs["validation_mse"])
+        lines.append(_compared(f"the original's setting{_cut(first)}", theirs, rmse))
     lines.append(_compared("biases alone", biases_rmse, rmse))
     return "\n".join(lines)
 
