@@ -32,6 +32,7 @@ OURS = {
     "gradient, rank 14": "#74c6b6",
     "gradient": "#2a9d8f",
     "als": "#4f94d8",
+    "gibbs, Gaussian, rank 14": "#3c8fd9",
     "gibbs, Gaussian": "#1f6fbf",
     "gibbs, both": "#0b3f7a",
 }

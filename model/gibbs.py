@@ -2,10 +2,11 @@
 
 One chain takes the ratings as lengths (`chain`), another as ordered levels (`ordinal`), or the mean
 of both is predicted. An epoch is a sweep of every chain; the validation error is that of the mean
-prediction over the sweeps after the burn-in.
+prediction over the sweeps after the burn-in, which is the first half of them, at most eight.
 """
 
 import itertools
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
@@ -23,7 +24,7 @@ from model.side_features import side_features
 from model.solver import Epoch, measured
 from model.threads import in_threads
 
-BURN_IN = 10  # sweeps; until then the mean is over what there is
+BURN_IN = 8  # sweeps at most
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,14 +95,18 @@ class Gibbs:
             draw = chain.sweep()
             return draw, self.model.expected(draw, *pairs) if pairs else 0.0
 
+        total = torch.zeros(())
+        first: deque[Tensor | float] = deque()  # of the sweeps that the mean will be without
         for number in itertools.count(1):
-            if number in (1, BURN_IN + 1):
-                self.model = Posterior(self._scale, self._newcomers, len(self._chains))
-                total, n_draws = torch.zeros(()), 0
             draws, expected = zip(*in_threads(sweep, self._chains), strict=True)
+            if number % 2 == 0 and number <= 2 * BURN_IN:
+                self.model.forget_first()
+                total = total - first.popleft()
             self.model.add(draws)
             total = total + sum(expected)
-            n_draws += len(draws)
+            if number <= BURN_IN:
+                first.append(sum(expected))
+            n_draws = (number - min(number // 2, BURN_IN)) * len(draws)
             predictions = self.model.clip(total / n_draws) if validation else None
             yield measured(number, self._train_mse(), predictions, validation)
 

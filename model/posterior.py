@@ -118,6 +118,12 @@ class Posterior:
             self._chains = [chain[::2] for chain in self._chains]
             self._stride *= 2
 
+    def forget_first(self) -> None:
+        """Leaves out the first of the states that were taken in, all of which are still kept."""
+        for chain in self._chains:
+            del chain[0]
+        self._seen -= 1
+
     def predict(self, user_index: Tensor, item_index: Tensor) -> Tensor:
         """The (n,) float64 predicted ratings of (n,) int64 pairs of indices."""
         blocks = [

@@ -31,7 +31,7 @@ RETRY_OF = "retry_of"  # the attribute of a trial that does an interrupted one a
 SLOT, DEATHS = "slot", "deaths"  # system attributes of such a trial
 DIED = "died"  # the system attribute of a trial whose worker is dead
 TASK = "task"  # the system attribute of a run of a finalist
-SPACE_VERSION = 3  # raise it with every change below: a study keeps the space it began with
+SPACE_VERSION = 3  # raise it with every change of what a trial may be: a study keeps its space
 
 SOLVER = CategoricalDistribution(tuple(SOLVERS))
 # Where the sampler looks: ratings are standardized, so that the ranges hold on any scale.
@@ -83,11 +83,14 @@ DEFAULTS: dict[str, Config] = {
         initial_scale=0.01,
     ),
 }
+# Of gibbs once more, better where there are many ratings and slower everywhere.
+WIDE = GibbsConfig(rank=48, noise_dof=20.0, n_features=128, degree_power=0.45, spectrum_power=1.0)
 # What the first trials try, in this order; the sampler goes on from there.
-FIRST_SETTINGS: list[Config] = [ORIGINAL, *DEFAULTS.values()]
+FIRST_SETTINGS: list[Config] = [ORIGINAL, *DEFAULTS.values(), WIDE]
 QUICKEST_FIRST: list[Config] = [
     DEFAULTS["gradient"],
     DEFAULTS["gibbs"],
+    WIDE,
     DEFAULTS["als"],
     ORIGINAL,
 ]

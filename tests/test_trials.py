@@ -25,6 +25,7 @@ from study.space import (
     SEARCHED,
     SOLVER,
     SPACE,
+    WIDE,
     GivenSampler,
     SlotSampler,
     suggest,
@@ -81,9 +82,9 @@ def told(study: optuna.Study) -> list[tuple[object, ...]]:
 
 def test_the_first_settings_come_first(objective: Objective) -> None:
     study = new_study()
-    run_trials(study, objective, total=4)
+    run_trials(study, objective, total=5)
     tried = [to_config(trial.params) for trial in study.get_trials()]
-    assert tried == FIRST_SETTINGS == [ORIGINAL, *DEFAULTS.values()]
+    assert tried == FIRST_SETTINGS == [ORIGINAL, *DEFAULTS.values(), WIDE]
     assert {trial.params["solver"] for trial in study.get_trials()} == set(SOLVERS)
 
 
@@ -108,9 +109,9 @@ def test_in_a_hurry_the_quickest_settings_come_first_and_none_twice(objective: O
     study.sampler = SlotSampler(0, hurry=True)
     run_trials(study, objective, total=2)
     study.sampler = SlotSampler(0)  # no longer in a hurry
-    run_trials(study, objective, total=4)
+    run_trials(study, objective, total=5)
     tried = [to_config(trial.params) for trial in study.get_trials()]
-    assert tried == [DEFAULTS["gradient"], DEFAULTS["gibbs"], ORIGINAL, DEFAULTS["als"]]
+    assert tried == [DEFAULTS["gradient"], DEFAULTS["gibbs"], ORIGINAL, DEFAULTS["als"], WIDE]
 
 
 def test_only_the_first_trial_has_the_plain_form() -> None:
@@ -251,14 +252,15 @@ def test_a_trial_that_was_given_to_another_worker_is_let_go(
 
 def test_a_trials_value_is_its_best_epoch(objective: Objective) -> None:
     study = new_study()
-    run_trials(study, objective, total=8)
+    run_trials(study, objective, total=5)
+    overfitting = replace(GRADIENT, learning_rate=0.1, learning_rate_decay=1.0, weight_decay=0.01)
+    study.sampler = GivenSampler(overfitting)
+    run_trials(study, objective, total=6)
     for trial in study.get_trials(states=(TrialState.COMPLETE,)):
         best = min(trial.intermediate_values, key=trial.intermediate_values.__getitem__)
         assert trial.value == trial.intermediate_values[best] == trial.user_attrs["validation_mse"]
         assert trial.user_attrs["best_epoch"] == best
-    assert any(
-        trial.value != list(trial.intermediate_values.values())[-1] for trial in study.trials
-    )
+    assert study.trials[-1].value != list(trial.intermediate_values.values())[-1]
 
 
 def test_a_trial_that_diverges_is_pruned_with_the_reason(objective: Objective) -> None:
