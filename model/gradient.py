@@ -86,12 +86,12 @@ class Gradient:
         else:  # a step goes along the mean, which weighs errors by 2 / n beside the decay
             self._model.penalty[1, 0] = config.weight_decay * len(values) / 2
             self._model.penalty[1, 1] = torch.inf
-        self._target = ((values - self._model.global_mean) / self._scale).float()
+        self._target = (values - self._model.global_mean).div_(self._scale).float()
+        users, items = training.user_index, training.item_index
         n_rows = training.n_users + training.n_items
-        users, items = training.user_index, training.item_index + self._n_users
-        self._unseen = torch.ones(n_rows, dtype=torch.bool, device=users.device)
-        self._unseen[users] = self._unseen[items] = False
-        self._unseen = self._unseen.to(device)
+        unseen = torch.ones(n_rows, dtype=torch.bool, device=users.device)
+        unseen[: self._n_users][users] = unseen[self._n_users :][items] = False
+        self._unseen = unseen.to(device)
         self._table = self._start(training)
         self._decay = torch.full((self._table.shape[1],), config.weight_decay, device=device)
         if self._biased:
@@ -102,7 +102,7 @@ class Gradient:
             self._table = vectors_of(self._table)
             self._descent = Descent(training, self._target, generator=self._generator)
         else:  # (n_ratings, 2) int64 rows of the table
-            self._pairs = torch.stack([users, items], dim=1).to(device)
+            self._pairs = torch.stack([users, items + self._n_users], dim=1).to(device)
         self._learning_rate = config.learning_rate
         self._dense: torch.optim.Optimizer | None = None  # of every row at every step
         if config.optimizer == "adam" or not self._biased:

@@ -34,7 +34,17 @@ def in_threads(work: Callable[[Item], Result], items: Iterable[Item]) -> list[Re
     n = min(n_threads(), len(items))
     if n <= 1:
         return [work(item) for item in items]
-    return list(_pool(n, n_threads() // n).map(work, items))
+    results: dict[int, Result] = {}
+    left = iter(enumerate(items))
+
+    def go_on() -> None:
+        for number, item in left:
+            results[number] = work(item)
+
+    pool = _pool(n, n_threads() // n)
+    for thread in [pool.submit(go_on) for _ in range(n)]:
+        thread.result()
+    return [results[number] for number in range(len(items))]
 
 
 def _pool(n: int, share: int) -> ThreadPoolExecutor:
