@@ -32,8 +32,8 @@ WARM_UP = 2_000  # ratings
 WARM_UP_EPOCHS = 2
 # Epochs that are scored: all the first ones, and then a few, for a sampler's mean is over many
 # sweeps and takes a while each time.
-FIRST = 16
-SCORED = {24, 32, 48, 64, 96, 128, 192, 260}
+FIRST = 24
+SCORED = {32, 48, 64, 96, 128, 192, 260}
 
 
 def configs() -> dict[str, Config]:
