@@ -10,7 +10,6 @@ random settings and made-up errors, beside the mean seconds of a real trial.
 import argparse
 import contextlib
 import io
-import math
 import random
 import statistics
 import tempfile
@@ -38,6 +37,7 @@ from study.inputs import Data, choose_device, load_data
 from study.progress import StudyProgress
 from study.space import SOLVER, SPACE, SlotSampler, suggest
 from study.studies import identity, open_study
+from study.timeouts import Timeout
 
 PARTS: Parts = {
     "proposals": [(SlotSampler, "propose")],
@@ -89,7 +89,9 @@ def run_study(data: Data, n_trials: int) -> tuple[float, Stopwatch]:
             watch.watching(PARTS),
             patch.object(objectives, "make_solver", make_watched),
             contextlib.redirect_stdout(io.StringIO()),
-            StudyProgress(study, finalists, total=n_trials + 1, deadline=math.inf) as progress,
+            StudyProgress(
+                study, finalists, timeout=Timeout(study=study), total=n_trials + 1
+            ) as progress,
         ):
             began = time.perf_counter()
             running.run_trials(

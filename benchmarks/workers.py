@@ -41,7 +41,7 @@ def measure(data: Path, solver: str, *, trials: int, n_workers: int) -> tuple[fl
             folder=Path(folder),
             device="cpu",
             seed=0,
-            hurry=False,
+            timeout=math.inf,
             deadline=math.inf,
             n_workers=n_workers,
         )

@@ -23,6 +23,7 @@ MOST_LOST = 0.01  # share of the ratings' variance within levels: beyond it, the
 RAREST_SHARE = 0.002  # a level of fewer ratings is merged into the next
 INITIAL_PRECISION = 1.5
 STEPS = 2  # Metropolis steps a sweep
+AT_ONCE = 1 << 20  # ratings whose z are drawn at once: what that takes stays small
 SMALLEST = 1e-300  # probability, of which a logarithm is still finite
 
 
@@ -74,7 +75,7 @@ class OrdinalLikelihood:
             fit: (n_ratings,) float32, f.
             roots: (n_ratings,) float32, √(w / α).
         """
-        intervals = self._intervals(fit, roots)
+        intervals = self._intervals(self.levels.index, fit, roots)
         likelihood = self._log_density(intervals, self.thresholds, self.precision)
         for _ in range(STEPS):
             thresholds, precision = self._propose(generator)
@@ -85,20 +86,27 @@ class OrdinalLikelihood:
             if bool(accept < log_density - likelihood + self._hastings(thresholds, precision)):
                 self.thresholds, self.precision = thresholds, precision
                 likelihood = log_density
-        self.latent = drawn_between(
-            intervals,
-            self.thresholds,
-            self.precision.sqrt().item(),
-            fit,
-            uniform(fit.shape, generator=generator),
+        root_precision = self.precision.sqrt().item()
+        blocks = (torch.split(column, AT_ONCE) for column in (self.levels.index, fit, roots))
+        self.latent = torch.cat(
+            [
+                drawn_between(
+                    self._intervals(*block),
+                    self.thresholds,
+                    root_precision,
+                    block[1],
+                    uniform(block[1].shape, generator=generator),
+                )
+                for block in zip(*blocks, strict=True)
+            ]
         )
 
-    def _intervals(self, fit: Tensor, roots: Tensor) -> "Intervals":
+    def _intervals(self, levels: Tensor, fit: Tensor, roots: Tensor) -> "Intervals":
         if fit.device.type != "cpu":
-            return Intervals(self.levels.index, fit, roots)
+            return Intervals(levels, fit, roots)
         from model.compiled_ordinal import CompiledIntervals
 
-        return CompiledIntervals(self.levels.index, fit, roots)
+        return CompiledIntervals(levels, fit, roots)
 
     def _propose(self, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         thresholds = self.thresholds.clone()

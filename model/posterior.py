@@ -126,28 +126,17 @@ class Posterior:
 
     def predict(self, user_index: Tensor, item_index: Tensor) -> Tensor:
         """The (n,) float64 predicted ratings of (n,) int64 pairs of indices."""
-        blocks = [
-            sum(self.expected(draw, users, items) for draw in self._draws())
-            for users, items in pairs_in_blocks(user_index, item_index)
-        ]
-        mean = torch.cat([torch.as_tensor(block) for block in blocks]) / len(self._draws())
-        return self.clip(mean)
+        total = sum(self.expected(draw, user_index, item_index) for draw in self._draws())
+        return self.clip(torch.as_tensor(total) / len(self._draws()))
 
     def clip(self, predictions: Tensor) -> Tensor:
         """The predictions, kept within the range of the ratings."""
         return predictions.clamp(self.scale.lowest, self.scale.highest)
 
-    def expected(self, draw: Draw, users: Tensor, items: Tensor) -> Tensor:
+    def expected(self, draw: Draw, user_index: Tensor, item_index: Tensor) -> Tensor:
         """The (n,) float64 ratings that the conditional means of one sweep predict."""
-        fits = (
-            _product(draw.user_means[users], draw.items[items]),
-            _product(draw.users[users], draw.item_means[items]),
-        )
-        if not len(draw.thresholds):
-            return self.scale.mean + self.scale.scale * (fits[0] + fits[1]) / 2
-        weights = draw.weights(users, items)
-        first, second = (level_probabilities(draw.thresholds, fit, weights) for fit in fits)
-        return (first + second) @ self.scale.levels / 2
+        blocks = pairs_in_blocks(user_index, item_index)
+        return torch.cat([self._expected(draw, *pairs) for pairs in blocks])
 
     def std(self, user_index: Tensor, item_index: Tensor) -> Tensor:
         """The (n,) float64 standard deviations of the ratings that may be seen."""
@@ -263,6 +252,17 @@ class Posterior:
 
     def _draws(self) -> list[Draw]:
         return [draw for chain in self._chains for draw in chain]
+
+    def _expected(self, draw: Draw, users: Tensor, items: Tensor) -> Tensor:
+        fits = (
+            _product(draw.user_means[users], draw.items[items]),
+            _product(draw.users[users], draw.item_means[items]),
+        )
+        if not len(draw.thresholds):
+            return self.scale.mean + self.scale.scale * (fits[0] + fits[1]) / 2
+        weights = draw.weights(users, items)
+        first, second = (level_probabilities(draw.thresholds, fit, weights) for fit in fits)
+        return (first + second) @ self.scale.levels / 2
 
     def _moments(self, draw: Draw, users: Tensor, items: Tensor) -> Tensor:
         """The (2, n) first and second moments of a standardized rating after one sweep."""

@@ -74,7 +74,7 @@ class Finalists:
         """A race among the best settings of a study.
 
         Args:
-            study: whose trials are done.
+            study: whose trials are done, or have had their time.
             storage: of the study.
             ratings: all of them, to be split anew.
             objective: of the study: its device, seed, deadline and interrupts.

@@ -22,6 +22,7 @@ from study.finalists import Finalists
 from study.inputs import Data, choose_device, load_data
 from study.objective import Objective
 from study.studies import identity, open_study
+from study.timeouts import Timeout
 from study.workers import Job
 
 SEARCHED_RATINGS = 2_000_000  # that trials see; of more, those of users drawn at random
@@ -35,6 +36,7 @@ class Joined:
     study: optuna.Study
     objective: Objective
     finalists: Finalists
+    timeout: Timeout
     n_ratings: int  # in all
     folder: Path  # where files beside the database are
 
@@ -59,7 +61,8 @@ def join(job: Job, data: Data, storage: BaseStorage, *, interrupted: Callable[[]
     searched = of_some_users(data.ratings, n_ratings=SEARCHED_RATINGS, seed=job.seed)
     training, validation = split(searched, seed=job.seed)
     wanted = identity(data.table, validation, seed=job.seed)
-    study = open_study(storage, job.study_name, wanted, about=data.described(), hurry=job.hurry)
+    hurry = math.isfinite(job.timeout)
+    study = open_study(storage, job.study_name, wanted, about=data.described(), hurry=hurry)
     objective = Objective(
         training=training.to(device),
         validation=validation.to(device),
@@ -69,10 +72,18 @@ def join(job: Job, data: Data, storage: BaseStorage, *, interrupted: Callable[[]
         interrupted=interrupted,
     )
     finalists = Finalists(study, storage=storage, ratings=data.ratings, objective=objective)
+    timeout = Timeout(
+        study=study,
+        seconds=job.timeout,
+        deadline=job.deadline,
+        n_workers=job.n_workers,
+        times_ratings=len(data.ratings) / len(searched),
+    )
     return Joined(
         study=study,
         objective=objective,
         finalists=finalists,
+        timeout=timeout,
         n_ratings=len(data.ratings),
         folder=job.folder,
     )

@@ -21,6 +21,7 @@ from study.finalists import Finalists, is_decided
 from study.race import N_ROUNDS
 from study.space import DIED, INTERRUPTED_BY
 from study.studies import FINISHED
+from study.timeouts import Timeout
 
 MOST_LINES = 8  # of trials that run
 
@@ -33,14 +34,14 @@ class StudyProgress:
         study: optuna.Study,
         finalists: Finalists,
         *,
+        timeout: Timeout,
         total: int,
-        deadline: float,
         n_workers: int = 1,
     ) -> None:
         self._study = study
         self._finalists = finalists
         self._total = total
-        self._deadline = deadline
+        self._timeout = timeout
         self._starting = f"starting {n_workers} workers…" if n_workers > 1 else "starting…"
         self._stopping = False
         self._began = time.monotonic()
@@ -110,7 +111,7 @@ class StudyProgress:
             "total": self._total,
             "description": f"done, {summary}",
         }
-        if len(finished) >= self._total and not running and not self._race_is_over:
+        if self._timeout.is_for_finalists(self._total) and not running and not self._race_is_over:
             shown, running = self._look_at_finalists()
         if running or new:
             self._starting = ""
@@ -168,7 +169,7 @@ class StudyProgress:
             return None
         now = time.monotonic()
         left = (now - self._began) / done * (self._total - finished)
-        return max(0.0, min(left, self._deadline - now))
+        return max(0.0, min(left, self._timeout.deadline - now))
 
 
 def _rmse(trial: FrozenTrial) -> str:

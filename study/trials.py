@@ -40,6 +40,7 @@ def run_trials(
     *,
     total: int,
     lock: Lock = nullcontext,
+    until: Callable[[], float] | None = None,
     on_start: Callable[[optuna.Trial], None] = lambda trial: None,
     on_finish: Callable[[FrozenTrial], None] = lambda trial: None,
 ) -> None:
@@ -49,6 +50,7 @@ def run_trials(
         study: whose trials to run.
         objective: what to run.
         total: of finished trials, those of all workers together.
+        until: the deadline as it is by now; that of the objective if not told.
         lock: what makes the context that a trial is begun in.
         on_start: called with each trial that begins.
         on_finish: called with each trial that this worker finished or failed.
@@ -59,6 +61,8 @@ def run_trials(
     failures: list[str] = []
     with Lease(study._storage) as lease:
         while not objective.interrupted():
+            if until:
+                objective = replace(objective, deadline=until())
             if time.monotonic() >= objective.deadline and n_finished(study):
                 return
             with lock():

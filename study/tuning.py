@@ -90,7 +90,7 @@ def tune(
         TuningError: trials or workers keep failing.
     """
     _check(trials=trials, workers=workers)
-    deadline = _deadline(timeout)
+    began, seconds = time.monotonic(), _seconds(timeout)
     with warnings.catch_warnings():  # a bar of tqdm, which is not shown, would miss ipywidgets
         warnings.filterwarnings("ignore", message="IProgress not found")
         import optuna
@@ -142,8 +142,8 @@ def tune(
             folder=folder,
             device=device,
             seed=seed if seed is not None else stored_seed(opened, name) or 0,
-            hurry=timeout is not None,
-            deadline=deadline,
+            timeout=seconds,
+            deadline=began + seconds,
             n_workers=n_workers,
         )
         joined = join(job, data, opened, interrupted=interrupts)
@@ -223,12 +223,12 @@ def _loaded(ratings: Any, *, runs: Path) -> "Data":
     return data
 
 
-def _deadline(timeout: float | None) -> float:
+def _seconds(timeout: float | None) -> float:
     if timeout is None:
         return math.inf
     if not isinstance(timeout, Real):
         raise InputError(f"timeout: expected a number of seconds, got {timeout!r}")
-    return time.monotonic() + timeout
+    return float(timeout)
 
 
 def _check(**numbers: int | None) -> None:

@@ -8,6 +8,7 @@ import multiprocessing
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
@@ -48,7 +49,7 @@ class Job:
     folder: Path  # where files beside the database are
     device: str
     seed: int
-    hurry: bool
+    timeout: float  # seconds
     deadline: float  # of time.monotonic(), which processes of a machine share
     n_workers: int
 
@@ -66,9 +67,10 @@ def work(joined: "Joined", total: int) -> None:
     from study.studies import n_finished
     from study.trials import run_trials
 
-    lock = folder_lock(joined.folder)
-    run_trials(joined.study, joined.objective, total=total, lock=lock)
-    if n_finished(joined.study) >= total:
+    lock, objective, timeout = folder_lock(joined.folder), joined.objective, joined.timeout
+    run_trials(joined.study, objective, total=total, lock=lock, until=timeout.trials_end)
+    in_time = time.monotonic() < timeout.deadline and not objective.interrupted()
+    if in_time or n_finished(joined.study) >= total:
         joined.finalists.run(lock=lock)
 
 
@@ -101,14 +103,14 @@ def run_job(job: Job, joined: "Joined", *, interrupts: Interrupts) -> None:
     progress = StudyProgress(
         study,
         joined.finalists,
+        timeout=joined.timeout,
         total=max(n_finished(study), job.total),
-        deadline=job.deadline,
         n_workers=min(job.n_workers, left),
     )
 
     def studies() -> list["optuna.Study"]:
-        """What is worked on: the trials, or once they are done the runs of finalists too."""
-        racing = n_finished(study) >= job.total and not is_decided(study)
+        """What is worked on: the trials, or once it is time the runs of finalists too."""
+        racing = joined.timeout.is_for_finalists(job.total) and not is_decided(study)
         return [study, joined.finalists.runs] if racing else [study]
 
     def look() -> None:

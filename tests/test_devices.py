@@ -42,11 +42,7 @@ CONFIGS: dict[str, Config] = {
 def device(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> torch.device:
     if request.param == "pytorch":
         monkeypatch.setattr("model.normal_equations.regressions", Batched)
-        monkeypatch.setattr(
-            OrdinalLikelihood,
-            "_intervals",
-            lambda self, fit, roots: Intervals(self.levels.index, fit, roots),
-        )
+        monkeypatch.setattr(OrdinalLikelihood, "_intervals", lambda _, *block: Intervals(*block))
     return torch.device("cuda" if request.param == "cuda" else "cpu")
 
 

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -32,6 +33,7 @@ from study.leases import LEASE, MOST_DEATHS, Watch
 from study.objective import Objective
 from study.space import GivenSampler, suggest
 from study.studies import default_name, identity, n_finished, open_study
+from study.timeouts import ROUND_SECONDS, ROUND_SLACK, Timeout
 
 N_ROUNDS = 3
 N_EPOCHS = 5  # of a trial of als here
@@ -376,6 +378,30 @@ def test_what_is_decided_is_not_run_again(new_race: NewRace, trained: list[Train
     assert len(trained) == 2 * N_ROUNDS
     assert len(race.rounds) == N_ROUNDS
     assert len(race.runs(*TrialState)) == 2 * N_ROUNDS
+
+
+def test_trials_end_early_enough_for_a_round(
+    new_race: NewRace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    durations = [timedelta(seconds=seconds) for seconds in (4, 6, 2)]
+    monkeypatch.setattr(FrozenTrial, "duration", property(lambda trial: durations[trial.number]))
+    study = new_race(2, 3, 4).study
+    timeout = Timeout(study=study, seconds=50, deadline=100)
+    assert timeout.trials_end() == 100 - ROUND_SECONDS - ROUND_SLACK * (4 + 6 + 2) == 81
+    assert replace(timeout, n_workers=2).trials_end() == 90
+    assert replace(timeout, n_workers=9).trials_end() == 90
+    assert replace(timeout, n_workers=2, times_ratings=2).trials_end() == 81
+    assert replace(timeout, seconds=37).trials_end() == 100  # too short for both
+    assert Timeout(study=study).trials_end() == math.inf
+
+    def is_for_finalists(at: float, total: int) -> bool:
+        monkeypatch.setattr("study.timeouts.time", SimpleNamespace(monotonic=lambda: at))
+        return timeout.is_for_finalists(total)
+
+    assert not is_for_finalists(80.9, total=4)
+    assert is_for_finalists(81.0, total=4)
+    assert not is_for_finalists(100.0, total=4)  # it is over
+    assert is_for_finalists(0.0, total=3)  # the trials are done
 
 
 def cut_by_hand(race: Race, epochs: int) -> bool:

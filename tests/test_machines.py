@@ -1,5 +1,6 @@
 """Studies that machines share through a proxy: the same commands, and who may join."""
 
+import math
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -156,7 +157,7 @@ def test_a_worker_that_begins_while_the_database_is_away_waits_for_it(
         folder=tmp_path,
         device="cpu",
         seed=0,
-        hurry=False,
+        timeout=math.inf,
         deadline=0.0,
         n_workers=1,
     )

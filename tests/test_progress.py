@@ -1,6 +1,5 @@
 """What a person sees while a study runs: the bar of a terminal, the lines of a log."""
 
-import math
 import re
 from types import SimpleNamespace
 from typing import Any
@@ -12,6 +11,7 @@ from optuna.trial import TrialState, create_trial
 from study.progress import StudyProgress
 from study.race import Standing
 from study.space import SOLVER
+from study.timeouts import Timeout
 
 
 def add(study: optuna.Study, rmse: float | None) -> None:
@@ -31,7 +31,8 @@ def add(study: optuna.Study, rmse: float | None) -> None:
 def follow(study: optuna.Study, *, total: int, standing: Any = None) -> StudyProgress:
     runs = optuna.create_study()
     finalists: Any = SimpleNamespace(look=lambda: standing, runs=runs)
-    return StudyProgress(study, finalists, total=total, deadline=math.inf, n_workers=2)
+    timeout = Timeout(study=study)
+    return StudyProgress(study, finalists, timeout=timeout, total=total, n_workers=2)
 
 
 @pytest.fixture

@@ -111,6 +111,14 @@ def test_answers_are_of_the_kind_of_the_pairs(columns: Columns, frame: str) -> N
     assert plain["prediction"].to_pylist() == middle.tolist()
 
 
+def test_under_a_timeout_finalists_meet_before_the_trials_are_done(columns: Columns) -> None:
+    result = tune(load(columns), trials=100_000, timeout=4.0, workers=1, quiet=True)
+    assert result.ended is Ended.TIME_IS_UP
+    met = result.study.user_attrs["finalists"]
+    assert met["rounds"][0] >= 1
+    assert 2 < met["of"] == len(result.study.trials) < 100_000
+
+
 def test_the_index_of_a_pandas_frame_stays(columns: Columns) -> None:
     result = tune(load(columns), trials=1, quiet=True)
     pairs = pd.DataFrame(PAIRS, index=["a", "b", "c"])

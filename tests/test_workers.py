@@ -1,5 +1,6 @@
 """Several workers of one study: exact totals, and what happens when one of them dies."""
 
+import math
 import os
 import re
 import signal
@@ -192,7 +193,7 @@ def test_workers_that_keep_dying_end_the_study(
         folder=folder,
         device="cpu",
         seed=0,
-        hurry=False,
+        timeout=math.inf,
         deadline=0.0,
         n_workers=2,
     )
