@@ -32,7 +32,8 @@ if TYPE_CHECKING:
 
 LOOK_SECONDS = 0.5  # from one look at the workers and the database to the next
 LOCK_SECONDS = 60.0  # a worker that waits so long for the lock does without
-WORKER_BYTES, RATING_BYTES = 600_000_000, 300  # of memory, that a worker may need
+WORKER_BYTES, RATING_BYTES = 400_000_000, 300  # of memory, that a worker may need
+MEMORY_SHARE = 0.25  # of the memory that is free, which they may need together
 STARTS = 5  # tries to start a worker
 DEATHS_IN_A_ROW = 5  # of all workers, without a trial that finishes in between
 
@@ -82,8 +83,8 @@ def suitable_workers(n_ratings: int, device: "torch.device") -> int:
     """
     if device.type == "cuda":
         return 1
-    memory = psutil.virtual_memory().available // (WORKER_BYTES + RATING_BYTES * n_ratings)
-    return max(1, min(n_threads(), memory))
+    memory = MEMORY_SHARE * psutil.virtual_memory().available
+    return max(1, min(n_threads(), int(memory / (WORKER_BYTES + RATING_BYTES * n_ratings))))
 
 
 def run_job(job: Job, joined: "Joined", *, interrupts: Interrupts) -> None:
