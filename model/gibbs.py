@@ -103,9 +103,10 @@ class Gibbs:
                 self.model.forget_first()
                 total = total - first.popleft()
             self.model.add(draws)
-            total = total + sum(expected)
+            of_sweep = sum(expected)
+            total = total + of_sweep
             if number <= BURN_IN:
-                first.append(sum(expected))
+                first.append(of_sweep)
             n_draws = (number - min(number // 2, BURN_IN)) * len(draws)
             predictions = self.model.clip(total / n_draws) if validation else None
             yield measured(number, self._train_mse(), predictions, validation)

@@ -111,7 +111,8 @@ class StudyProgress:
             "total": self._total,
             "description": f"done, {summary}",
         }
-        if self._timeout.is_for_finalists(self._total) and not running and not self._race_is_over:
+        quiet = not running and not self._race_is_over  # or it need not be asked of the database
+        if quiet and self._timeout.is_for_finalists(self._total):
             shown, running = self._look_at_finalists()
         if running or new:
             self._starting = ""

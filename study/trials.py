@@ -50,8 +50,8 @@ def run_trials(
         study: whose trials to run.
         objective: what to run.
         total: of finished trials, those of all workers together.
-        until: the deadline as it is by now; that of the objective if not told.
         lock: what makes the context that a trial is begun in.
+        until: the deadline as it is by now; that of the objective if not told.
         on_start: called with each trial that begins.
         on_finish: called with each trial that this worker finished or failed.
 
