@@ -108,13 +108,20 @@ def solve_rows(
     scale = np.zeros(LANES, dtype=np.float32)
     n_decay = np.zeros(LANES, dtype=np.float32)
     row = np.zeros(padded, dtype=np.float32)
+    base = first[begin]
+    wanted = targets[places[base : first[end]]]
     for start in range(begin, end, LANES):
         lanes = min(LANES, end - start)
         grams[:] = 0.0
         for lane in range(lanes):
             u = start + lane
             _sum_gram(
-                first[u], first[u + 1], others, places, table, targets, width, panel, grams[lane]
+                others[first[u] : first[u + 1]],
+                wanted[first[u] - base : first[u + 1] - base],
+                table,
+                width,
+                panel,
+                grams[lane],
             )
             scale[lane] = weights[u]
             n_decay[lane] = max(first[u + 1] - first[u], 1)
@@ -142,31 +149,30 @@ def solve_rows(
                 row[j] = draws[u, j]
             row[width] = -1.0
             errors[u] = _measure(
-                first[u], first[u + 1], others, places, table, targets, width, row, residuals
+                others[first[u] : first[u + 1]],
+                wanted[first[u] - base : first[u + 1] - base],
+                table,
+                width,
+                row,
             )
+    if len(residuals):
+        for rating in range(len(wanted)):
+            residuals[places[base + rating]] = wanted[rating]
 
 
 @njit(nogil=True, cache=True)
 def _sum_gram(
-    begin: int,
-    end: int,
-    others: Array,
-    places: Array,
-    table: Array,
-    targets: Array,
-    width: int,
-    panel: Array,
-    gram: Array,
+    others: Array, wanted: Array, table: Array, width: int, panel: Array, gram: Array
 ) -> None:
-    """Adds [φ, y - c] [φ, y - c]ᵀ w of the ratings begin … end - 1, where i ≥ j."""
+    """Adds [φ, y - c] [φ, y - c]ᵀ w of a row's ratings, where i ≥ j."""
     padded = table.shape[1]
-    for start in range(begin, end, len(panel)):
-        n = min(len(panel), end - start)
+    for start in range(0, len(others), len(panel)):
+        n = min(len(panel), len(others) - start)
         for cell in range(n):
             other = others[start + cell]
             for j in range(padded):
                 panel[cell, j] = table[other, j]
-            panel[cell, width] += targets[places[start + cell]] * panel[cell, width - 1]
+            panel[cell, width] += wanted[start + cell] * panel[cell, width - 1]
         for i in range(0, width + 1, TILE):
             for j in range(0, i + 1, LANES):
                 add_products(panel, gram, n, padded, i, j)
@@ -232,26 +238,16 @@ def _substitute_back(lower: Array, inverse: Array, solution: Array) -> None:
 
 
 @njit(nogil=True, cache=True, fastmath={"contract", "reassoc", "nsz"})
-def _measure(
-    begin: int,
-    end: int,
-    others: Array,
-    places: Array,
-    table: Array,
-    targets: Array,
-    width: int,
-    row: Array,
-    residuals: Array,
-) -> float:
-    """Σ w e² of the ratings begin … end - 1, for the row [x, -1, 0 …]; residuals are e."""
+def _measure(others: Array, wanted: Array, table: Array, width: int, row: Array) -> float:
+    """Σ w e² of a row's ratings, for the row [x, -1, 0 …]; e takes the place of what was wanted."""
     total = 0.0
-    for rating in range(begin, end):
+    for rating in range(len(others)):
         other = others[rating]
         fit = np.float32(0.0)
         for j in range(len(row)):
             fit += table[other, j] * row[j]
-        error = targets[places[rating]] * table[other, width - 1] - fit
+        root = table[other, width - 1]
+        error = wanted[rating] * root - fit
         total += np.float64(error) * np.float64(error)
-        if len(residuals):
-            residuals[places[rating]] = error / table[other, width - 1]
+        wanted[rating] = error / root
     return total

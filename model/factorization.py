@@ -15,7 +15,7 @@ from model.dataset import Ratings
 from model.fold_in import ridge
 from model.similarity import correlations
 
-PAIRS_AT_ONCE = 1 << 18
+PAIRS_AT_ONCE = 1 << 16
 
 
 class Factorization(nn.Module):

@@ -18,7 +18,7 @@ from model.chain import Chain
 from model.dataset import Ratings
 from model.fold_in import Newcomers
 from model.normal_equations import both_sides
-from model.ordinal import Levels
+from model.ordinal import AT_ONCE, Levels
 from model.posterior import Draw, Posterior, Scale
 from model.side_features import side_features
 from model.solver import Epoch, measured
@@ -113,5 +113,7 @@ class Gibbs:
 
     def _train_mse(self) -> float:
         """Of the present draw, not of the mean; of an ordinal chain, of its z."""
-        error = self._chains[0].residuals.double()
-        return (error.square().mean() * self._scale.scale**2).item()
+        error = self._chains[0].residuals
+        parts = torch.split(error, AT_ONCE)
+        total = sum(in_threads(lambda part: part.double().square().sum().item(), parts))
+        return total / len(error) * self._scale.scale.item() ** 2

@@ -18,6 +18,7 @@ from model.fold_in import Conditions, Newcomers, draw_row
 from model.hyperprior import Hyperprior
 from model.ordinal import level_probabilities
 from model.similarity import correlations
+from model.threads import in_threads
 
 MOST_DRAWS = 64  # a chain's sweeps that are kept: of more, every second, every fourth, …
 MOST_BYTES = 1 << 29  # of all that is kept; eight sweeps, however large
@@ -136,7 +137,7 @@ class Posterior:
     def expected(self, draw: Draw, user_index: Tensor, item_index: Tensor) -> Tensor:
         """The (n,) float64 ratings that the conditional means of one sweep predict."""
         blocks = pairs_in_blocks(user_index, item_index)
-        return torch.cat([self._expected(draw, *pairs) for pairs in blocks])
+        return torch.cat(in_threads(lambda pairs: self._expected(draw, *pairs), blocks))
 
     def std(self, user_index: Tensor, item_index: Tensor) -> Tensor:
         """The (n,) float64 standard deviations of the ratings that may be seen."""

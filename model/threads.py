@@ -29,11 +29,16 @@ def set_n_threads(n: int) -> None:
 
 
 def in_threads(work: Callable[[Item], Result], items: Iterable[Item]) -> list[Result]:
-    """What the work gives of each item, in their order; threads left over are theirs to use."""
+    """What the work gives of each item, in their order.
+
+    The work may share out its own: whatever thread has nothing else to do helps with it.
+    """
     items = list(items)
-    n = min(n_threads(), len(items))
-    if n <= 1:
+    if min(n_threads(), len(items)) <= 1:
         return [work(item) for item in items]
+    pool: ThreadPoolExecutor | None = getattr(_local, "pool", None)
+    if pool is None:  # the pool's threads work, this one waits
+        return _own_pool().submit(lambda: in_threads(work, items)).result()
     results: dict[int, Result] = {}
     left = iter(enumerate(items))
 
@@ -41,15 +46,21 @@ def in_threads(work: Callable[[Item], Result], items: Iterable[Item]) -> list[Re
         for number, item in left:
             results[number] = work(item)
 
-    pool = _pool(n, n_threads() // n)
-    for thread in [pool.submit(go_on) for _ in range(n)]:
-        thread.result()
+    helpers = [pool.submit(go_on) for _ in range(min(n_threads(), len(items)) - 1)]
+    go_on()
+    for helper in helpers:
+        if not helper.cancel():  # it has begun
+            helper.result()
     return [results[number] for number in range(len(items))]
 
 
-def _pool(n: int, share: int) -> ThreadPoolExecutor:
-    """The calling thread's own pool of n threads: what shares out its own work needs another."""
-    pools: dict[tuple[int, int], ThreadPoolExecutor] = _local.__dict__.setdefault("pools", {})
-    if (n, share) not in pools:
-        pools[n, share] = ThreadPoolExecutor(n, initializer=set_n_threads, initargs=(share,))
-    return pools[n, share]
+def _own_pool() -> ThreadPoolExecutor:
+    """The calling thread's own pool, of as many threads as it may use."""
+    n = n_threads()
+
+    def join() -> None:
+        _local.pool, _local.n_threads = pool, n
+
+    pools: dict[int, ThreadPoolExecutor] = _local.__dict__.setdefault("pools", {})
+    pool = pools[n] if n in pools else pools.setdefault(n, ThreadPoolExecutor(n, initializer=join))
+    return pool

@@ -1,6 +1,7 @@
-"""Work shared out to threads: results in order, budgets divided, errors passed on."""
+"""Work shared out to threads: results in order, nobody idle, no more than may, errors passed on."""
 
 import threading
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -30,13 +31,35 @@ def test_one_thread_is_the_calling_one_and_more_run_at_the_same_time() -> None:
     assert len({in_threads(lambda _: meet.wait(), "ab")[0]} & {0, 1}) == 1
 
 
-def test_threads_left_over_are_shared_and_work_may_share_out_its_own() -> None:
-    set_n_threads(4)
-    assert in_threads(lambda _: n_threads(), "ab") == [2, 2]
-    assert in_threads(lambda _: n_threads(), "abc") == [1, 1, 1]
-    nested = in_threads(lambda _: in_threads(lambda _: n_threads(), "xy"), "ab")
-    assert nested == [[1, 1], [1, 1]]
-    assert n_threads() == 4
+def test_work_may_share_out_its_own_and_no_more_threads_run_than_may() -> None:
+    set_n_threads(3)
+    running, most = 0, 0
+    lock = threading.Lock()
+
+    def inner(item: str) -> str:
+        nonlocal running, most
+        with lock:
+            running += 1
+            most = max(most, running)
+        time.sleep(0.002)
+        with lock:
+            running -= 1
+        return item
+
+    nested = in_threads(lambda name: in_threads(lambda n: inner(f"{name}{n}"), range(9)), "abcd")
+    assert nested == [[f"{name}{n}" for n in range(9)] for name in "abcd"]
+    assert most == 3
+    assert n_threads() == 3
+
+
+def test_a_thread_that_is_done_helps_with_what_another_shares_out() -> None:
+    set_n_threads(2)
+    meet = threading.Barrier(2, timeout=10)  # nobody passes alone
+
+    def outer(item: str) -> list[int]:
+        return in_threads(lambda _: meet.wait(), "xy") if item == "long" else []
+
+    assert sorted(in_threads(outer, ["long", "short"])[0]) == [0, 1]
 
 
 def test_an_error_of_the_work_is_raised() -> None:
