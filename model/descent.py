@@ -1,13 +1,17 @@
 """Gradient descent a rating at a time, compiled by numba, in a grid of blocks.
 
 Users and items are dealt out to eight stripes each, and ratings to the 64 blocks that stripes make.
-Blocks of a diagonal have no user and no item in common: threads can take one each, and what comes
-out does not depend on how many there are (Gemulla, Nijkamp, Haas & Sismanis 2011, Large-Scale
+Blocks of a diagonal have no user and no item in common: threads can take one each, and a block of
+the next as soon as those before it that have some in common are done, so that what comes out does
+not depend on how many threads there are (Gemulla, Nijkamp, Haas & Sismanis 2011, Large-Scale
 Matrix Factorization with Distributed Stochastic Gradient Descent, sec. 4). The rows of a block fit
 a cache.
 """
 
 import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass
+from threading import Event
 from typing import Any
 
 import numpy as np
@@ -24,6 +28,15 @@ STRIPES = 8
 WORTH_SHARING = 1 << 18  # ratings: fewer are done sooner than they are shared out
 
 Array = NDArray[Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Turn:
+    """When a block has its turn."""
+
+    block: tuple[int, int]  # its ratings: begin and end
+    awaited: list[Event]  # the blocks before it that have users or items in common with it
+    done: Event
 
 
 class Descent:
@@ -48,8 +61,7 @@ class Descent:
         self._items += ratings.n_users  # the rows of a table that has users first
         bounds = list(itertools.pairwise(first.tolist()))
         self._diagonals = [bounds[n : n + STRIPES] for n in range(0, STRIPES**2, STRIPES)]
-        if len(ratings) < WORTH_SHARING:
-            self._diagonals = [[(blocks[0][0], blocks[-1][1])] for blocks in self._diagonals]
+        self._shared = len(ratings) >= WORTH_SHARING
 
     def epoch(self, table: Tensor, rates: Tensor) -> float:
         """Takes a step at every rating, in place: the sum of squared errors before each.
@@ -59,11 +71,31 @@ class Descent:
             rates: (4, width) float32, see `simd.descend`.
         """
         arrays = self._users, self._items, self._targets, table.numpy(), rates.numpy().ravel()
-        squared_error = 0.0
-        for number in torch.randperm(STRIPES, generator=self._generator).tolist():
-            blocks = self._diagonals[number]
-            squared_error += sum(in_threads(lambda block: descend_block(*block, *arrays), blocks))
-        return squared_error
+        order = torch.randperm(STRIPES, generator=self._generator).tolist()
+        if not self._shared:
+            blocks = [(self._diagonals[n][0][0], self._diagonals[n][-1][1]) for n in order]
+            return sum(descend_block(*block, *arrays) for block in blocks)
+
+        def descend(turn: Turn) -> float:
+            for event in turn.awaited:
+                event.wait()
+            try:
+                return descend_block(*turn.block, *arrays)
+            finally:
+                turn.done.set()
+
+        return sum(in_threads(descend, self._turns(order)))
+
+    def _turns(self, order: list[int]) -> Iterator[Turn]:
+        """All blocks, a diagonal after the other: each waits for the last ones of its stripes."""
+        of_users: dict[int, Event] = {}
+        of_items: dict[int, Event] = {}
+        for number in order:
+            for stripe, block in enumerate(self._diagonals[number]):
+                item_stripe, done = (stripe + number) % STRIPES, Event()
+                before = of_users.get(stripe), of_items.get(item_stripe)
+                of_users[stripe] = of_items[item_stripe] = done
+                yield Turn(block=block, awaited=[one for one in before if one], done=done)
 
     def _stripes(self, n_rows: int) -> Tensor:
         """The (n_rows,) int64 stripe of each row, all of about one size."""

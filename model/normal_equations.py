@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from model.dataset import Ratings
+from model.threads import in_threads
 
 GATHERED_AT_ONCE = {"cpu": 1 << 18, "cuda": 1 << 26}  # numbers; on a CPU the mebibyte of a cache
 PADDING = 1.5  # the longest row of a block has at most so many times the shortest's ratings, …
@@ -88,11 +89,12 @@ def regressions(own: Tensor, other: Tensor, *, n_rows: int, n_others: int) -> Re
 
 def both_sides(ratings: Ratings) -> tuple[Regressions, Regressions]:
     """The regressions of users, and of items."""
-    users, items = ratings.user_index, ratings.item_index
-    return (
-        regressions(users, items, n_rows=ratings.n_users, n_others=ratings.n_items),
-        regressions(items, users, n_rows=ratings.n_items, n_others=ratings.n_users),
+    users, items = (ratings.user_index, ratings.n_users), (ratings.item_index, ratings.n_items)
+    user_side, item_side = in_threads(
+        lambda side: regressions(side[0][0], side[1][0], n_rows=side[0][1], n_others=side[1][1]),
+        [(users, items), (items, users)],
     )
+    return user_side, item_side
 
 
 class Batched:

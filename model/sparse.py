@@ -11,7 +11,7 @@ from torch import Tensor
 from model.simd import LANES
 from model.threads import in_threads
 
-WORK = 1 << 17  # entries, or so, that a thread takes at a time
+WORK = 1 << 15  # entries, or so, that a thread takes at a time
 
 Array = NDArray[Any]
 

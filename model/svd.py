@@ -9,6 +9,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from model.threads import in_threads
+
 OVERSAMPLING = 10
 POWER_ITERATIONS = 4
 
@@ -38,5 +40,8 @@ def _products(matrix: Tensor) -> tuple[Callable[[Tensor], Tensor], Callable[[Ten
     from model.sparse import SparseProduct
 
     (rows, columns), values = matrix._indices(), matrix._values()
-    times = SparseProduct(rows, columns, values, n_rows=matrix.shape[0])
-    return times, SparseProduct(columns, rows, values, n_rows=matrix.shape[1])
+    sides = (rows, columns, matrix.shape[0]), (columns, rows, matrix.shape[1])
+    times, transposed_times = in_threads(
+        lambda side: SparseProduct(side[0], side[1], values, n_rows=side[2]), sides
+    )
+    return times, transposed_times

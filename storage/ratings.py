@@ -139,6 +139,13 @@ def arrow_ids(ids: IdArray) -> "pa.Array":
 
 def indexed(ids: IdArray) -> tuple[IdArray, NDArray[np.int32]]:
     """The distinct ids, sorted, and the row among them of each."""
+    if len(ids) and ids.dtype.kind == "i":
+        lowest = ids.min()
+        extent = int(ids.max()) - int(lowest) + 1
+        if extent <= len(ids):  # counted, not sorted: in a fraction of the time
+            counts = np.bincount(ids - lowest, minlength=extent)
+            rows = (counts > 0).cumsum(dtype=np.int32) - 1
+            return np.flatnonzero(counts) + lowest, rows[ids - lowest]
     distinct, rows = np.unique(ids, return_inverse=True)
     return distinct, rows.astype(np.int32)
 

@@ -140,7 +140,7 @@ def test_blocks_of_a_diagonal_share_nothing(monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_a_few_ratings_stay_together() -> None:
     shuffled = Descent(many_ratings(), torch.zeros(2000), generator=generator())
-    assert [len(blocks) for blocks in shuffled._diagonals] == [1] * STRIPES
+    assert not shuffled._shared
     assert sum(size for _, _, size in chain(*blocks_of(shuffled))) == 2000
 
 

@@ -12,7 +12,7 @@ import pytest
 from storage.errors import InputError
 from storage.lines import read_numbers
 from storage.mat_comp import read_mat_comp
-from storage.ratings import RatingsTable
+from storage.ratings import RatingsTable, as_ids, indexed
 
 WriteFile = Callable[[str | bytes], Path]
 
@@ -113,6 +113,26 @@ def test_not_every_id_need_occur_and_ids_may_be_large(write_file: WriteFile) -> 
     table = read_mat_comp(write_file(f"{largest} {largest} 2\n{largest} {largest} 1\n1 1 2\n0\n"))
     assert rated(table) == {(1, 1): 2.0, (largest, largest): 1.0}
     assert (table.users.tolist(), table.items.tolist()) == ([1, largest], [1, largest])
+
+
+@pytest.mark.parametrize(
+    "ids",
+    [
+        [5, 3, 3, 4, 5, 9, 9, 3],
+        [-2, 4, -2, 0, 1, 3],
+        [2**62, -(2**62), 2**62],
+        [2**63 - 1, 2**63 - 2, 2**63 - 1],
+        [7],
+        [],
+        ["b", "a", "b", "10"],
+    ],
+)
+def test_rows_of_ids_are_their_places_among_the_sorted(ids: list[int] | list[str]) -> None:
+    raw = as_ids(np.array(ids, dtype=None if ids else np.int64))
+    distinct, rows = indexed(raw)
+    assert distinct.tolist() == sorted(set(ids))
+    assert distinct[rows].tolist() == ids
+    assert (distinct.dtype, rows.dtype) == (raw.dtype, np.int32)
 
 
 def test_queries_keep_their_order_and_may_repeat(write_file: WriteFile) -> None:
