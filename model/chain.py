@@ -77,7 +77,7 @@ class Chain:
         self.precision = torch.ones((), dtype=torch.float64, device=values.device)  # α
         self.ordinal = OrdinalLikelihood(levels, mean=mean, scale=scale) if levels else None
         if self.ordinal:
-            self.precision = self.ordinal.precision
+            self.precision, self.targets = self.ordinal.precision, self.ordinal.latent
         self.users = self._side(sides[0], users, features[0], rank + 1)
         self.items = self._side(sides[1], items, features[1], rank + 1)
 
@@ -157,4 +157,3 @@ class Chain:
             generator=self._generator,
         )
         self.precision = self.ordinal.precision
-        self.targets = self.ordinal.latent.float()

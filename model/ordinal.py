@@ -23,7 +23,7 @@ MOST_LOST = 0.01  # share of the ratings' variance within levels: beyond it, the
 RAREST_SHARE = 0.002  # a level of fewer ratings is merged into the next
 INITIAL_PRECISION = 1.5
 STEPS = 2  # Metropolis steps a sweep
-AT_ONCE = 1 << 20  # ratings whose z are drawn at once: what that takes stays small
+AT_ONCE = 1 << 16  # ratings whose z are drawn at once: what that takes fits a cache
 SMALLEST = 1e-300  # probability, of which a logarithm is still finite
 
 
@@ -38,7 +38,7 @@ class Levels:
         while int(merged[-1]) >= MOST_LEVELS:
             smallest = math.ceil(smallest * 1.2)
             merged = _merged(counts, smallest)
-        self.index = merged.to(values.device)[index]  # (n_ratings,) int64
+        self.index = merged.to(values.device)[index].int()  # (n_ratings,) int32
         self.counts = torch.bincount(self.index).double()
         self.values = torch.bincount(self.index, values) / self.counts  # (K,) mean ratings
         within = (values - self.values[self.index]).square().mean()
@@ -62,14 +62,14 @@ class OrdinalLikelihood:
         self.levels = levels
         self.thresholds = (standardized[1:] + standardized[:-1]) / 2  # (K - 1,) float64
         self.precision = torch.full_like(self.thresholds[0], INITIAL_PRECISION)  # α
-        self.latent = standardized[levels.index]  # z, (n_ratings,) float64
+        self.latent = standardized.float()[levels.index]  # z, (n_ratings,) float32
         step = 0.6 * 2.38 / math.sqrt(len(levels) - 2)
         pairs = torch.minimum(levels.counts[1:-2], levels.counts[2:-1])
         self._threshold_step = step * pairs.rsqrt()  # (K - 3,), at α = 1
         self._log_precision_step = step * math.sqrt(2 / len(self.latent))
 
     def draw(self, fit: Tensor, roots: Tensor, *, generator: torch.Generator) -> None:
-        """Draws the inner thresholds and α, then z.
+        """Draws the inner thresholds and α, then z, in place.
 
         Args:
             fit: (n_ratings,) float32, f.
@@ -87,19 +87,17 @@ class OrdinalLikelihood:
                 self.thresholds, self.precision = thresholds, precision
                 likelihood = log_density
         root_precision = self.precision.sqrt().item()
-        blocks = (torch.split(column, AT_ONCE) for column in (self.levels.index, fit, roots))
-        self.latent = torch.cat(
-            [
-                drawn_between(
-                    self._intervals(*block),
-                    self.thresholds,
-                    root_precision,
-                    block[1],
-                    uniform(block[1].shape, generator=generator),
-                )
-                for block in zip(*blocks, strict=True)
-            ]
-        )
+        columns = self.levels.index, fit, roots, self.latent
+        blocks = zip(*(torch.split(column, AT_ONCE) for column in columns), strict=True)
+        for levels, fits, root, latent in blocks:
+            drawn = drawn_between(
+                self._intervals(levels, fits, root),
+                self.thresholds,
+                root_precision,
+                fits,
+                uniform(fits.shape, generator=generator),
+            )
+            latent.copy_(drawn)
 
     def _intervals(self, levels: Tensor, fit: Tensor, roots: Tensor) -> "Intervals":
         if fit.device.type != "cpu":

@@ -36,7 +36,7 @@ class Setting:
     @property
     def was_cut(self) -> bool:
         """Whether the timeout cut its trial, so that this does not tell what it can do."""
-        return bool(self.trial.user_attrs["stopped"] == Stop.TIMEOUT)
+        return _was_cut(self.trial)
 
     @property
     def solver(self) -> str:
@@ -57,12 +57,12 @@ def ranked_trials(study: optuna.Study) -> list[FrozenTrial]:
             for trial in study.get_trials(deepcopy=False, states=FINISHED)
             if "validation_mse" in trial.user_attrs
         ),
-        key=lambda trial: trial.user_attrs["validation_mse"],
+        key=lambda trial: (trial.user_attrs["validation_mse"], _was_cut(trial)),
     )
     preferred = [
         trial
         for trial in trials
-        if trial.state is TrialState.COMPLETE or trial.user_attrs["stopped"] == Stop.TIMEOUT
+        if trial.state is TrialState.COMPLETE or _was_cut(trial)
     ]
     return preferred or trials
 
@@ -160,3 +160,7 @@ def _train(setting: Setting, ratings: Ratings, study: optuna.Study, device: torc
     if isinstance(solver.model, Factorization):
         solver.model.spread.fill_(setting.trial.user_attrs["validation_mse"] ** 0.5)
     return solver.model
+
+
+def _was_cut(trial: FrozenTrial) -> bool:
+    return bool(trial.user_attrs["stopped"] == Stop.TIMEOUT)

@@ -76,11 +76,11 @@ DEFAULTS: dict[str, Config] = {
     "als": ALSConfig(rank=16, weight_decay=0.1, bias_decay=0.05),
     "gradient": GradientConfig(
         rank=46,  # with a bias and a one, whole vectors
-        learning_rate=0.06,
-        learning_rate_decay=0.75,
-        weight_decay=0.04,
+        learning_rate=0.045,
+        learning_rate_decay=0.8,
+        weight_decay=0.045,
         bias_decay=0.02,
-        initial_scale=0.005,
+        initial_scale=0.01,
     ),
 }
 # Of gibbs once more, better where there are many ratings and slower everywhere.

@@ -128,7 +128,7 @@ def test_latent_values_are_truncated_normal(fit: float, monkeypatch: pytest.Monk
     z = torch.distributions.Normal(torch.tensor(fit).double(), (1 / 1.5) ** 0.5)
     below = [0.0, *z.cdf(likelihood.thresholds).tolist(), 1.0]
     for level in range(6):
-        latent = likelihood.latent[likelihood.levels.index == level]
+        latent = likelihood.latent[likelihood.levels.index == level].double()
         chances = (z.cdf(latent) - below[level]) / (below[level + 1] - below[level])
         expected = (torch.arange(4000).double() + 0.5) / 4000
         assert (chances.sort().values - expected).abs().max() < 1.95 / 4000**0.5
