@@ -4,6 +4,7 @@ A record is a line of JSON: `data`, `threads`, `repeat`, the `kind` (peer, ours 
 `name`, and what was measured. Needs nothing but Python, for the picture is drawn elsewhere.
 """
 
+import gc
 import json
 import time
 from collections.abc import Iterable, Iterator
@@ -19,12 +20,18 @@ DISTURBED = 0.9  # of a core: a run that had less shared it with others
 
 
 class Clock:
-    """Seconds that have gone by, and that were computed in, while it was entered."""
+    """Seconds that have gone by, and that were computed in, while it was entered.
+
+    Before it runs for the first time, garbage of before is collected: that can take longer than a
+    fit.
+    """
 
     def __init__(self) -> None:
         self.seconds, self.cpu_seconds = 0.0, 0.0
 
     def __enter__(self) -> Self:
+        if not self.seconds:
+            gc.collect()
         self._began = time.perf_counter(), time.process_time()
         return self
 
