@@ -59,11 +59,7 @@ def ranked_trials(study: optuna.Study) -> list[FrozenTrial]:
         ),
         key=lambda trial: (trial.user_attrs["validation_mse"], _was_cut(trial)),
     )
-    preferred = [
-        trial
-        for trial in trials
-        if trial.state is TrialState.COMPLETE or _was_cut(trial)
-    ]
+    preferred = [trial for trial in trials if trial.state is TrialState.COMPLETE or _was_cut(trial)]
     return preferred or trials
 
 
