@@ -2,8 +2,9 @@
 
     python -m benchmarks.peer_curves --what als --data FILE --truth FILE --runs FOLDER --threads 1
 
-The clock starts with the solver's construction, from ratings that are tensors already, and stands
-still while the queries are scored. Before that a few ratings are trained on, so that what is
+The clock starts with the solver's construction, from ratings that are tensors already, and nothing
+is scored while it runs, for that would let caches and threads go cold: the queries are scored in a
+second run, which is the same. Before the first a few ratings are trained on, so that what is
 compiled on first use is compiled. A line of JSON is printed.
 """
 
@@ -61,16 +62,16 @@ def curve_of(
     """Epoch, seconds since the construction began, and RMSE; until `longest` seconds have gone."""
     name = solver_name(config)
     last = SOLVERS[name].retraining_epochs or SOLVERS[name].most_epochs
+    ends: list[float] = []
     with clock:
-        solver = make_solver(config, data.ratings, device=CPU, seed=seed)
-        epochs = solver.epochs(None)
-    number = 0
-    while number < last and clock.seconds < longest:
-        with clock:
-            number = next(epochs).number
-        ends = number == last or clock.seconds >= longest
-        if ends or number in SCORED or number <= FIRST:
-            yield number, clock.seconds, on_queries(solver.model.predict, data, truth)
+        epochs = make_solver(config, data.ratings, device=CPU, seed=seed).epochs(None)
+        while len(ends) < last and clock.elapsed < longest:
+            next(epochs)
+            ends.append(clock.elapsed)
+    solver = make_solver(config, data.ratings, device=CPU, seed=seed)
+    for seconds, epoch in zip(ends, solver.epochs(None), strict=False):
+        if epoch.number == len(ends) or epoch.number in SCORED or epoch.number <= FIRST:
+            yield epoch.number, seconds, on_queries(solver.model.predict, data, truth)
 
 
 def biases_curve(data: Data, truth: np.ndarray, clock: Clock) -> Curve:

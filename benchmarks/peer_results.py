@@ -22,22 +22,25 @@ DISTURBED = 0.9  # of a core: a run that had less shared it with others
 class Clock:
     """Seconds that have gone by, and that were computed in, while it was entered.
 
-    Before it runs for the first time, garbage of before is collected: that can take longer than a
-    fit.
+    When it is entered, garbage of before is collected: that can take longer than a fit.
     """
 
     def __init__(self) -> None:
         self.seconds, self.cpu_seconds = 0.0, 0.0
 
     def __enter__(self) -> Self:
-        if not self.seconds:
-            gc.collect()
+        gc.collect()
         self._began = time.perf_counter(), time.process_time()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.seconds += time.perf_counter() - self._began[0]
+        self.seconds += self.elapsed
         self.cpu_seconds += time.process_time() - self._began[1]
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds since it was entered last."""
+        return time.perf_counter() - self._began[0]
 
 
 @dataclass(frozen=True)

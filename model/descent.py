@@ -55,11 +55,15 @@ class Descent:
         """
         self._generator = generator
         stripes = self._stripes(ratings.n_users), self._stripes(ratings.n_items)
-        seed = torch.randint(1, 1 << 62, (), generator=generator).item()
+        seeds = torch.randint(1, 1 << 62, (STRIPES**2,), generator=generator).tolist()
         columns = ratings.user_index, ratings.item_index, targets, *stripes
-        first, self._users, self._items, self._targets = dealt(*(c.numpy() for c in columns), seed)
+        first, *dealt_out = dealt(*(column.numpy() for column in columns))
+        self._users, self._items, self._targets = dealt_out
         self._items += ratings.n_users  # the rows of a table that has users first
         bounds = list(itertools.pairwise(first.tolist()))
+        in_threads(
+            lambda block: shuffle(*block[0], *dealt_out, block[1]), zip(bounds, seeds, strict=True)
+        )
         self._diagonals = [bounds[n : n + STRIPES] for n in range(0, STRIPES**2, STRIPES)]
         self._shared = len(ratings) >= WORTH_SHARING
 
@@ -109,17 +113,11 @@ def vectors_of(table: Tensor) -> Tensor:
 
 @njit(nogil=True, cache=True)
 def dealt(
-    users: Array,
-    items: Array,
-    targets: Array,
-    user_stripes: Array,
-    item_stripes: Array,
-    seed: int,
+    users: Array, items: Array, targets: Array, user_stripes: Array, item_stripes: Array
 ) -> tuple[Array, Array, Array, Array]:
-    """Where each block begins, and users, items and targets in it, in random order.
+    """Where each block begins, and users, items and targets in it, in the order of the ratings.
 
-    Blocks stand by diagonals, those of one by stripes of users. Each is shuffled by Durstenfeld's
-    algorithm (1964), which fits a cache as its block does, from Marsaglia's xorshift (2003).
+    Blocks stand by diagonals, those of one by stripes of users.
     """
     first = np.zeros(STRIPES**2 + 1, dtype=np.int64)
     for rating in range(len(users)):
@@ -135,19 +133,26 @@ def dealt(
         at = following[block]
         following[block] += 1
         dealt_users[at], dealt_items[at], dealt_targets[at] = user, item, targets[rating]
-    state = np.uint64(seed)
-    for block in range(STRIPES**2):
-        begin = first[block]
-        for size in range(first[block + 1] - begin, 1, -1):
-            state ^= state << np.uint64(13)
-            state ^= state >> np.uint64(7)
-            state ^= state << np.uint64(17)
-            one = begin + np.int64(((state >> np.uint64(32)) * np.uint64(size)) >> np.uint64(32))
-            other = begin + size - 1
-            dealt_users[one], dealt_users[other] = dealt_users[other], dealt_users[one]
-            dealt_items[one], dealt_items[other] = dealt_items[other], dealt_items[one]
-            dealt_targets[one], dealt_targets[other] = dealt_targets[other], dealt_targets[one]
     return first, dealt_users, dealt_items, dealt_targets
+
+
+@njit(nogil=True, cache=True)
+def shuffle(begin: int, end: int, users: Array, items: Array, targets: Array, seed: int) -> None:
+    """Puts the ratings begin … end - 1 in random order, in place.
+
+    By Durstenfeld's algorithm (1964), which fits a cache as its block does, from Marsaglia's
+    xorshift (2003).
+    """
+    state = np.uint64(seed)
+    for size in range(end - begin, 1, -1):
+        state ^= state << np.uint64(13)
+        state ^= state >> np.uint64(7)
+        state ^= state << np.uint64(17)
+        one = begin + np.int64(((state >> np.uint64(32)) * np.uint64(size)) >> np.uint64(32))
+        other = begin + size - 1
+        users[one], users[other] = users[other], users[one]
+        items[one], items[other] = items[other], items[one]
+        targets[one], targets[other] = targets[other], targets[one]
 
 
 @njit(forceinline=True)

@@ -15,7 +15,7 @@ import io
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
@@ -100,15 +100,15 @@ def _line(stream: io.TextIOBase) -> str:
 
 def _parse(
     path: Path, stream: io.TextIOBase, n_rows: int, fields: np.dtype[np.void]
-) -> NDArray[np.void]:
-    """The next `n_rows` lines as (n_rows,) records.
+) -> dict[str, NDArray[Any]]:
+    """The next `n_rows` lines as (n_rows,) columns.
 
     Raises:
         ValueError: there are fewer lines, or one does not hold just the fields.
         InputError: they do not fit into memory.
     """
-    blocks = fitting(path, _blocks(stream, n_rows, fields))
-    return np.concatenate([np.empty(0, fields), *blocks])
+    blocks = [np.empty(0, fields), *fitting(path, _blocks(stream, n_rows, fields))]
+    return {name: np.concatenate([block[name] for block in blocks]) for name in fields.names or ()}
 
 
 def _blocks(
