@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 VALIDATION_SHARE = 0.1
+AT_ONCE = 1 << 16  # ratings, or pairs, that are worked on together: what that takes fits a cache
 UNKNOWN = -1  # the index of a user or item without ratings
 TEXT = np.dtypes.StringDType()
 

@@ -11,11 +11,9 @@ from typing import Self
 import torch
 from torch import Tensor, nn
 
-from model.dataset import Ratings
+from model.dataset import AT_ONCE, Ratings
 from model.fold_in import ridge
 from model.similarity import correlations
-
-PAIRS_AT_ONCE = 1 << 16
 
 
 class Factorization(nn.Module):
@@ -112,7 +110,7 @@ class Factorization(nn.Module):
 
 def pairs_in_blocks(user_index: Tensor, item_index: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
     """Any number of pairs of indices, so many at once that what they gather stays small."""
-    users, items = torch.split(user_index, PAIRS_AT_ONCE), torch.split(item_index, PAIRS_AT_ONCE)
+    users, items = torch.split(user_index, AT_ONCE), torch.split(item_index, AT_ONCE)
     return zip(users, items, strict=True)
 
 

@@ -15,10 +15,10 @@ import torch
 from torch import Tensor
 
 from model.chain import Chain
-from model.dataset import Ratings
+from model.dataset import AT_ONCE, Ratings
 from model.fold_in import Newcomers
 from model.normal_equations import both_sides
-from model.ordinal import AT_ONCE, Levels
+from model.ordinal import Levels
 from model.posterior import Draw, Posterior, Scale
 from model.side_features import side_features
 from model.solver import Epoch, measured

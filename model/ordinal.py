@@ -14,6 +14,7 @@ import math
 import torch
 from torch import Tensor
 
+from model.dataset import AT_ONCE
 from model.hyperprior import GAMMA_RATE, GAMMA_SHAPE
 from model.variates import normal, uniform
 
@@ -23,7 +24,6 @@ MOST_LOST = 0.01  # share of the ratings' variance within levels: beyond it, the
 RAREST_SHARE = 0.002  # a level of fewer ratings is merged into the next
 INITIAL_PRECISION = 1.5
 STEPS = 2  # Metropolis steps a sweep
-AT_ONCE = 1 << 16  # ratings whose z are drawn at once: what that takes fits a cache
 SMALLEST = 1e-300  # probability, of which a logarithm is still finite
 
 

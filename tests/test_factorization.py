@@ -76,7 +76,7 @@ def test_blocks_predict_the_same(
     block: int, model: Factorization, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     expected = model(*all_pairs())
-    monkeypatch.setattr("model.factorization.PAIRS_AT_ONCE", block)
+    monkeypatch.setattr("model.factorization.AT_ONCE", block)
     predicted = model.predict(*all_pairs())
     torch.testing.assert_close(predicted, expected, rtol=0, atol=1e-6)
     assert not predicted.requires_grad

@@ -157,7 +157,7 @@ def test_pairs_are_predicted_in_blocks(
 ) -> None:
     made, _ = some_posterior(ordinal)
     whole = made.predict(USERS, ITEMS), made.std(USERS, ITEMS)
-    monkeypatch.setattr("model.factorization.PAIRS_AT_ONCE", 7)
+    monkeypatch.setattr("model.factorization.AT_ONCE", 7)
     torch.testing.assert_close((made.predict(USERS, ITEMS), made.std(USERS, ITEMS)), whole)
     if any(ordinal):
         assert made.probabilities(USERS, ITEMS).shape == (len(USERS), 4)
