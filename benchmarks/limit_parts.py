@@ -101,13 +101,22 @@ def run_part(part: int, begin: int, end: int, arrays: tuple[Array, ...], width: 
     ones, row = np.ones(LANES, dtype=np.float32), np.ones(padded, dtype=np.float32)
     decay = np.zeros(width, dtype=np.float32)
     precision = np.eye(width).astype(np.float32)
-    total = 0.0
+    base, total = first[begin], 0.0
+    here = places[base : first[end]]
+    wanted = targets[here] if part == SUM else targets[: len(here)].copy()
+    if part == MEASURE and len(residuals):
+        residuals[here] = wanted
     for start in range(begin, end, LANES):
         for u in range(start, min(start + LANES, end)):
             gram = grams[u - start]
             if part == SUM:
                 _sum_gram(
-                    first[u], first[u + 1], others, places, table, targets, width, panel, gram
+                    others[first[u] : first[u + 1]],
+                    wanted[first[u] - base : first[u + 1] - base],
+                    table,
+                    width,
+                    panel,
+                    gram,
                 )
             elif part == ACCUMULATE:
                 for at in range(first[u], first[u + 1], len(panel)):
@@ -117,7 +126,11 @@ def run_part(part: int, begin: int, end: int, arrays: tuple[Array, ...], width: 
                             add_products(panel, gram, n, padded, i, j)
             elif part == MEASURE:
                 total += _measure(
-                    first[u], first[u + 1], others, places, table, targets, width, row, residuals
+                    others[first[u] : first[u + 1]],
+                    wanted[first[u] - base : first[u + 1] - base],
+                    table,
+                    width,
+                    row,
                 )
         if part == ASSEMBLE:
             grams[:] = 0.0

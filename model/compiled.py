@@ -156,8 +156,7 @@ def solve_rows(
                 row,
             )
     if len(residuals):
-        for rating in range(len(wanted)):
-            residuals[places[base + rating]] = wanted[rating]
+        residuals[places[base : first[end]]] = wanted
 
 
 @njit(nogil=True, cache=True)
