@@ -1,11 +1,12 @@
 """Gradient descent a rating at a time, compiled by numba, in a grid of blocks.
 
-Users and items are dealt out to eight stripes each, and ratings to the 64 blocks that stripes make.
-Blocks of a diagonal have no user and no item in common: threads can take one each, and a block of
-the next as soon as those before it that have some in common are done, so that what comes out does
-not depend on how many threads there are (Gemulla, Nijkamp, Haas & Sismanis 2011, Large-Scale
-Matrix Factorization with Distributed Stochastic Gradient Descent, sec. 4). The rows of a block fit
-a cache.
+Users and items are shuffled into new rows, an eighth of them a stripe, and ratings are dealt out to
+the 64 blocks that stripes make: what a thread writes to lies apart from what another does. Blocks
+of a diagonal have no user and no item in common: threads can take one each, and a block of the next
+as soon as those before it that have some in common are done, so that what comes out does not depend
+on how many threads there are (Gemulla, Nijkamp, Haas & Sismanis 2011, Large-Scale Matrix
+Factorization with Distributed Stochastic Gradient Descent, sec. 4). The rows of a block fit a
+cache.
 """
 
 import itertools
@@ -42,7 +43,8 @@ class Turn:
 class Descent:
     """Goes over ratings a diagonal of blocks after the other, in another order each time.
 
-    Within a block their order is random, and stays.
+    Within a block their order is random, and stays. Its table has rows of its own: `places` says
+    which, (n_users + n_items,) int64, of each user, then of each item.
     """
 
     def __init__(self, ratings: Ratings, targets: Tensor, *, generator: torch.Generator) -> None:
@@ -51,15 +53,17 @@ class Descent:
         Args:
             ratings: of users and items, on a CPU.
             targets: (n_ratings,) float32, what to fit.
-            generator: of the stripes, the order of ratings and that of diagonals.
+            generator: of the rows, the order of ratings and that of diagonals.
         """
         self._generator = generator
-        stripes = self._stripes(ratings.n_users), self._stripes(ratings.n_items)
+        n_users = ratings.n_users
+        places = [torch.randperm(n, generator=generator) for n in (n_users, ratings.n_items)]
+        self.places = torch.cat([places[0], n_users + places[1]])
         seeds = torch.randint(1, 1 << 62, (STRIPES**2,), generator=generator).tolist()
-        columns = ratings.user_index, ratings.item_index, targets, *stripes
+        columns = ratings.user_index, ratings.item_index, targets, *places
         first, *dealt_out = dealt(*(column.numpy() for column in columns))
         self._users, self._items, self._targets = dealt_out
-        self._items += ratings.n_users  # the rows of a table that has users first
+        self._items += n_users
         bounds = list(itertools.pairwise(first.tolist()))
         in_threads(
             lambda block: shuffle(*block[0], *dealt_out, block[1]), zip(bounds, seeds, strict=True)
@@ -71,7 +75,7 @@ class Descent:
         """Takes a step at every rating, in place: the sum of squared errors before each.
 
         Args:
-            table: (n_users + n_items, width) float32.
+            table: (n_users + n_items, width) float32, rows as in `places`.
             rates: (4, width) float32, see `simd.descend`.
         """
         arrays = self._users, self._items, self._targets, table.numpy(), rates.numpy().ravel()
@@ -101,10 +105,6 @@ class Descent:
                 of_users[stripe] = of_items[item_stripe] = done
                 yield Turn(block=block, awaited=[one for one in before if one], done=done)
 
-    def _stripes(self, n_rows: int) -> Tensor:
-        """The (n_rows,) int64 stripe of each row, all of about one size."""
-        return torch.randperm(n_rows, generator=self._generator) * STRIPES // n_rows
-
 
 def vectors_of(table: Tensor) -> Tensor:
     """The table with columns of zeros behind, until its rows are whole vectors."""
@@ -113,23 +113,25 @@ def vectors_of(table: Tensor) -> Tensor:
 
 @njit(nogil=True, cache=True)
 def dealt(
-    users: Array, items: Array, targets: Array, user_stripes: Array, item_stripes: Array
+    users: Array, items: Array, targets: Array, user_places: Array, item_places: Array
 ) -> tuple[Array, Array, Array, Array]:
-    """Where each block begins, and users, items and targets in it, in the order of the ratings.
+    """Where each block begins, and places of users and items and targets in it, in their order.
 
     Blocks stand by diagonals, those of one by stripes of users.
     """
+    n_users, n_items = len(user_places), len(item_places)
     first = np.zeros(STRIPES**2 + 1, dtype=np.int64)
     for rating in range(len(users)):
-        first[_block(user_stripes[users[rating]], item_stripes[items[rating]]) + 1] += 1
+        user, item = user_places[users[rating]], item_places[items[rating]]
+        first[_block(user, n_users, item, n_items) + 1] += 1
     first = first.cumsum()
     following = first[:-1].copy()
     dealt_users = np.empty(len(users), dtype=np.int32)
     dealt_items = np.empty(len(users), dtype=np.int32)
     dealt_targets = np.empty(len(users), dtype=np.float32)
     for rating in range(len(users)):
-        user, item = users[rating], items[rating]
-        block = _block(user_stripes[user], item_stripes[item])
+        user, item = user_places[users[rating]], item_places[items[rating]]
+        block = _block(user, n_users, item, n_items)
         at = following[block]
         following[block] += 1
         dealt_users[at], dealt_items[at], dealt_targets[at] = user, item, targets[rating]
@@ -156,8 +158,9 @@ def shuffle(begin: int, end: int, users: Array, items: Array, targets: Array, se
 
 
 @njit(forceinline=True)
-def _block(user_stripe: int, item_stripe: int) -> int:
-    return (item_stripe - user_stripe) % STRIPES * STRIPES + user_stripe
+def _block(user: int, n_users: int, item: int, n_items: int) -> int:
+    stripe, item_stripe = user * STRIPES // n_users, item * STRIPES // n_items
+    return (item_stripe - stripe) % STRIPES * STRIPES + stripe
 
 
 @njit(nogil=True, cache=True)

@@ -99,8 +99,10 @@ class Gradient:
         self._descent: Descent | None = None
         by_rating = config.batch_size is None and config.optimizer == "sgd" and self._biased
         if by_rating and device.type == "cpu":
-            self._table = vectors_of(self._table)
             self._descent = Descent(training, self._target, generator=self._generator)
+            start = vectors_of(self._table)
+            self._table = torch.empty_like(start)
+            self._table[self._descent.places] = start
         else:  # (n_ratings, 2) int64 rows of the table
             self._pairs = torch.stack([users, items + self._n_users], dim=1).to(device)
         self._learning_rate = config.learning_rate
@@ -205,11 +207,12 @@ class Gradient:
     def _write_model(self) -> None:
         """Copies the table to the model, in rating units; unseen rows become the average row."""
         rank, n = self.config.rank, self._n_users
+        whole = self._table if self._descent is None else self._table[self._descent.places]
         for factors, bias, rows, column in (
             (self._model.user_factors, self._model.user_bias, slice(None, n), rank),
             (self._model.item_factors, self._model.item_bias, slice(n, None), rank + 1),
         ):
-            table = average_unseen(self._table[rows], self._unseen[rows])
+            table = average_unseen(whole[rows], self._unseen[rows])
             factors.copy_(table[:, :rank] * self._scale**0.5)
             if self._biased:
                 bias.copy_(table[:, column] * self._scale)

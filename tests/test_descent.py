@@ -134,8 +134,11 @@ def test_blocks_of_a_diagonal_share_nothing(monkeypatch: pytest.MonkeyPatch) -> 
     assert rating.sort().values.tolist() == list(range(2000))
     begin, end = shuffled._diagonals[0][0]
     assert rating[begin:end].diff().sign().sum().abs() < 20  # in no order
-    assert torch.equal(ratings.user_index[rating].int(), torch.from_numpy(shuffled._users))
-    assert torch.equal(ratings.item_index[rating].int() + 90, torch.from_numpy(shuffled._items))
+    users, items = shuffled.places[ratings.user_index], shuffled.places[90 + ratings.item_index]
+    assert torch.equal(users[rating].int(), torch.from_numpy(shuffled._users))
+    assert torch.equal(items[rating].int(), torch.from_numpy(shuffled._items))
+    assert shuffled.places.sort().values.tolist() == list(range(140))
+    assert all(max(users) - min(users) < 12 for users, _, _ in chain(*diagonals))  # side by side
 
 
 def test_a_few_ratings_stay_together() -> None:
