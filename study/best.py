@@ -159,4 +159,4 @@ def _train(setting: Setting, ratings: Ratings, study: optuna.Study, device: torc
 
 
 def _was_cut(trial: FrozenTrial) -> bool:
-    return bool(trial.user_attrs["stopped"] == Stop.TIMEOUT)
+    return trial.user_attrs.get("stopped") == Stop.TIMEOUT
