@@ -57,10 +57,11 @@ def in_threads(work: Callable[[Item], Result], items: Iterable[Item]) -> list[Re
 def _own_pool() -> ThreadPoolExecutor:
     """The calling thread's own pool, of as many threads as it may use."""
     n = n_threads()
+    pools: dict[int, ThreadPoolExecutor] = _local.__dict__.setdefault("pools", {})
 
     def join() -> None:
-        _local.pool, _local.n_threads = pool, n
+        _local.pool, _local.n_threads = pools[n], n
 
-    pools: dict[int, ThreadPoolExecutor] = _local.__dict__.setdefault("pools", {})
-    pool = pools[n] if n in pools else pools.setdefault(n, ThreadPoolExecutor(n, initializer=join))
-    return pool
+    if n not in pools:
+        pools[n] = ThreadPoolExecutor(n, initializer=join)
+    return pools[n]

@@ -36,7 +36,7 @@ class Setting:
     @property
     def was_cut(self) -> bool:
         """Whether the timeout cut its trial, so that this does not tell what it can do."""
-        return _was_cut(self.trial)
+        return was_cut(self.trial)
 
     @property
     def solver(self) -> str:
@@ -49,6 +49,11 @@ class Setting:
         return SOLVERS[self.solver].retraining_epochs or self.best_epoch
 
 
+def was_cut(trial: FrozenTrial) -> bool:
+    """Whether the timeout cut the trial."""
+    return trial.user_attrs.get("stopped") == Stop.TIMEOUT
+
+
 def ranked_trials(study: optuna.Study) -> list[FrozenTrial]:
     """The trials that the pruner let go on, best first; only if there are none, the others."""
     trials = sorted(
@@ -57,9 +62,9 @@ def ranked_trials(study: optuna.Study) -> list[FrozenTrial]:
             for trial in study.get_trials(deepcopy=False, states=FINISHED)
             if "validation_mse" in trial.user_attrs
         ),
-        key=lambda trial: (trial.user_attrs["validation_mse"], _was_cut(trial)),
+        key=lambda trial: (trial.user_attrs["validation_mse"], was_cut(trial)),
     )
-    preferred = [trial for trial in trials if trial.state is TrialState.COMPLETE or _was_cut(trial)]
+    preferred = [trial for trial in trials if trial.state is TrialState.COMPLETE or was_cut(trial)]
     return preferred or trials
 
 
@@ -156,7 +161,3 @@ def _train(setting: Setting, ratings: Ratings, study: optuna.Study, device: torc
     if isinstance(solver.model, Factorization):
         solver.model.spread.fill_(setting.trial.user_attrs["validation_mse"] ** 0.5)
     return solver.model
-
-
-def _was_cut(trial: FrozenTrial) -> bool:
-    return trial.user_attrs.get("stopped") == Stop.TIMEOUT

@@ -8,10 +8,9 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from storage.files import replacing
-from study.best import best_settings, final_ranking
+from study.best import best_settings, final_ranking, was_cut
 from study.finalists import is_decided
 from study.findings import is_original, original_trial
-from study.objective import Stop
 from study.space import INTERRUPTED_BY, PARAMETERS, to_params
 from study.studies import FINISHED
 
@@ -69,7 +68,7 @@ def write_csv(study: optuna.Study, path: Path) -> None:
 
 
 def _cut(trial: FrozenTrial) -> str:
-    return ", cut by the timeout" if trial.user_attrs["stopped"] == Stop.TIMEOUT else ""
+    return ", cut by the timeout" if was_cut(trial) else ""
 
 
 def _splits(n: int) -> str:
