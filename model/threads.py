@@ -4,7 +4,7 @@ import os
 import threading
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
+from typing import Any, TypeVar
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -31,37 +31,100 @@ def set_n_threads(n: int) -> None:
 def in_threads(work: Callable[[Item], Result], items: Iterable[Item]) -> list[Result]:
     """What the work gives of each item, in their order.
 
-    The work may share out its own: whatever thread has nothing else to do helps with it.
+    The calling thread works too. The work may share out its own: whatever thread has nothing else
+    to do helps with it. An error of the work is raised when no thread is at it any more.
     """
     items = list(items)
-    if min(n_threads(), len(items)) <= 1:
-        return [work(item) for item in items]
-    pool: ThreadPoolExecutor | None = getattr(_local, "pool", None)
-    if pool is None:  # the pool's threads work, this one waits
-        return _own_pool().submit(lambda: in_threads(work, items)).result()
-    results: dict[int, Result] = {}
-    left = iter(enumerate(items))
-
-    def go_on() -> None:
-        for number, item in left:
-            results[number] = work(item)
-
-    helpers = [pool.submit(go_on) for _ in range(min(n_threads(), len(items)) - 1)]
-    go_on()
-    for helper in helpers:
-        if not helper.cancel():  # it has begun
-            helper.result()
-    return [results[number] for number in range(len(items))]
-
-
-def _own_pool() -> ThreadPoolExecutor:
-    """The calling thread's own pool, of as many threads as it may use."""
     n = n_threads()
-    pools: dict[int, ThreadPoolExecutor] = _local.__dict__.setdefault("pools", {})
+    if min(n, len(items)) <= 1:
+        return [work(item) for item in items]
+    teams: dict[int, _Team] = _local.__dict__.setdefault("teams", {})
+    if n not in teams:
+        teams[n] = _Team(n)
+    return teams[n].share(_Job(work, items))
 
-    def join() -> None:
-        _local.pool, _local.n_threads = pools[n], n
 
-    if n not in pools:
-        pools[n] = ThreadPoolExecutor(n, initializer=join)
-    return pools[n]
+class _Job:
+    """Items to work on, each taken by some thread."""
+
+    def __init__(self, work: Callable[[Any], Any], items: list[Any]) -> None:
+        self.n_items = len(items)
+        self._work = work
+        self._left = enumerate(items)
+        self._results: dict[int, Any] = {}
+        self._error: BaseException | None = None
+        self.n_running = 0
+
+    def take(self) -> tuple[int, Any] | None:
+        """The next item and its number, if one is left."""
+        return next(self._left, None)
+
+    def do(self, number: int, item: Any) -> None:
+        try:
+            self._results[number] = self._work(item)
+        except BaseException as error:
+            self._error = error
+            self.drop()
+
+    def drop(self) -> None:
+        """Takes what is left from everyone."""
+        self._left = enumerate([])
+
+    def results(self) -> list[Any]:
+        if self._error is not None:
+            raise self._error
+        return [self._results[number] for number in range(self.n_items)]
+
+
+class _Team:
+    """Threads that help each other: one that calls, and a pool of others."""
+
+    def __init__(self, n: int) -> None:
+        self._jobs: list[_Job] = []  # in the order in which they were shared out
+        self._changed = threading.Condition()  # they, or whether someone is at one
+        self._pool = ThreadPoolExecutor(n - 1, initializer=self._join, initargs=(n,))
+        self._n_others = n - 1
+
+    def _join(self, n: int) -> None:
+        _local.n_threads, _local.teams = n, {n: self}
+
+    def share(self, job: _Job) -> list[Any]:
+        """Works on a job until it is done, together with whoever is free."""
+        with self._changed:
+            self._jobs.append(job)
+            self._changed.notify_all()
+        others = min(self._n_others, job.n_items - 1)
+        helpers = [self._pool.submit(self._work_on) for _ in range(others)]
+        try:
+            self._work_on(job)
+        finally:
+            with self._changed:
+                job.drop()
+                self._jobs.remove(job)
+            for helper in helpers:
+                helper.cancel()
+        return job.results()
+
+    def _work_on(self, awaited: _Job | None = None) -> None:
+        """Does what there is, until the awaited job is done; without one, until nothing is left."""
+        while taken := self._next(awaited):
+            job, number, item = taken
+            job.do(number, item)
+            with self._changed:
+                job.n_running -= 1
+                if not job.n_running:
+                    self._changed.notify_all()
+
+    def _next(self, awaited: _Job | None) -> tuple[_Job, int, Any] | None:
+        """An item of the job that was shared out last, for others may wait for it."""
+        with self._changed:
+            while True:
+                for job in reversed(self._jobs):
+                    if taken := job.take():
+                        job.n_running += 1
+                        return job, *taken
+                    if job is awaited:
+                        break
+                if awaited is None or not awaited.n_running:
+                    return None
+                self._changed.wait()

@@ -28,7 +28,14 @@ def test_one_thread_is_the_calling_one_and_more_run_at_the_same_time() -> None:
     assert in_threads(lambda _: threading.get_ident(), "ab") == [threading.get_ident()] * 2
     set_n_threads(2)
     meet = threading.Barrier(2, timeout=10)  # nobody passes alone
-    assert len({in_threads(lambda _: meet.wait(), "ab")[0]} & {0, 1}) == 1
+
+    def identity(_: str) -> int:
+        meet.wait()
+        return threading.get_ident()
+
+    both = in_threads(identity, "ab")
+    assert len(set(both)) == 2
+    assert threading.get_ident() in both  # the calling one works, too
 
 
 def test_work_may_share_out_its_own_and_no_more_threads_run_than_may() -> None:
@@ -52,20 +59,36 @@ def test_work_may_share_out_its_own_and_no_more_threads_run_than_may() -> None:
     assert n_threads() == 3
 
 
-def test_a_thread_that_is_done_helps_with_what_another_shares_out() -> None:
+@pytest.mark.parametrize("calling_one_is_done_first", [True, False])
+def test_a_thread_that_is_done_helps_with_what_another_shares_out(
+    calling_one_is_done_first: bool,
+) -> None:
     set_n_threads(2)
-    meet = threading.Barrier(2, timeout=10)  # nobody passes alone
+    start, meet = (threading.Barrier(2, timeout=10) for _ in "ab")  # nobody passes alone
+    calling = threading.get_ident()
 
-    def outer(item: str) -> list[int]:
-        return in_threads(lambda _: meet.wait(), "xy") if item == "long" else []
+    def outer(_: str) -> list[int]:
+        start.wait()  # each takes one
+        is_done = (threading.get_ident() == calling) == calling_one_is_done_first
+        return [] if is_done else in_threads(lambda _: meet.wait(), "xy")
 
-    assert sorted(in_threads(outer, ["long", "short"])[0]) == [0, 1]
+    assert sorted(sum(in_threads(outer, "ab"), [])) == [0, 1]
 
 
-def test_an_error_of_the_work_is_raised() -> None:
-    set_n_threads(2)
+@pytest.mark.parametrize("n", [1, 2])
+def test_an_error_of_the_work_is_raised_and_the_threads_go_on(n: int) -> None:
+    set_n_threads(n)
+    done: list[int] = []
     with pytest.raises(ZeroDivisionError):
-        in_threads(lambda item: 1 // item, [1, 0])
+        in_threads(lambda item: done.append(1 // item), [1, 0, *[1] * 100_000])
+    assert len(done) < 100_000  # what is left is dropped
+    with pytest.raises(KeyboardInterrupt):
+        in_threads(lambda item: in_threads(_interrupt, "ab"), "cd")
+    assert in_threads(str, range(9)) == list("012345678")
+
+
+def _interrupt(_: str) -> None:
+    raise KeyboardInterrupt
 
 
 @pytest.mark.parametrize(
