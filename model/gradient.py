@@ -86,12 +86,13 @@ class Gradient:
         else:  # a step goes along the mean, which weighs errors by 2 / n beside the decay
             self._model.penalty[1, 0] = config.weight_decay * len(values) / 2
             self._model.penalty[1, 1] = torch.inf
-        self._target = (values - self._model.global_mean).div_(self._scale).float()
         users, items = training.user_index, training.item_index
-        n_rows = training.n_users + training.n_items
-        unseen = torch.ones(n_rows, dtype=torch.bool, device=users.device)
-        unseen[: self._n_users][users] = unseen[self._n_users :][items] = False
-        self._unseen = unseen.to(device)
+        n_rated = [
+            torch.bincount(users, minlength=training.n_users),
+            torch.bincount(items, minlength=training.n_items),
+        ]
+        self._unseen = (torch.cat(n_rated) == 0).to(device)
+        self._n_ratings = len(training)
         self._table = self._start(training)
         self._decay = torch.full((self._table.shape[1],), config.weight_decay, device=device)
         if self._biased:
@@ -99,12 +100,16 @@ class Gradient:
         self._descent: Descent | None = None
         by_rating = config.batch_size is None and config.optimizer == "sgd" and self._biased
         if by_rating and device.type == "cpu":
-            self._descent = Descent(training, self._target, generator=self._generator)
+            mean = self._model.global_mean.item()
+            self._descent = Descent(
+                training, mean=mean, scale=self._scale, generator=self._generator
+            )
             start = vectors_of(self._table)
             self._table = torch.empty_like(start)
             self._table[self._descent.places] = start
         else:  # (n_ratings, 2) int64 rows of the table
             self._pairs = torch.stack([users, items + self._n_users], dim=1).to(device)
+            self._target = self._standardized(values)
         self._learning_rate = config.learning_rate
         self._dense: torch.optim.Optimizer | None = None  # of every row at every step
         if config.optimizer == "adam" or not self._biased:
@@ -137,12 +142,12 @@ class Gradient:
         else:
             squared_error = self._descend_in_batches()
         self._learning_rate *= self.config.learning_rate_decay
-        return squared_error / len(self._target) * self._scale**2
+        return squared_error / self._n_ratings * self._scale**2
 
     def _descend_in_batches(self) -> float:
         """Takes a step at each batch, in PyTorch: the sum of squared errors before each."""
         device = self._target.device
-        shuffled = torch.randperm(len(self._target), generator=self._generator, device=device)
+        shuffled = torch.randperm(self._n_ratings, generator=self._generator, device=device)
         squared_error = torch.zeros((), device=device)
         for batch in torch.split(shuffled, self.config.batch_size or GPU_BATCH_SIZE):
             rows = self._pairs.index_select(0, batch).flatten()  # user, item, user, item, …
@@ -189,7 +194,7 @@ class Gradient:
         if config.start == "svd":
             matrix = torch.sparse_coo_tensor(
                 torch.stack([training.user_index, training.item_index]).to(generator.device),
-                self._target,
+                self._standardized(training.values.to(generator.device)),
                 (training.n_users, training.n_items),
                 check_invariants=True,
             )
@@ -202,6 +207,9 @@ class Gradient:
         biases[: self._n_users, 1] = 1.0
         biases[self._n_users :, 0] = 1.0
         return torch.cat([factors, biases], dim=1)
+
+    def _standardized(self, values: Tensor) -> Tensor:
+        return (values - self._model.global_mean).div_(self._scale).float()
 
     @torch.no_grad()
     def _write_model(self) -> None:

@@ -1,15 +1,18 @@
 """Gradient descent a rating at a time, beside a slow loop, and the blocks that threads share."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import chain
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
-from model import descent
+from model import blocks, descent
+from model.blocks import ENTRY, STRIPES
 from model.dataset import Ratings
-from model.descent import STRIPES, Descent, descend_block, vectors_of
+from model.descent import Descent, descend_block, vectors_of
 from model.gradient import Gradient, GradientConfig
 from model.threads import n_threads, set_n_threads
 
@@ -23,6 +26,12 @@ def _threads_as_before() -> Iterator[None]:
     before = n_threads()
     yield
     set_n_threads(before)
+
+
+def share(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lets threads share out even a few ratings."""
+    for module in (blocks, descent):
+        monkeypatch.setattr(module, "WORTH_SHARING", 0)
 
 
 def generator(seed: int = 0) -> torch.Generator:
@@ -76,7 +85,10 @@ def test_steps_are_those_of_autograd(rank: int, few_ratings: Ratings) -> None:
         config, users.tolist(), items.tolist(), targets.tolist(), solver._table
     )
     table = solver._table.clone()
-    arrays = [tensor.numpy() for tensor in (users, items, targets, table, solver._rates().ravel())]
+    entries = np.empty(120, dtype=ENTRY)
+    for field, column in zip(ENTRY.names, (users, items, targets), strict=True):
+        entries[field] = column
+    arrays = entries, table.numpy(), solver._rates().ravel().numpy()
     assert descend_block(0, 120, *arrays) == pytest.approx(total, rel=1e-4)
     torch.testing.assert_close(table.double(), expected, rtol=1e-4, atol=1e-5)
 
@@ -104,8 +116,8 @@ def blocks_of(shuffled: Descent) -> list[list[tuple[set[int], set[int], int]]]:
     return [
         [
             (
-                set(shuffled._users[begin:end].tolist()),
-                set(shuffled._items[begin:end].tolist()),
+                set(shuffled._entries["user"][begin:end].tolist()),
+                set(shuffled._entries["item"][begin:end].tolist()),
                 end - begin,
             )
             for begin, end in blocks
@@ -114,35 +126,36 @@ def blocks_of(shuffled: Descent) -> list[list[tuple[set[int], set[int], int]]]:
     ]
 
 
-def test_blocks_of_a_diagonal_share_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(descent, "WORTH_SHARING", 0)
-    ratings = many_ratings()
-    targets = torch.arange(2000).float()
-    shuffled = Descent(ratings, targets, generator=generator())
+@pytest.mark.parametrize("threads", [1, 3])
+def test_blocks_of_a_diagonal_share_nothing(threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    share(monkeypatch)
+    set_n_threads(threads)
+    ratings = replace(many_ratings(), values=torch.arange(2000).double() * 2.0 + 3.0)
+    shuffled = Descent(ratings, mean=3.0, scale=2.0, generator=generator())
     diagonals = blocks_of(shuffled)
     assert len(diagonals) == STRIPES
     assert sum(size for _, _, size in chain(*diagonals)) == 2000
-    for blocks in diagonals:
-        assert len(blocks) == STRIPES
-        for users, items, _ in blocks:
-            others = [block for block in blocks if block[0] is not users]
+    for diagonal in diagonals:
+        assert len(diagonal) == STRIPES
+        for users, items, _ in diagonal:
+            others = [block for block in diagonal if block[0] is not users]
             assert all(not users & them and not items & those for them, those, _ in others)
     for side, n_rows in ((0, 90), (1, 50)):
         stripes = [len(block[side]) for block in diagonals[0]]
         assert max(stripes) <= -(-n_rows // STRIPES)
-    rating = torch.from_numpy(shuffled._targets).long()
+    rating = torch.from_numpy(shuffled._entries["target"].round().astype(int))
     assert rating.sort().values.tolist() == list(range(2000))
     begin, end = shuffled._diagonals[0][0]
     assert rating[begin:end].diff().sign().sum().abs() < 20  # in no order
     users, items = shuffled.places[ratings.user_index], shuffled.places[90 + ratings.item_index]
-    assert torch.equal(users[rating].int(), torch.from_numpy(shuffled._users))
-    assert torch.equal(items[rating].int(), torch.from_numpy(shuffled._items))
+    assert users[rating].tolist() == shuffled._entries["user"].tolist()
+    assert items[rating].tolist() == shuffled._entries["item"].tolist()
     assert shuffled.places.sort().values.tolist() == list(range(140))
     assert all(max(users) - min(users) < 12 for users, _, _ in chain(*diagonals))  # side by side
 
 
 def test_a_few_ratings_stay_together() -> None:
-    shuffled = Descent(many_ratings(), torch.zeros(2000), generator=generator())
+    shuffled = Descent(many_ratings(), mean=0.0, scale=1.0, generator=generator())
     assert not shuffled._shared
     assert sum(size for _, _, size in chain(*blocks_of(shuffled))) == 2000
 
@@ -152,7 +165,7 @@ def test_how_many_threads_there_are_does_not_matter(
     shared: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if shared:
-        monkeypatch.setattr(descent, "WORTH_SHARING", 0)
+        share(monkeypatch)
     tables, errors = [], []
     for threads in (1, 3):
         set_n_threads(threads)

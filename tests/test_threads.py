@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Iterator
+from itertools import chain
 
 import pytest
 
@@ -72,7 +73,7 @@ def test_a_thread_that_is_done_helps_with_what_another_shares_out(
         is_done = (threading.get_ident() == calling) == calling_one_is_done_first
         return [] if is_done else in_threads(lambda _: meet.wait(), "xy")
 
-    assert sorted(sum(in_threads(outer, "ab"), [])) == [0, 1]
+    assert sorted(chain(*in_threads(outer, "ab"))) == [0, 1]
 
 
 @pytest.mark.parametrize("n", [1, 2])
