@@ -69,23 +69,26 @@ class RatingsTable:
         item_bits = len(items[0]).bit_length()
         pair = users[1].astype(np.int64) << item_bits
         pair |= items[1]
+        user_index, item_index, n_repeated = users[1], items[1], 0
         if (pair[1:] <= pair[:-1]).any():
             pair, order = _sorted(pair, len(users[0]).bit_length() + item_bits)
             ratings = ratings[order]
             del order
-        is_first = np.append(True, pair[1:] != pair[:-1])
-        n_repeated = len(pair) - int(is_first.sum())
-        if n_repeated:
-            # Values sorted within a pair too: their sum does not depend on the order of the lines.
-            ratings = ratings[np.lexsort((ratings, pair))]
-            first = np.flatnonzero(is_first)
-            ratings = np.add.reduceat(ratings, first) / np.diff(np.append(first, len(pair)))
-            pair = pair[first]
+            is_first = np.append(True, pair[1:] != pair[:-1])
+            n_repeated = len(pair) - int(is_first.sum())
+            if n_repeated:
+                # Values sorted within a pair too: their sum does not depend on the lines' order.
+                ratings = ratings[np.lexsort((ratings, pair))]
+                first = np.flatnonzero(is_first)
+                ratings = np.add.reduceat(ratings, first) / np.diff(np.append(first, len(pair)))
+                pair = pair[first]
+            user_index = (pair >> item_bits).astype(np.int32)
+            item_index = (pair & ((1 << item_bits) - 1)).astype(np.int32)
         return cls(
             users=users[0],
             items=items[0],
-            user_index=(pair >> item_bits).astype(np.int32),
-            item_index=(pair & ((1 << item_bits) - 1)).astype(np.int32),
+            user_index=user_index,
+            item_index=item_index,
             ratings=ratings,
             n_repeated=n_repeated,
             **others,
@@ -143,9 +146,10 @@ def indexed(ids: IdArray) -> tuple[IdArray, NDArray[np.int32]]:
         lowest = ids.min()
         extent = int(ids.max()) - int(lowest) + 1
         if extent <= len(ids):  # counted, not sorted: in a fraction of the time
-            counts = np.bincount(ids - lowest, minlength=extent)
+            ids = ids - lowest
+            counts = np.bincount(ids, minlength=extent)
             rows = (counts > 0).cumsum(dtype=np.int32) - 1
-            return np.flatnonzero(counts) + lowest, rows[ids - lowest]
+            return np.flatnonzero(counts) + lowest, rows[ids]
     distinct, rows = np.unique(ids, return_inverse=True)
     return distinct, rows.astype(np.int32)
 
