@@ -67,7 +67,7 @@ class Descent:
 
         Args:
             table: (n_users + n_items, width) float32, rows as in `places`.
-            rates: (4, width) float32, see `simd.descend`.
+            rates: (4, 1 + LANES) float32, see `simd.descend`.
         """
         arrays = self._entries, table.numpy(), rates.numpy().ravel()
         order = torch.randperm(STRIPES, generator=self._generator).tolist()
@@ -98,8 +98,9 @@ class Descent:
 
 
 def vectors_of(table: Tensor) -> Tensor:
-    """The table with columns of zeros behind, until its rows are whole vectors."""
-    return torch.nn.functional.pad(table, (0, -table.shape[1] % LANES))
+    """The table with columns of zeros before the last two, until its rows are whole vectors."""
+    zeros = table.new_zeros(len(table), -table.shape[1] % LANES)
+    return torch.cat([table[:, :-2], zeros, table[:, -2:]], dim=1)
 
 
 @njit(nogil=True, cache=True)

@@ -24,6 +24,7 @@ from torch import Tensor
 from model.dataset import Ratings
 from model.descent import Descent, vectors_of
 from model.factorization import Factorization, average_unseen
+from model.simd import LANES
 from model.solver import Epoch, measured
 from model.svd import truncated_svd
 
@@ -63,7 +64,7 @@ class Gradient:
 
     Users and items share one table, a row each, users first. In the biased form the rows are
     [p_u, b_u, 1] and [q_i, 1, c_i], whose product is the whole prediction; the ones stay ones.
-    Zeros may follow.
+    Zeros may stand before the last two.
     """
 
     def __init__(
@@ -163,16 +164,16 @@ class Gradient:
         return squared_error.item()
 
     def _rates(self) -> Tensor:
-        """What a step leaves of a user's row and of an item's, and how far either goes: (4, width).
+        """What a step leaves of a user's row and of an item's, and how far either goes.
 
-        The ones stay, and so do the zeros that follow.
+        The (4, 1 + LANES) rates of any other column, and of the last LANES, as in `simd.descend`.
+        The ones stay, and so do zeros.
         """
-        rank, pace = self.config.rank, 2.0 * self._learning_rate
-        moves = torch.zeros(2, self._table.shape[1])
-        moves[:, :rank] = 1.0
-        moves[0, rank] = moves[1, rank + 1] = 1.0
-        decay = torch.zeros_like(moves[0])
-        decay[: rank + 2] = self._decay
+        pace = 2.0 * self._learning_rate
+        moves = torch.ones(2, 1 + LANES)
+        moves[0, -1] = moves[1, -2] = 0.0
+        decay = torch.full_like(moves[0], self.config.weight_decay)
+        decay[-2:] = self.config.bias_decay
         return torch.cat([1.0 - pace * decay * moves, pace * moves])
 
     def _step(self, rows: Tensor, gradient: Tensor) -> None:
@@ -217,8 +218,8 @@ class Gradient:
         rank, n = self.config.rank, self._n_users
         whole = self._table if self._descent is None else self._table[self._descent.places]
         for factors, bias, rows, column in (
-            (self._model.user_factors, self._model.user_bias, slice(None, n), rank),
-            (self._model.item_factors, self._model.item_bias, slice(n, None), rank + 1),
+            (self._model.user_factors, self._model.user_bias, slice(None, n), -2),
+            (self._model.item_factors, self._model.item_bias, slice(n, None), -1),
         ):
             table = average_unseen(whole[rows], self._unseen[rows])
             factors.copy_(table[:, :rank] * self._scale**0.5)

@@ -130,13 +130,14 @@ def descend(
 ) -> Any:
     """One step of gradient descent on two rows of a table: their product less the target, before.
 
-    e = Σ_j l_j r_j - target;  l_j ← rates[0, j] l_j - rates[2, j] e r_j,  r_j ← rates[1, j] r_j -
-    rates[3, j] e l_j, both from the values of before
+    e = Σ_j l_j r_j - target;  l_j ← rates[0, j'] l_j - rates[2, j'] e r_j,  r_j ← rates[1, j'] r_j
+    - rates[3, j'] e l_j, both from the values of before; where j' counts the last LANES columns
+    from 1, and is 0 for those before, of which either row keeps and goes as much.
 
     Args:
         typing: numba's.
         table: (…) float32, contiguous rows of `width` numbers.
-        rates: (4 width) float32: what stays of either row, and how far either goes.
+        rates: (4 (1 + LANES)) float32: what stays of either row, and how far either goes.
         left: int64, a row.
         right: int64, another row.
         target: float32.
@@ -147,35 +148,47 @@ def descend(
         table, rates = _pointers(context, builder, signature, arguments[:2])
         left, right, target, width = arguments[2:]
         starts = [builder.mul(row, width) for row in (left, right)]
+        n_before = builder.sub(width, _INT(LANES))
 
-        def load(pointer: Any, at: Any) -> Any:
-            return builder.load(_vector_at(builder, pointer, at), align=_FLOAT_BYTES)
+        def vectors(at: Any) -> tuple[list[Any], list[Any]]:
+            """Where those of both rows are, and they."""
+            places = [_vector_at(builder, table, builder.add(start, at)) for start in starts]
+            return places, [builder.load(place, align=_FLOAT_BYTES) for place in places]
+
+        def rate(number: int) -> tuple[Any, Any]:
+            """Of the columns before the last LANES, and of these."""
+            start = number * (1 + LANES)
+            others = builder.load(builder.gep(rates, [_INT(start)]))
+            vector = _vector_at(builder, rates, _INT(start + 1))
+            return others, builder.load(vector, align=_FLOAT_BYTES)
 
         def product(at: Any, total: Any) -> Any:
-            one, other = (load(table, builder.add(start, at)) for start in starts)
-            return builder.call(_product(builder), [one, other, total])
+            _, rows = vectors(at)
+            return builder.call(_product(builder), [*rows, total])
 
-        total = _over_columns(builder, width, product, _ZERO)
+        last_places, last_rows = vectors(n_before)
+        total = _over_columns(builder, n_before, product, builder.fmul(*last_rows))
         add_up = cgutils.get_or_insert_function(
             builder.module,
             ir.FunctionType(_FLOAT, [_FLOAT, _VECTOR]),
             f"llvm.vector.reduce.fadd.v{LANES}f32",
         )
         error = builder.call(add_up, [builder.fneg(target), total], fastmath=("reassoc",))
-        back = _repeated(builder, builder.fneg(error))
+        back = builder.fneg(error)
 
-        def step(at: Any, _: Any) -> None:
-            rows = [load(table, builder.add(start, at)) for start in starts]
-            kept = [load(rates, builder.add(at, builder.mul(width, _INT(n)))) for n in (0, 1)]
-            pace = [load(rates, builder.add(at, builder.mul(width, _INT(n)))) for n in (2, 3)]
-            for side, start in enumerate(starts):
-                go = builder.fmul(back, pace[side])
-                stay = builder.fmul(rows[side], kept[side])
-                new = builder.call(_product(builder), [go, rows[1 - side], stay])
-                place = _vector_at(builder, table, builder.add(start, at))
+        def move(places: list[Any], rows: list[Any], stays: list[Any], goes: list[Any]) -> None:
+            kept = [builder.fmul(row, stay) for row, stay in zip(rows, stays, strict=True)]
+            for place, other, go, rest in zip(places, rows[::-1], goes, kept, strict=True):
+                new = builder.call(_product(builder), [go, other, rest])
                 builder.store(new, place, align=_FLOAT_BYTES)
 
-        _over_columns(builder, width, step)
+        (stay, user_stays), (_, item_stays), (go, user_goes), (_, item_goes) = map(rate, range(4))
+        wide = _repeated(builder, back)
+        goes = [builder.fmul(wide, pace) for pace in (user_goes, item_goes)]
+        move(last_places, last_rows, [user_stays, item_stays], goes)
+        stays = [_repeated(builder, stay)] * 2
+        goes = [_repeated(builder, builder.fmul(back, go))] * 2
+        _over_columns(builder, n_before, lambda at, _: move(*vectors(at), stays, goes))
         return error
 
     return types.float32(table, rates, left, right, target, width), generate
@@ -215,26 +228,29 @@ def _sums(builder: Any, n: Any, factors: Callable[[Any], tuple[Any, list[Any]]])
     return results
 
 
-def _over_columns(
-    builder: Any, width: Any, body: Callable[[Any, Any], Any], start: Any = None
-) -> Any:
-    """Emits a loop over columns, a vector a time; what its body returns is handed to the next."""
+def _over_columns(builder: Any, n: Any, body: Callable[[Any, Any], Any], start: Any = None) -> Any:
+    """Emits a loop over n columns, a vector a time; what its body returns is handed to the next."""
     before = builder.block
     block, after = builder.append_basic_block("columns"), builder.append_basic_block("done")
-    builder.branch(block)
+    builder.cbranch(builder.icmp_signed(">", n, _INT(0)), block, after)
     builder.position_at_end(block)
     at = builder.phi(_INT)
     carried = None if start is None else builder.phi(_VECTOR)
     result = body(at, carried)
     following = builder.add(at, _INT(LANES))
+    last = builder.block
     at.add_incoming(_INT(0), before)
-    at.add_incoming(following, builder.block)
-    if carried is not None:
-        carried.add_incoming(start, before)
-        carried.add_incoming(result, builder.block)
-    builder.cbranch(builder.icmp_signed("<", following, width), block, after)
+    at.add_incoming(following, last)
+    builder.cbranch(builder.icmp_signed("<", following, n), block, after)
     builder.position_at_end(after)
-    return result
+    if carried is None:
+        return None
+    carried.add_incoming(start, before)
+    carried.add_incoming(result, last)
+    final = builder.phi(_VECTOR)
+    final.add_incoming(start, before)
+    final.add_incoming(result, last)
+    return final
 
 
 def _product(builder: Any) -> Any:

@@ -56,7 +56,7 @@ def slow_steps(
     table, total, rank = table.double(), 0.0, config.rank
     for u, i, target in zip(users, items, targets, strict=True):
         p, q = (table[row, :rank].clone().requires_grad_() for row in (u, i))
-        b, c = table[u, rank].clone().requires_grad_(), table[i, rank + 1].clone().requires_grad_()
+        b, c = table[u, -2].clone().requires_grad_(), table[i, -1].clone().requires_grad_()
         error = p @ q + b + c - target
         loss = error**2 + config.weight_decay * (p @ p + q @ q) + config.bias_decay * (b**2 + c**2)
         loss.backward()  # type: ignore[no-untyped-call]
@@ -64,8 +64,8 @@ def slow_steps(
             for row, place, value in (
                 (u, slice(0, rank), p),
                 (i, slice(0, rank), q),
-                (u, rank, b),
-                (i, rank + 1, c),
+                (u, -2, b),
+                (i, -1, c),
             ):
                 table[row, place] -= config.learning_rate * value.grad
         total += error.item() ** 2
@@ -179,9 +179,10 @@ def test_how_many_threads_there_are_does_not_matter(
 
 
 def test_rows_become_whole_vectors() -> None:
-    table = torch.ones(3, 5)
+    table = torch.arange(15.0).view(3, 5) + 1.0
     padded = vectors_of(table)
     assert padded.shape == (3, 16)
-    assert torch.equal(padded[:, :5], table)
-    assert not padded[:, 5:].any()
+    assert torch.equal(padded[:, :3], table[:, :3])
+    assert torch.equal(padded[:, -2:], table[:, -2:])
+    assert not padded[:, 3:-2].any()
     assert torch.equal(vectors_of(padded), padded)
