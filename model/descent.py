@@ -76,11 +76,11 @@ class Descent:
             return sum(descend_block(*block, *arrays) for block in blocks)
 
         def descend(turn: Turn) -> float:
-            for event in turn.awaited:
-                event.wait()
             try:
+                for event in turn.awaited:
+                    event.wait()
                 return descend_block(*turn.block, *arrays)
-            finally:
+            finally:  # even if the waiting was interrupted: others wait for this one
                 turn.done.set()
 
         return sum(in_threads(descend, self._turns(order)))

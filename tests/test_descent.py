@@ -2,7 +2,8 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
-from itertools import chain
+from itertools import chain, count
+from threading import Event, Thread
 
 import numpy as np
 import pytest
@@ -176,6 +177,32 @@ def test_how_many_threads_there_are_does_not_matter(
     assert torch.equal(*tables)
     assert errors[0] == errors[1]
     assert errors[0][2] < errors[0][0]
+
+
+def test_an_interrupt_while_waiting_leaves_nobody_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    share(monkeypatch)
+    shuffled = Descent(many_ratings(), mean=0.0, scale=1.0, generator=generator())
+    waits = count()
+
+    class Interrupted(Event):
+        def wait(self, timeout: float | None = None) -> bool:
+            if next(waits) == 20:
+                raise KeyboardInterrupt
+            return super().wait(timeout)
+
+    monkeypatch.setattr(descent, "Event", Interrupted)
+    raised: list[bool] = []
+
+    def run() -> None:
+        set_n_threads(3)
+        with pytest.raises(KeyboardInterrupt):
+            shuffled.epoch(torch.zeros(140, 16), torch.zeros(4, 17))
+        raised.append(True)
+
+    thread = Thread(target=run, daemon=True)
+    thread.start()
+    thread.join(timeout=30)
+    assert raised
 
 
 def test_rows_become_whole_vectors() -> None:
