@@ -19,28 +19,28 @@ SHRINKAGE = 5.0  # λ, in ratings
 def fit_biases(training: Ratings, *, sweeps: int = SWEEPS) -> Factorization:
     """A factorization of rank 0 that predicts from biases alone."""
     model = Factorization(training.n_users, training.n_items, rank=0).to(training.values.device)
-    model.global_mean.copy_(training.values.mean())
-    model.lowest.copy_(training.values.min())
-    model.highest.copy_(training.values.max())
-    centred = training.values - training.values.mean()
-    users, items = training.user_index, training.item_index
+    users, items, values = training.user_index, training.item_index, training.values
+    mean = values.mean()
+    model.global_mean.copy_(mean)
+    model.lowest.copy_(values.min())
+    model.highest.copy_(values.max())
     user_weight = torch.bincount(users, minlength=training.n_users) + SHRINKAGE
     item_weight = torch.bincount(items, minlength=training.n_items) + SHRINKAGE
     user_bias = torch.zeros_like(user_weight, dtype=torch.float64)
     item_bias = torch.zeros_like(item_weight, dtype=torch.float64)
     for _ in range(sweeps):
-        item_bias = _sums(items, users, centred, user_bias, len(item_bias)) / item_weight
-        user_bias = _sums(users, items, centred, item_bias, len(user_bias)) / user_weight
+        item_bias = _sums(items, users, values, mean + user_bias, len(item_bias)) / item_weight
+        user_bias = _sums(users, items, values, mean + item_bias, len(user_bias)) / user_weight
     model.user_bias[:-1] = user_bias
     model.item_bias[:-1] = item_bias
     return model
 
 
-def _sums(own: Tensor, other: Tensor, values: Tensor, bias: Tensor, n_rows: int) -> Tensor:
-    """The (n_rows,) sums of values less the other side's biases, row by row."""
+def _sums(own: Tensor, other: Tensor, values: Tensor, expected: Tensor, n_rows: int) -> Tensor:
+    """The (n_rows,) sums of values less what the other side expects, row by row."""
     if own.device.type != "cpu":
-        return torch.bincount(own, values - bias[other], minlength=n_rows)
+        return torch.bincount(own, values - expected[other], minlength=n_rows)
     from model.sparse import sums_of_rests
 
-    arrays = own.numpy(), other.numpy(), values.numpy(), bias.numpy()
+    arrays = own.numpy(), other.numpy(), values.numpy(), expected.numpy()
     return torch.from_numpy(sums_of_rests(*arrays, n_rows))

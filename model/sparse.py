@@ -85,9 +85,9 @@ def multiply_rows(
 
 
 @njit(nogil=True, cache=True)
-def sums_of_rests(own: Array, other: Array, values: Array, bias: Array, n_rows: int) -> Array:
-    """The (n_rows,) sums of values less the biases of their columns, row by row."""
+def sums_of_rests(own: Array, other: Array, values: Array, expected: Array, n_rows: int) -> Array:
+    """The (n_rows,) sums of values less what their columns expect, row by row."""
     sums = np.zeros(n_rows)
     for entry in range(len(own)):
-        sums[own[entry]] += values[entry] - bias[other[entry]]
+        sums[own[entry]] += values[entry] - expected[other[entry]]
     return sums
