@@ -1,5 +1,6 @@
 """From a storage URL to an Optuna storage: checked before it is made, quick and safe on SQLite."""
 
+import os
 import random
 import re
 import time
@@ -15,6 +16,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, SQLAlch
 from storage import lines
 from storage.errors import InputError, UnreachableError
 from storage.proxy import check_proxy_url, how_to_get, is_proxy, open_proxy, shown
+from storage.urls import hidden, without_secrets
 
 if TYPE_CHECKING:
     from optuna.storages import BaseStorage, RDBStorage
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
 SQLITE_BUSY_SECONDS = 60
 LONGEST_URL = 1000  # characters
 OF_OPTIONS = (TypeError, ValueError, AttributeError, OSError)  # in a URL that a driver cannot take
+ENCODED = "in a password and in options @ is written %40, / %2F, ? %3F and % %25"
 TRIES = 10  # to make the tables, which several processes may do in the same instant
 
 
@@ -31,8 +34,13 @@ def parse_storage_url(text: str) -> URL:
     Raises:
         InputError: it is no SQLAlchemy URL, its driver is missing, or its database is in memory.
     """
+    if not isinstance(text, str):
+        got = type(text).__name__
+        raise InputError(f"--storage: expected a database URL as a text, got a {got}")
+    said = hidden(text)
     if not text.isprintable() or len(text) > LONGEST_URL:
-        raise InputError(f"--storage: expected a database URL, got {lines.shown(_hidden(text))}")
+        raise InputError(f"--storage: expected a database URL, got {lines.shown(said)}")
+    _check_at(text)
     try:
         url = make_url(text)
         if not is_proxy(url):
@@ -41,17 +49,16 @@ def parse_storage_url(text: str) -> URL:
         kind = text.partition(":")[0]
         raise InputError(f"--storage: SQLAlchemy knows no database '{kind}'") from None
     except (ArgumentError, ValueError):
-        said = _hidden(text)
-        hint = f"; did you mean sqlite:///{said}?" if text and "://" not in text else ""
+        path = text.removeprefix("sqlite:")
+        is_path = path and "://" not in text and said == text
+        hint = f"; did you mean sqlite:///{path.replace('%', '%25')}?" if is_path else ""
         raise InputError(f"--storage: expected a database URL, got '{said}'{hint}") from None
     except ImportError as error:
         raise InputError(f"--storage: {shown(url)} needs {how_to_get(error.name)}") from None
     if is_proxy(url):
         return check_proxy_url(url)
-    if _is_sqlite(url) and url.database in (None, "", ":memory:"):
-        raise InputError(f"--storage: expected a database that lasts, got {shown(url)}, in memory")
-    if _is_sqlite(url) and (url.query or str(url.database).startswith("file:")):
-        raise InputError(f"--storage: expected sqlite:/// and a path, got '{_hidden(text)}'")
+    if _is_sqlite(url):
+        _check_path(text, url)
     return url
 
 
@@ -62,8 +69,8 @@ def runs_folder(url: URL) -> Path:
 
 
 def database_file(url: URL) -> Path | None:
-    """The file of an SQLite database; None of another one."""
-    return Path(url.database or "") if _is_sqlite(url) else None
+    """The file of an SQLite database, the very one that SQLite opens; None of another one."""
+    return Path(os.path.normpath(url.database or "")) if _is_sqlite(url) else None
 
 
 def check_database(url: URL, *, must_exist: bool = False) -> None:
@@ -85,6 +92,9 @@ def check_database(url: URL, *, must_exist: bool = False) -> None:
         raise InputError(f"{shown(url)}: no such database; {_another(file)}")
     if missing:
         return
+    if file is not None and not file.is_file():
+        kind = "a directory" if file.is_dir() else "something else"
+        raise InputError(f"{shown(url)}: expected a file, got {kind}")
     try:
         engine = sqlalchemy.create_engine(url)
     except (SQLAlchemyError, *OF_OPTIONS) as error:
@@ -128,13 +138,18 @@ def open_storage(
 
     check_database(url)
     storage = open_proxy(url) if is_proxy(url) else get_storage(_open_tables(url))
-    return cast(BaseStorage, PatientStorage(storage, on_wait=on_wait, give_up=give_up))
+    patient = PatientStorage(
+        storage, on_wait=lambda why: on_wait(without_secrets(why, url)), give_up=give_up
+    )
+    return cast(BaseStorage, patient)
 
 
 def _open_tables(url: URL) -> "RDBStorage":
     from optuna.exceptions import StorageInternalError
     from optuna.storages import RDBStorage
 
+    # Optuna takes a URL for a template.
+    template = re.sub("[{}]", r"\g<0>\g<0>", url.render_as_string(hide_password=False))
     # A server takes about a hundred connections: a process keeps one, and has more while it must.
     engine_kwargs: dict[str, object] = {"pool_pre_ping": True, "pool_size": 1, "max_overflow": -1}
     try:
@@ -143,7 +158,7 @@ def _open_tables(url: URL) -> "RDBStorage":
             file.parent.mkdir(parents=True, exist_ok=True)
         for tries_left in reversed(range(TRIES)):
             try:
-                storage = RDBStorage(url.render_as_string(hide_password=False), engine_kwargs)
+                storage = RDBStorage(template, engine_kwargs)
                 break
             except (SQLAlchemyError, StorageInternalError, AssertionError) as error:
                 if not tries_left or not _is_making_of_another(error):
@@ -220,9 +235,36 @@ def _tune_sqlite(engine: Engine) -> None:
     engine.dispose()  # connections made before have neither
 
 
-def _hidden(text: str) -> str:
-    """A text that should be a URL, without its password and options, which may hold one too."""
-    return re.sub(r"(?s)\?.*", "?***", re.sub(r"(?s):.*@", ":***@", text))
+def _check_at(text: str) -> None:
+    """Raises InputError if a URL has another @ than the one before its host.
+
+    What SQLAlchemy takes for the host would be part of a password, which a name server is asked
+    for.
+    """
+    # As SQLAlchemy takes a URL apart; that of SQLite has nothing but a path.
+    login = re.match(r"(?!sqlite\b)[\w+]+://(?:[^:/]*(:[^@]*)?@)?", text)
+    if login and ("@" in text[login.end() :] or re.search(r"\?\w+=", login[1] or "")):
+        got = hidden(text)
+        raise InputError(f"--storage: expected one @, before the host, got '{got}'; {ENCODED}")
+
+
+def _check_path(text: str, url: URL) -> None:
+    """Raises InputError if a URL of SQLite names no file that lasts, or other than it seems to."""
+    path, why = url.database or "", ""
+    is_more = any((url.host, url.port, url.username, url.password))
+    if path in ("", ":memory:") and not is_more and "?" not in text:
+        raise InputError(f"--storage: expected a database that lasts, got {shown(url)}, in memory")
+    if "?" in text:
+        why = "; a ? in a name is written %3F"
+    elif url.host and not url.username:
+        why = f"; did you mean sqlite:///{text.partition('://')[2]}?"
+    elif re.match("~[^/]*/", path):
+        why = "; ~ stands for no folder here"
+    elif path.endswith("/") or os.path.basename(path) in (".", ".."):
+        why = ", a folder"
+    elif not is_more and path.isprintable() and not path.startswith("file:"):
+        return
+    raise InputError(f"--storage: expected sqlite:/// and a path, got '{hidden(text)}'{why}")
 
 
 def _unusable(url: URL, error: Exception) -> InputError:
@@ -233,4 +275,7 @@ def _unusable(url: URL, error: Exception) -> InputError:
     cause = error.__cause__ if isinstance(error, StorageInternalError) else error
     reason = cause.orig if isinstance(cause, DBAPIError) else cause
     kind = UnreachableError if why_unreachable(error) else InputError
-    return kind(f"{shown(url)}: cannot be used ({' '.join(str(reason).split())})")
+    said = without_secrets(str(reason), url)
+    if isinstance(cause, UnicodeError):  # of which characters are quoted
+        said = "the driver cannot encode its user or password"
+    return kind(f"{shown(url)}: cannot be used ({said})")

@@ -8,7 +8,7 @@ import os
 import re
 import sys
 import textwrap
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, redirect_stdout
 from dataclasses import dataclass, field
 from difflib import get_close_matches
@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from storage.errors import InputError
+from storage.urls import hidden, without_passwords
 from study.quiet import silenced
 
 DEFAULT_STORAGE = "sqlite:///runs/study.db"
@@ -52,9 +53,21 @@ SCRIPTS = {  # what pyproject.toml calls the commands
 
 
 class Parser(argparse.ArgumentParser):
-    """An argument parser that says what is wrong in one line."""
+    """An argument parser that says what is wrong in one line, and no password."""
+
+    _given: Sequence[str] = ()
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        self._given = list(sys.argv[1:] if args is None else args)
+        return super().parse_known_args(args, namespace)
 
     def error(self, message: str) -> NoReturn:
+        for word in self._given:  # of which any may be a URL, in the wrong place
+            for part in (word, word.partition("=")[2]):
+                if "@" in part or "//" in part:
+                    for form in (part, repr(part)[1:-1]):
+                        message = message.replace(form, hidden(part))
+        message = printable(without_passwords(message))
         hint = self._hint(message)
         self.exit(BAD_INPUT, f"{_name(self.prog)}: {message}{hint}; --help lists the options\n")
 
@@ -207,7 +220,8 @@ def status(text: str) -> Iterator[None]:
 def complain(prog: str, message: str) -> None:
     """Prints what is wrong, in one line on standard error."""
     name = _name(as_called(f"python -m {prog}"))
-    print(f"{name}: {printable(as_called(' '.join(message.split())))}", file=sys.stderr)
+    said = without_passwords(as_called(" ".join(message.split())))
+    print(f"{name}: {printable(said)}", file=sys.stderr)
 
 
 def run_command(

@@ -1,6 +1,7 @@
 """What a command works on: the ratings, indexed, and where they came from."""
 
 import os
+import re
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -23,6 +24,7 @@ from storage.lines import shown
 from storage.movielens import NAMES, fetch
 from storage.ratings import IdArray, RatingsTable
 from storage.tables import Pairs, read_pairs, read_ratings
+from storage.urls import hidden
 from study.cli import printable
 
 DEFAULT_FILE = Path("mat_comp")
@@ -249,6 +251,8 @@ def _located(file: Path, runs: Path, say: Callable[[str], None]) -> tuple[Path, 
         hints = [f"; did you mean {path}?" for path in inside if path.exists()]
         raise InputError(f"{file}: expected a file, got a directory{''.join(hints[:1])}")
     if not file.exists() and not file.is_symlink():
+        if re.match(r"\w[\w+]+:/|[^/]*:.*@", name):
+            raise InputError(f"{hidden(name)}: expected a file, got a URL")
         if name in NAMES:
             return fetch(name, say=say), name
         if similar := get_close_matches(name, [*_beside(file), *NAMES], n=1):

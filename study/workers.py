@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -42,7 +42,7 @@ DEATHS_IN_A_ROW = 5  # of all workers, without a trial that finishes in between
 class Job:
     """What a worker needs to know to join a study."""
 
-    storage: str  # the URL, password and all
+    storage: str = field(repr=False)  # the URL, password and all
     study_name: str
     total: int  # finished trials that the study is to have
     data: Path | None  # as load_data takes it

@@ -147,6 +147,80 @@ def test_a_url_is_shown_without_its_password() -> None:
     assert shown(url) == "postgresql://user:***@host/study"
 
 
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("sqlite:///a?b.db", "a ? in a name is written %3F"),
+        ("sqlite:///a?mode=ro", "a ? in a name is written %3F"),
+        ("sqlite:///file:a.db?uri=true", "a ? in a name is written %3F"),
+        ("sqlite:///file:a.db", "got 'sqlite:///file:a.db'"),
+        ("sqlite://runs/a.db", "did you mean sqlite:///runs/a.db?"),
+        ("sqlite://a.db", "did you mean sqlite:///a.db?"),
+        ("sqlite://:5/a.db", "got 'sqlite://:5/a.db'"),
+        ("sqlite://me:secret@/a.db", "got 'sqlite://me:***@/a.db'"),
+        ("sqlite:///~/a.db", "~ stands for no folder here"),
+        ("sqlite:///runs/", "got 'sqlite:///runs/', a folder"),
+        ("sqlite:///runs/..", "got 'sqlite:///runs/..', a folder"),
+        ("sqlite:///a%0Ab.db", "got 'sqlite:///a%0Ab.db'"),
+        ("sqlite:///a%00b.db", "got 'sqlite:///a%00b.db'"),
+    ],
+)
+def test_a_url_of_sqlite_that_names_no_file_or_another(text: str, why: str) -> None:
+    said = complaint(parse_storage_url, text)
+    assert "expected sqlite:/// and a path" in said
+    assert said.endswith(why)
+
+
+@pytest.mark.parametrize(
+    ("text", "meant"),
+    [
+        ("sqlite:a.db", "sqlite:///a.db"),
+        ("sqlite:/abs/a.db", "sqlite:////abs/a.db"),
+        ("100%25.db", "sqlite:///100%2525.db"),
+    ],
+)
+def test_a_url_of_sqlite_with_too_little(text: str, meant: str) -> None:
+    assert complaint(parse_storage_url, text).endswith(f"did you mean {meant}?")
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("a%3Fb.db", "a?b.db"),
+        ("a#b.db", "a#b.db"),
+        ("100%.db", "100%.db"),
+        ("a%25b%41.db", "a%bA.db"),
+        ("a b+c.db", "a b+c.db"),
+        ("{a}{{b}}{SCHEMA_VERSION}.db", "{a}{{b}}{SCHEMA_VERSION}.db"),
+        ("me:1@home.db", "me:1@home.db"),
+        ("C:\\runs\\a.db", "C:\\runs\\a.db"),
+        ("é;&=.db", "é;&=.db"),
+        ("runs/a.db", "runs/a.db"),
+        ("runs//./a.db", "runs/a.db"),
+        ("link/../a.db", "a.db"),
+    ],
+)
+def test_the_file_that_is_written_is_the_one_that_is_told(
+    text: str, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "far" / "away").mkdir(parents=True)
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    Path("link").symlink_to(tmp_path / "far" / "away")
+    for url in (f"sqlite:///{text}", f"sqlite:///{tmp_path}/here/{text}"):
+        parsed = parse_storage_url(url)
+        optuna.create_study(study_name="mine", storage=open_storage(parsed))
+        file = Path(name).resolve()
+        assert runs_folder(parsed).resolve() == file.parent
+        assert optuna.get_all_study_names(open_storage(parse_storage_url(shown(parsed)))) == [
+            "mine"
+        ]
+        written = {path for path in tmp_path.rglob("*") if path.is_file() and path.suffix == ".db"}
+        assert written == {file}
+        for path in file.parent.glob("*.db*"):
+            path.unlink()
+
+
 def test_files_go_beside_an_sqlite_file() -> None:
     assert runs_folder(parse_storage_url("sqlite:///some/folder/study.db")) == Path("some/folder")
     assert runs_folder(parse_storage_url("sqlite:////abs/study.db")) == Path("/abs")
@@ -225,6 +299,8 @@ def test_a_text_file_is_no_database(tmp_path: Path) -> None:
 
 def test_a_path_that_cannot_be_a_database(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("mine")
+    assert "got a directory" in complaint(check_database, url_of(tmp_path))
+    assert "got something else" in complaint(check_database, url_of(Path("/dev/null")))
     for path in (tmp_path, tmp_path / "file" / "study.db", tmp_path / "file" / "below" / "s.db"):
         said = complaint(open_storage, url_of(path))
         assert said.startswith(f"sqlite:///{path}: ")
