@@ -3,19 +3,23 @@
 import os
 import random
 import re
+import tempfile
 import time
-from collections.abc import Callable
+import weakref
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 import sqlalchemy
-from sqlalchemy.engine import URL, Engine, make_url
+from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, SQLAlchemyError
 
-from storage import lines
+from storage import lines, sqlite
 from storage.errors import InputError, UnreachableError
 from storage.proxy import check_proxy_url, how_to_get, is_proxy, open_proxy, shown
+from storage.snapshot import snapshot, unwritable
 from storage.urls import hidden, without_secrets
 
 if TYPE_CHECKING:
@@ -58,7 +62,7 @@ def parse_storage_url(text: str) -> URL:
     if is_proxy(url):
         return check_proxy_url(url)
     if _is_sqlite(url):
-        _check_path(text, url)
+        sqlite.check_path(text, url)
     return url
 
 
@@ -74,7 +78,7 @@ def database_file(url: URL) -> Path | None:
 
 
 def check_database(url: URL, *, must_exist: bool = False) -> None:
-    """Looks at the database without changing it.
+    """Looks at the database without changing it, or what lies beside it.
 
     Raises:
         InputError: it cannot be reached, holds something else than Optuna's tables, or is missing
@@ -95,18 +99,19 @@ def check_database(url: URL, *, must_exist: bool = False) -> None:
     if file is not None and not file.is_file():
         kind = "a directory" if file.is_dir() else "something else"
         raise InputError(f"{shown(url)}: expected a file, got {kind}")
-    try:
-        engine = sqlalchemy.create_engine(url)
-    except (SQLAlchemyError, *OF_OPTIONS) as error:
-        raise _unusable(url, error) from None
-    try:
-        inspector = sqlalchemy.inspect(engine)
-        tables = set(inspector.get_table_names())
-        foreign = _foreign_tables(inspector, tables)
-    except (SQLAlchemyError, *OF_OPTIONS) as error:
-        raise _unusable(url, error) from None
-    finally:
-        engine.dispose()
+    with _readable(url) as where:
+        try:
+            engine = sqlalchemy.create_engine(where)
+        except (SQLAlchemyError, *OF_OPTIONS) as error:
+            raise _unusable(url, error) from None
+        try:
+            inspector = sqlalchemy.inspect(engine)
+            tables = set(inspector.get_table_names())
+            foreign = _foreign_tables(inspector, tables)
+        except (SQLAlchemyError, *OF_OPTIONS) as error:
+            raise _unusable(url, error) from None
+        finally:
+            engine.dispose()
     if foreign:
         found = ", ".join(sorted(foreign)[:3])
         raise InputError(f"{shown(url)}: expected an Optuna database, got one with tables {found}")
@@ -117,6 +122,7 @@ def check_database(url: URL, *, must_exist: bool = False) -> None:
 def open_storage(
     url: URL,
     *,
+    to_read: bool = False,
     on_wait: Callable[[str], None] = lambda reason: None,
     give_up: Callable[[], bool] = lambda: False,
 ) -> "BaseStorage":
@@ -126,6 +132,8 @@ def open_storage(
 
     Args:
         url: of the database, or of a proxy.
+        to_read: whether nothing need be kept: an SQLite database that cannot be written to here is
+            read from a copy, made now and removed with the storage.
         on_wait: called with the reason when it begins to wait.
         give_up: whether not to wait any longer.
 
@@ -137,23 +145,61 @@ def open_storage(
     from storage.patience import PatientStorage
 
     check_database(url)
-    storage = open_proxy(url) if is_proxy(url) else get_storage(_open_tables(url))
+    storage: BaseStorage
+    if is_proxy(url):
+        storage = open_proxy(url)
+    elif to_read:
+        with ExitStack() as stack:
+            storage = get_storage(_open_tables(url, stack.enter_context(_readable(url))))
+            weakref.finalize(storage, stack.pop_all().close)
+    else:
+        _check_writable(url)
+        storage = get_storage(_open_tables(url, url))
     patient = PatientStorage(
         storage, on_wait=lambda why: on_wait(without_secrets(why, url)), give_up=give_up
     )
     return cast(BaseStorage, patient)
 
 
-def _open_tables(url: URL) -> "RDBStorage":
+@contextmanager
+def _readable(url: URL) -> Iterator[URL]:
+    """The URL, or that of a copy if it is of an SQLite file that is there and cannot be written to.
+
+    Raises:
+        InputError: the file cannot be copied.
+    """
+    file = database_file(url)
+    if file is None or not file.exists() or unwritable(file) is None:
+        yield url
+        return
+    with ExitStack() as stack:
+        try:
+            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="rating-study-"))
+            copy = snapshot(file, Path(folder))
+        except OSError as error:
+            why = error.strerror
+            raise InputError(f"{shown(url)}: cannot be copied to be read ({why})") from None
+        yield url.set(database=str(copy))
+
+
+def _check_writable(url: URL) -> None:
+    """Raises InputError if an SQLite file is there and cannot be written to."""
+    file = database_file(url)
+    if file is not None and file.exists() and (cause := unwritable(file)):
+        raise InputError(f"{shown(url)}: cannot be written to ({cause} is read-only for this user)")
+
+
+def _open_tables(url: URL, where: URL) -> "RDBStorage":
+    """The storage of a database, whose URL is told, or of a copy of it."""
     from optuna.exceptions import StorageInternalError
     from optuna.storages import RDBStorage
 
     # Optuna takes a URL for a template.
-    template = re.sub("[{}]", r"\g<0>\g<0>", url.render_as_string(hide_password=False))
+    template = re.sub("[{}]", r"\g<0>\g<0>", where.render_as_string(hide_password=False))
     # A server takes about a hundred connections: a process keeps one, and has more while it must.
     engine_kwargs: dict[str, object] = {"pool_pre_ping": True, "pool_size": 1, "max_overflow": -1}
     try:
-        if file := database_file(url):
+        if file := database_file(where):
             engine_kwargs = {"connect_args": {"timeout": SQLITE_BUSY_SECONDS}}
             file.parent.mkdir(parents=True, exist_ok=True)
         for tries_left in reversed(range(TRIES)):
@@ -165,7 +211,7 @@ def _open_tables(url: URL) -> "RDBStorage":
                     raise
                 time.sleep(random.uniform(0.05, 0.5))
         if _is_sqlite(url):
-            _tune_sqlite(storage.engine)
+            sqlite.tune(storage.engine)
     except (SQLAlchemyError, StorageInternalError) as error:
         raise _unusable(url, error) from None
     except OSError as error:
@@ -214,27 +260,6 @@ def _is_sqlite(url: URL) -> bool:
     return url.get_backend_name() == "sqlite"
 
 
-def _tune_sqlite(engine: Engine) -> None:
-    """Write-ahead log, no sync at every commit, and transactions that lock at once.
-
-    With the log, a kill loses nothing and a power cut at most the last commits, never the file.
-    SQLite knows no SELECT … FOR UPDATE, on which Optuna relies when several processes claim
-    trials: BEGIN IMMEDIATE takes its place.
-    """
-
-    @sqlalchemy.event.listens_for(engine, "connect")
-    def _on_connect(connection, _record) -> None:  # type: ignore[no-untyped-def]
-        connection.isolation_level = None  # leaves BEGIN to the listener below
-        connection.execute("PRAGMA journal_mode=WAL")
-        connection.execute("PRAGMA synchronous=NORMAL")
-
-    @sqlalchemy.event.listens_for(engine, "begin")
-    def _on_begin(connection) -> None:  # type: ignore[no-untyped-def]
-        connection.exec_driver_sql("BEGIN IMMEDIATE")
-
-    engine.dispose()  # connections made before have neither
-
-
 def _check_at(text: str) -> None:
     """Raises InputError if a URL has another @ than the one before its host.
 
@@ -246,25 +271,6 @@ def _check_at(text: str) -> None:
     if login and ("@" in text[login.end() :] or re.search(r"\?\w+=", login[1] or "")):
         got = hidden(text)
         raise InputError(f"--storage: expected one @, before the host, got '{got}'; {ENCODED}")
-
-
-def _check_path(text: str, url: URL) -> None:
-    """Raises InputError if a URL of SQLite names no file that lasts, or other than it seems to."""
-    path, why = url.database or "", ""
-    is_more = any((url.host, url.port, url.username, url.password))
-    if path in ("", ":memory:") and not is_more and "?" not in text:
-        raise InputError(f"--storage: expected a database that lasts, got {shown(url)}, in memory")
-    if "?" in text:
-        why = "; a ? in a name is written %3F"
-    elif url.host and not url.username:
-        why = f"; did you mean sqlite:///{text.partition('://')[2]}?"
-    elif re.match("~[^/]*/", path):
-        why = "; ~ stands for no folder here"
-    elif path.endswith("/") or os.path.basename(path) in (".", ".."):
-        why = ", a folder"
-    elif not is_more and path.isprintable() and not path.startswith("file:"):
-        return
-    raise InputError(f"--storage: expected sqlite:/// and a path, got '{hidden(text)}'{why}")
 
 
 def _unusable(url: URL, error: Exception) -> InputError:

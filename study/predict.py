@@ -138,7 +138,7 @@ def open_ensemble(
         InputError: there is no such study, or no trial of it has finished.
     """
     name = study_name or default_name(data.table)
-    study = find_study(open_storage(url), name, data.table, about=data.source)
+    study = find_study(open_storage(url, to_read=True), name, data.table, about=data.source)
     return Ensemble.of_best(study, data, average, folder=runs_folder(url), device=device, say=say)
 
 

@@ -56,16 +56,21 @@ def report(options: argparse.Namespace) -> Outcome:
         parse_storage_url,
         runs_folder,
     )
+    from storage.errors import InputError
     from storage.predictions import check_writable
     from study.page import report_path, write_report
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     url = parse_storage_url(options.storage)
     check_database(url, must_exist=True)
-    study = _find(open_storage(url), url, options)
+    study = _find(open_storage(url, to_read=True), url, options)
     out = options.out or report_path(study, runs_folder(url))
     precious = [path for path in (database_file(url), options.data) if path is not None]
-    check_writable(out, precious=precious, makes_folder=options.out is None)
+    try:
+        check_writable(out, precious=precious, makes_folder=options.out is None)
+    except InputError as error:
+        hint = "" if options.out else "; --out writes it elsewhere"
+        raise InputError(f"{error}{hint}") from None
     write_report(study, out.resolve() if options.out else out)  # a link of the user's stays one
     print(f"Study: {printable(study.study_name)}")
     print(f"Report: {out}")

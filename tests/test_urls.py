@@ -42,6 +42,8 @@ URLS = (
     "me:{}@127.0.0.1",
     "grpc://me:{}@127.0.0.1:1",
     "sqlite:///db?password={}",
+    "sqlite://me:{}@127.0.0.1/db",
+    "sqlite://me/you:{}@127.0.0.1/db",
 )
 
 
