@@ -24,15 +24,12 @@ import torch
 from benchmarks.commands import queries_rmse, run, validation_rmse
 from model.biases import fit_biases
 from model.dataset import split
-from model.gibbs import GibbsConfig
-from model.gradient import ORIGINAL
 from model.posterior import Draw
 from model.solver import Epoch, best_epoch
-from model.solvers import SOLVERS, Config, make_solver, solver_name
+from model.solvers import ORIGINAL, SOLVERS, Config, GibbsConfig, make_solver, solver_name
 from storage.lines import read_numbers
 from study.inputs import Data, load_data
-from study.objective import PATIENCE
-from study.space import DEFAULTS
+from study.search.objective import PATIENCE
 
 CPU = torch.device("cpu")
 DRAWS_ALONE = "… the same from draws alone, without Rao-Blackwell"
@@ -40,14 +37,14 @@ DRAWS_ALONE = "… the same from draws alone, without Rao-Blackwell"
 
 def settings() -> dict[str, Config]:
     """The rows of the table, but for biases alone."""
-    gibbs = DEFAULTS["gibbs"]
+    gibbs = SOLVERS["gibbs"].default
     assert isinstance(gibbs, GibbsConfig)
     gaussian = replace(gibbs, likelihood="gaussian")
     even = float("inf")
     return {
         "the original's setting": ORIGINAL,
-        "gradient": DEFAULTS["gradient"],
-        "als": DEFAULTS["als"],
+        "gradient": SOLVERS["gradient"].default,
+        "als": SOLVERS["als"].default,
         "gibbs, Gaussian, no features, even noise": replace(gaussian, n_features=0, noise_dof=even),
         "… with who rated what, textbook scaling": replace(
             gaussian, noise_dof=even, degree_power=0.5, spectrum_power=1.0

@@ -29,7 +29,7 @@ import psutil
 from optuna.trial import FrozenTrial, TrialState
 
 from storage.database import open_storage, parse_storage_url
-from study.best import best_settings, final_ranking, ranked_trials
+from study.record.ranking import best_settings, final_ranking, ranked_trials
 
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
 FIRST_TRIALS, MORE_TRIALS = 60, 40

@@ -17,7 +17,8 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from model.dataset import Ratings, split
-from model.gradient import ORIGINAL, Gradient, GradientConfig
+from model.gradient import Gradient
+from model.solvers import ORIGINAL, GradientConfig
 from study.inputs import load_data
 
 

@@ -27,13 +27,13 @@ import torch
 from benchmarks.epoch import first_loop
 from benchmarks.planted import planted, sizes
 from model.dataset import Ratings, index_ratings, split
-from model.gradient import ORIGINAL, GradientConfig
-from model.threads import set_n_threads
+from model.kernels.threads import set_n_threads
+from model.solvers import ORIGINAL, GradientConfig
 from study.inputs import load_data
-from study.objective import Objective
-from study.pruning import SolverMedianPruner
-from study.space import SlotSampler
-from study.trials import run_trials
+from study.search.objective import Objective
+from study.search.pruning import SolverMedianPruner
+from study.search.sampler import SlotSampler
+from study.workers.trials import run_trials
 
 NINE_HOURS = 9 * 3600.0
 PATIENCE, MOST_EPOCHS = 5, 50

@@ -105,9 +105,8 @@ def seconds_of(what: str, n_ratings: int, file: Path) -> dict[str, float]:
     began = time.perf_counter()
     from benchmarks.planted import planted, sizes, write_mat_comp
     from model.dataset import split
-    from model.solvers import make_solver
+    from model.solvers import SOLVERS, make_solver
     from study.inputs import choose_device, load_data
-    from study.space import DEFAULTS
 
     def lap() -> float:
         """Seconds since the lap before."""
@@ -118,7 +117,7 @@ def seconds_of(what: str, n_ratings: int, file: Path) -> dict[str, float]:
     def warm_up(solver: str) -> None:
         """Loads what is compiled, on a few ratings."""
         few = planted(1000, n_users=100, n_items=100)
-        next(make_solver(DEFAULTS[solver], few, device=device, seed=0).epochs(None))
+        next(make_solver(SOLVERS[solver].default, few, device=device, seed=0).epochs(None))
 
     device = choose_device("cpu")
     if what == "imports":
@@ -137,7 +136,7 @@ def seconds_of(what: str, n_ratings: int, file: Path) -> dict[str, float]:
     training, validation = split(data.ratings, seed=0)
     warm_up(what)
     lap()
-    epochs = make_solver(DEFAULTS[what], training, device=device, seed=0).epochs(validation)
+    epochs = make_solver(SOLVERS[what].default, training, device=device, seed=0).epochs(validation)
     built = lap()
     next(epochs)
     lap()

@@ -17,13 +17,13 @@ from numpy.typing import NDArray
 from model.dataset import split
 from storage.database import open_storage, parse_storage_url, runs_folder
 from storage.lines import read_numbers
-from study.best import best_settings
+from study.answers.ensemble import Ensemble
+from study.answers.intervals import Calibration, calibrate
 from study.cli import DEFAULT_STORAGE
 from study.inputs import load_data
-from study.intervals import Calibration, calibrate
-from study.predict import Ensemble
-from study.space import stable_seed
-from study.studies import default_name, find_study
+from study.record.ranking import best_settings
+from study.record.seeds import stable_seed
+from study.record.studies import default_name, find_study
 
 
 def coverage(

@@ -27,17 +27,15 @@ from benchmarks.limit_parts import part_seconds, run_seconds, sides
 from benchmarks.planted import planted, sizes
 from benchmarks.stopwatch import Parts, Stopwatch
 from model.als import ALS
-from model.compiled import Compiled
-from model.compiled_ordinal import CompiledIntervals
 from model.dataset import Ratings
-from model.gibbs import GibbsConfig
 from model.hyperprior import Hyperprior
+from model.kernels.compiled_intervals import CompiledIntervals
+from model.kernels.compiled_normal_equations import Compiled
+from model.kernels.simd import LANES
+from model.kernels.threads import set_n_threads
 from model.ordinal import OrdinalLikelihood
 from model.posterior import Draw, Posterior
-from model.simd import LANES
-from model.solvers import Config, make_solver
-from model.threads import set_n_threads
-from study.space import DEFAULTS
+from model.solvers import SOLVERS, Config, GibbsConfig, make_solver
 
 CPU = torch.device("cpu")
 MATRIX = 1024
@@ -56,10 +54,10 @@ COLUMNS = [*KERNEL, "priors", "noise", "likelihood", "latent", "model"]
 
 def configs(rank: int) -> dict[str, Config]:
     """The solvers at a rank, else as by default."""
-    gibbs = DEFAULTS["gibbs"]
+    gibbs = SOLVERS["gibbs"].default
     assert isinstance(gibbs, GibbsConfig)
     return {
-        "als": replace(DEFAULTS["als"], rank=rank),
+        "als": replace(SOLVERS["als"].default, rank=rank),
         "gibbs, gaussian": replace(gibbs, rank=rank, likelihood="gaussian"),
         "gibbs, ordinal": replace(gibbs, rank=rank, likelihood="ordinal"),
     }

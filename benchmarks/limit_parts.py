@@ -11,7 +11,8 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numba import njit
 
-from model.compiled import (
+from model.dataset import Ratings
+from model.kernels.compiled_normal_equations import (
     PANEL,
     Array,
     Compiled,
@@ -21,9 +22,8 @@ from model.compiled import (
     _substitute_back,
     _sum_gram,
 )
-from model.dataset import Ratings
-from model.simd import LANES, TILE, add_products
-from model.threads import in_threads
+from model.kernels.simd import LANES, TILE, add_products
+from model.kernels.threads import in_threads
 
 SUM, ACCUMULATE, ASSEMBLE, FACTORIZE, SOLVE, MEASURE = range(6)
 

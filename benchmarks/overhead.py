@@ -32,12 +32,13 @@ from model.solvers import Config, make_solver
 from storage.database import open_storage, parse_storage_url
 from study import objective as objectives
 from study import trials as running
-from study.finalists import Finalists
 from study.inputs import Data, choose_device, load_data
-from study.progress import StudyProgress
-from study.space import SOLVER, SPACE, SlotSampler, suggest
-from study.studies import identity, open_study
-from study.timeouts import Timeout
+from study.record.parameters import SOLVER
+from study.record.studies import identity, open_study
+from study.search.sampler import SlotSampler, suggest
+from study.workers.clock import Timeout
+from study.workers.finalists import Finalists
+from study.workers.progress import StudyProgress
 
 PARTS: Parts = {
     "proposals": [(SlotSampler, "propose")],
@@ -111,7 +112,7 @@ def made_up(number: int) -> FrozenTrial:
     curve = {epoch: mse + 0.3 * 0.9**epoch for epoch in range(1, EPOCHS + 1)}
     return create_trial(
         params=params,
-        distributions={"solver": SOLVER} | SPACE[params["solver"]],
+        distributions={"solver": SOLVER} | space(params["solver"]),
         value=mse,
         intermediate_values=curve,
         user_attrs={

@@ -22,12 +22,9 @@ from benchmarks.accuracy import CPU, on_queries
 from benchmarks.peer_results import Clock, Curve
 from model.biases import fit_biases
 from model.dataset import Ratings
-from model.gibbs import GibbsConfig
-from model.gradient import GradientConfig
-from model.solvers import SOLVERS, Config, make_solver, solver_name
+from model.solvers import SOLVERS, Config, GibbsConfig, GradientConfig, make_solver, solver_name
 from storage.lines import read_numbers
 from study.inputs import Data, choose_device, load_data
-from study.space import DEFAULTS
 
 WARM_UP = 2_000  # ratings
 WARM_UP_EPOCHS = 2
@@ -39,14 +36,14 @@ SCORED = {32, 48, 64, 96, 128, 192, 260}
 
 def configs() -> dict[str, Config]:
     """The solvers' fixed defaults and smaller ones, by the names of their curves."""
-    gibbs, gradient = DEFAULTS["gibbs"], DEFAULTS["gradient"]
+    gibbs, gradient = SOLVERS["gibbs"].default, SOLVERS["gradient"].default
     assert isinstance(gibbs, GibbsConfig)
     assert isinstance(gradient, GradientConfig)
     small = replace(gibbs, likelihood="gaussian", rank=14, n_features=16)
     return {
         "gradient, rank 14": replace(gradient, rank=14),
         "gradient": gradient,
-        "als": DEFAULTS["als"],
+        "als": SOLVERS["als"].default,
         "gibbs, Gaussian, rank 14": small,
         "gibbs, Gaussian": replace(gibbs, likelihood="gaussian"),
         "gibbs, both": replace(gibbs, likelihood="both"),

@@ -16,12 +16,12 @@ import torch
 from optuna.pruners import BasePruner, MedianPruner, NopPruner
 
 from model.dataset import split
-from study.best import ranked_trials
 from study.inputs import Data, load_data
-from study.objective import Objective
-from study.pruning import SolverMedianPruner
-from study.space import SlotSampler
-from study.trials import run_trials
+from study.record.ranking import ranked_trials
+from study.search.objective import Objective
+from study.search.pruning import SolverMedianPruner
+from study.search.sampler import SlotSampler
+from study.workers.trials import run_trials
 
 
 def pruners() -> dict[str, BasePruner]:

@@ -23,9 +23,8 @@ from model.dataset import Ratings
 from model.posterior import Posterior
 from model.solver import Model
 from model.solvers import SOLVERS, make_solver
+from study.answers.lists import CAUTION, listing_score, typical_count
 from study.inputs import load_data
-from study.recommending import CAUTION, listing_score, typical_count
-from study.space import DEFAULTS
 
 HELD_OUT = 0.2
 LENGTH = 10
@@ -59,7 +58,7 @@ def hold_out(ratings: Ratings, seed: int) -> tuple[Ratings, Ratings]:
 
 def trained(solver: str, training: Ratings, seed: int) -> Model:
     """The model of a solver at its default setting."""
-    made = make_solver(DEFAULTS[solver], training, device=torch.device("cpu"), seed=seed)
+    made = make_solver(SOLVERS[solver].default, training, device=torch.device("cpu"), seed=seed)
     n_epochs = SOLVERS[solver].retraining_epochs or EPOCHS[solver]
     next(epoch for epoch in made.epochs(None) if epoch.number == n_epochs)
     return made.model

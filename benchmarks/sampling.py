@@ -15,13 +15,16 @@ from pathlib import Path
 from unittest.mock import patch
 
 from study import load, tune
-from study.held_out import HELD_OUT
 from study.inputs import Data
+from study.workers.held_out import HELD_OUT
 
 
 def row(data: Data, seen: float, trials: int, seed: int) -> str:
     """A line of the table: of one study."""
-    with tempfile.TemporaryDirectory() as folder, patch("study.joining.SEARCHED_RATINGS", seen):
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        patch("study.workers.joining.SEARCHED_RATINGS", seen),
+    ):
         began = time.perf_counter()
         storage = f"sqlite:///{folder}/study.db"
         result = tune(data, trials=trials, workers=1, seed=seed, storage=storage, quiet=True)

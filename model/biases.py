@@ -40,7 +40,7 @@ def _sums(own: Tensor, other: Tensor, values: Tensor, expected: Tensor, n_rows: 
     """The (n_rows,) sums of values less what the other side expects, row by row."""
     if own.device.type != "cpu":
         return torch.bincount(own, values - expected[other], minlength=n_rows)
-    from model.sparse import sums_of_rests
+    from model.kernels.sparse import sums_of_rests
 
     arrays = own.numpy(), other.numpy(), values.numpy(), expected.numpy()
     return torch.from_numpy(sums_of_rests(*arrays, n_rows))

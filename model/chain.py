@@ -17,7 +17,7 @@ from torch import Tensor
 
 from model.dataset import Ratings
 from model.hyperprior import GAMMA_RATE, GAMMA_SHAPE, Hyperprior
-from model.normal_equations import Regressions
+from model.kernels.normal_equations import Regressions
 from model.ordinal import Levels, OrdinalLikelihood
 from model.posterior import Draw
 from model.side_features import SideFeatures

@@ -21,8 +21,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from model.normal_equations import Batched, Solution
-from model.ordinal import Intervals, drawn_between
+from model.kernels.intervals import Intervals, drawn_between
+from model.kernels.normal_equations import Batched, Solution
 from model.side_features import SHRINKAGE
 from model.variates import gamma, uniform
 

@@ -8,8 +8,6 @@ prediction over the sweeps after the burn-in, which is the first half of them, a
 import itertools
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import Tensor
@@ -17,26 +15,15 @@ from torch import Tensor
 from model.chain import Chain
 from model.dataset import AT_ONCE, Ratings
 from model.fold_in import Newcomers
-from model.normal_equations import both_sides
+from model.kernels.threads import in_threads
 from model.ordinal import Levels
 from model.posterior import Draw, Posterior, Scale
+from model.regressions import both_sides
 from model.side_features import side_features
 from model.solver import Epoch, measured
-from model.threads import in_threads
+from model.solvers import GibbsConfig
 
 BURN_IN = 8  # sweeps at most
-
-
-@dataclass(frozen=True, kw_only=True)
-class GibbsConfig:
-    """The settings of `Gibbs`."""
-
-    rank: int
-    likelihood: Literal["gaussian", "ordinal", "both"] = "both"
-    noise_dof: float  # ν: the lower, the more the noise may differ between users, between items
-    n_features: int  # k, of who rated what
-    degree_power: float = 0.35  # p
-    spectrum_power: float = 1.5  # s
 
 
 class Gibbs:

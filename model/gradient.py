@@ -15,48 +15,20 @@ along the mean, and the optimizer's own weight decay, which shrinks every row at
 
 import itertools
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import Tensor
 
 from model.dataset import Ratings
-from model.descent import Descent, vectors_of
 from model.factorization import Factorization, average_unseen
-from model.simd import LANES
+from model.kernels.descent import Descent, vectors_of
+from model.kernels.simd import LANES
 from model.solver import Epoch, measured
+from model.solvers import GradientConfig
 from model.svd import truncated_svd
 
 GPU_BATCH_SIZE = 512  # in place of None: a sum over more may diverge at a good learning rate
 SVD_SHRINKAGE = 10.0  # the singular values are divided by it, as in the original
-
-
-@dataclass(frozen=True, kw_only=True)
-class GradientConfig:
-    """The settings of `Gradient`."""
-
-    rank: int
-    learning_rate: float
-    learning_rate_decay: float = 1.0  # the factor from an epoch to the next
-    weight_decay: float
-    bias_decay: float = 1e-3  # λ_b; of no effect in the plain form
-    batch_size: int | None = None  # None: a step after every rating; on a GPU, after many
-    initial_scale: float  # standard deviation of the normal start of the factors
-    optimizer: Literal["sgd", "adam"] = "sgd"
-    form: Literal["biased", "plain"] = "biased"
-    start: Literal["normal", "svd"] = "normal"
-
-
-ORIGINAL = GradientConfig(
-    rank=25,
-    learning_rate=1e-3,
-    weight_decay=1e-5,
-    batch_size=1000,
-    initial_scale=1.0,
-    optimizer="adam",
-    form="plain",
-)
 
 
 class Gradient:

@@ -16,9 +16,9 @@ from model.dataset import Ratings
 from model.factorization import pairs_in_blocks
 from model.fold_in import Conditions, Newcomers, draw_row
 from model.hyperprior import Hyperprior
+from model.kernels.threads import in_threads
 from model.ordinal import level_probabilities
 from model.similarity import correlations
-from model.threads import in_threads
 
 MOST_DRAWS = 64  # a chain's sweeps that are kept: of more, every second, every fourth, …
 MOST_BYTES = 1 << 29  # of all that is kept; eight sweeps, however large

@@ -9,7 +9,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from model.threads import in_threads
+from model.kernels.threads import in_threads
 
 OVERSAMPLING = 10
 POWER_ITERATIONS = 4
@@ -37,7 +37,7 @@ def _products(matrix: Tensor) -> tuple[Callable[[Tensor], Tensor], Callable[[Ten
     if matrix.device.type != "cpu":
         whole, transposed = matrix.coalesce(), matrix.t().coalesce()
         return lambda dense: whole @ dense, lambda dense: transposed @ dense
-    from model.sparse import SparseProduct
+    from model.kernels.sparse import SparseProduct
 
     (rows, columns), values = matrix._indices(), matrix._values()
     sides = (rows, columns, matrix.shape[0]), (columns, rows, matrix.shape[1])

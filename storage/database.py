@@ -17,7 +17,7 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, SQLAlchemyError
 
 from storage import lines, sqlite
-from storage.errors import InputError, UnreachableError
+from storage.errors import InputError, ParameterError, UnreachableError
 from storage.proxy import check_proxy_url, how_to_get, is_proxy, open_proxy, shown
 from storage.snapshot import snapshot, unwritable
 from storage.urls import hidden, without_secrets
@@ -40,10 +40,10 @@ def parse_storage_url(text: str) -> URL:
     """
     if not isinstance(text, str):
         got = type(text).__name__
-        raise InputError(f"--storage: expected a database URL as a text, got a {got}")
+        raise ParameterError("storage", f"expected a database URL as a text, got a {got}")
     said = hidden(text)
     if not text.isprintable() or len(text) > LONGEST_URL:
-        raise InputError(f"--storage: expected a database URL, got {lines.shown(said)}")
+        raise ParameterError("storage", f"expected a database URL, got {lines.shown(said)}")
     _check_at(text)
     try:
         url = make_url(text)
@@ -51,14 +51,14 @@ def parse_storage_url(text: str) -> URL:
             url.get_dialect().import_dbapi()
     except NoSuchModuleError:  # an ArgumentError too
         kind = text.partition(":")[0]
-        raise InputError(f"--storage: SQLAlchemy knows no database '{kind}'") from None
+        raise ParameterError("storage", f"SQLAlchemy knows no database '{kind}'") from None
     except (ArgumentError, ValueError):
         path = text.removeprefix("sqlite:")
         is_path = path and "://" not in text and said == text
         hint = f"; did you mean sqlite:///{path.replace('%', '%25')}?" if is_path else ""
-        raise InputError(f"--storage: expected a database URL, got '{said}'{hint}") from None
+        raise ParameterError("storage", f"expected a database URL, got '{said}'{hint}") from None
     except ImportError as error:
-        raise InputError(f"--storage: {shown(url)} needs {how_to_get(error.name)}") from None
+        raise ParameterError("storage", f"{shown(url)} needs {how_to_get(error.name)}") from None
     if is_proxy(url):
         return check_proxy_url(url)
     if _is_sqlite(url):
@@ -140,8 +140,9 @@ def open_storage(
     Raises:
         InputError: the database cannot be made, reached or used.
     """
-    from optuna.storages import BaseStorage, get_storage
+    from optuna.storages import BaseStorage
 
+    from storage.optuna_internals import cached
     from storage.patience import PatientStorage
 
     check_database(url)
@@ -150,11 +151,11 @@ def open_storage(
         storage = open_proxy(url)
     elif to_read:
         with ExitStack() as stack:
-            storage = get_storage(_open_tables(url, stack.enter_context(_readable(url))))
+            storage = cached(_open_tables(url, stack.enter_context(_readable(url))))
             weakref.finalize(storage, stack.pop_all().close)
     else:
         _check_writable(url)
-        storage = get_storage(_open_tables(url, url))
+        storage = cached(_open_tables(url, url))
     patient = PatientStorage(
         storage, on_wait=lambda why: on_wait(without_secrets(why, url)), give_up=give_up
     )
@@ -233,13 +234,15 @@ def _foreign_tables(inspector: sqlalchemy.Inspector, tables: set[str]) -> set[st
 
     If its making was cut short it holds some of Optuna's tables only, and is made whole later.
     """
-    from optuna.storages._rdb.models import BaseModel
+    from optuna.storages import RDBStorage
 
     if tables >= {"studies", "trials", "version_info"}:
         return set()
+    whole = sqlalchemy.inspect(RDBStorage("sqlite://").engine)  # in memory
     ours = {
-        name: set(table.columns.keys()) for name, table in BaseModel.metadata.tables.items()
-    } | {"alembic_version": {"version_num"}}
+        name: {column["name"] for column in whole.get_columns(name)}
+        for name in whole.get_table_names()
+    }
     return {
         name
         for name in tables
@@ -252,7 +255,7 @@ def _another(missing: Path | None) -> str:
     found = [file for folder in (Path("runs"), Path()) for file in sorted(folder.glob("*.db"))]
     names = get_close_matches(str(missing), map(str, found), n=1, cutoff=0.3)
     if names:
-        return f"did you mean --storage sqlite:///{names[0]}?"
+        return f"did you mean storage=sqlite:///{names[0]}?"
     return "python -m study.run makes it"
 
 
@@ -270,7 +273,7 @@ def _check_at(text: str) -> None:
     login = re.match(r"(?!sqlite\b)[\w+]+://(?:[^:/]*(:[^@]*)?@)?", text)
     if login and ("@" in text[login.end() :] or re.search(r"\?\w+=", login[1] or "")):
         got = hidden(text)
-        raise InputError(f"--storage: expected one @, before the host, got '{got}'; {ENCODED}")
+        raise ParameterError("storage", f"expected one @, before the host, got '{got}'; {ENCODED}")
 
 
 def _unusable(url: URL, error: Exception) -> InputError:

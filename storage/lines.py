@@ -11,7 +11,7 @@ from typing import IO, TypeVar, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from storage.errors import InputError
+from storage.errors import InputError, printable
 
 LARGEST_RATING = 1e15  # in size: its square is far from the limits of single precision
 LONGEST_LINE = 1000
@@ -138,11 +138,10 @@ def number_of(word: str, kind: type[Number]) -> Number:
 
 def reason_of(error: Exception) -> str:
     """What an error of a library says, in one line that is not too long."""
-    text = " ".join(str(error).split())[:150]
-    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
+    return printable(" ".join(str(error).split())[:150])
 
 
 def shown(text: str) -> str:
     """The text in quotes, printable and short enough for one line."""
     short = text if len(text) <= 40 else text[:37] + "..."
-    return "'" + "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in short) + "'"
+    return f"'{printable(short)}'"

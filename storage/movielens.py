@@ -56,6 +56,6 @@ def fetch(name: str, *, say: Callable[[str], None]) -> Path:
     except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
         raise InputError(
             f"{name}: cannot be downloaded from {url} ({reason_of(error)}); unpack it elsewhere "
-            f"and give --data {member}"
+            f"and give data={member}"
         ) from None
     return ratings

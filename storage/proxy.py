@@ -4,11 +4,11 @@ It has neither a password nor encryption.
 """
 
 import warnings
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from sqlalchemy.engine import URL
 
-from storage.errors import InputError, UnreachableError
+from storage.errors import InputError, ParameterError, UnreachableError
 
 if TYPE_CHECKING:
     from optuna.storages import BaseStorage, GrpcStorageProxy
@@ -30,7 +30,7 @@ def check_proxy_url(url: URL) -> URL:
         InputError: it says more or less than host and port, or gRPC is not installed.
     """
     if not url.host or url.username or url.password or url.database or url.query:
-        raise InputError(f"--storage: expected grpc://host:port, got '{shown(url)}'")
+        raise ParameterError("storage", f"expected grpc://host:port, got '{shown(url)}'")
     _need_grpc(url)
     return url.set(port=url.port or PORT)
 
@@ -56,22 +56,22 @@ def open_proxy(url: URL) -> "GrpcStorageProxy":
     return storage
 
 
-def start_server(storage: "BaseStorage", host: str, port: int) -> Any:
-    """A proxy before a storage, listening: `wait_for_termination()` serves until it is stopped.
+def serve_proxy(storage: "BaseStorage", host: str, port: int) -> None:
+    """Puts a proxy before a storage, and serves until it is stopped.
 
     Raises:
         InputError: the address cannot be listened on, or gRPC is not installed.
     """
     address = URL.create(SCHEME, host=host, port=port)
     _need_grpc(address)
-    from optuna.storages._grpc.server import make_server
+    from optuna.exceptions import ExperimentalWarning
+    from optuna.storages import run_grpc_proxy_server
 
     try:
-        server = make_server(storage, host, port)
+        with warnings.catch_warnings(action="ignore", category=ExperimentalWarning):
+            run_grpc_proxy_server(storage, host=host, port=port)
     except RuntimeError:
         raise InputError(f"{shown(address)}: cannot be listened on") from None
-    server.start()
-    return server
 
 
 def shown(url: URL) -> str:
@@ -90,4 +90,4 @@ def _need_grpc(url: URL) -> None:
     try:
         import grpc  # noqa: F401
     except ImportError as error:
-        raise InputError(f"--storage: {shown(url)} needs {how_to_get(error.name)}") from None
+        raise ParameterError("storage", f"{shown(url)} needs {how_to_get(error.name)}") from None

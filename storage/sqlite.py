@@ -6,7 +6,7 @@ import re
 import sqlalchemy
 from sqlalchemy.engine import URL, Engine
 
-from storage.errors import InputError
+from storage.errors import ParameterError
 from storage.proxy import shown
 from storage.urls import hidden
 
@@ -16,7 +16,9 @@ def check_path(text: str, url: URL) -> None:
     path, why = url.database or "", ""
     is_more = any((url.host, url.port, url.username, url.password))
     if path in ("", ":memory:") and not is_more and "?" not in text:
-        raise InputError(f"--storage: expected a database that lasts, got {shown(url)}, in memory")
+        raise ParameterError(
+            "storage", f"expected a database that lasts, got {shown(url)}, in memory"
+        )
     if "?" in text:
         why = "; a ? in a name is written %3F"
     elif url.host and hidden(text) == text:
@@ -27,7 +29,7 @@ def check_path(text: str, url: URL) -> None:
         why = ", a folder"
     elif not is_more and path.isprintable() and not path.startswith("file:"):
         return
-    raise InputError(f"--storage: expected sqlite:/// and a path, got '{hidden(text)}'{why}")
+    raise ParameterError("storage", f"expected sqlite:/// and a path, got '{hidden(text)}'{why}")
 
 
 def tune(engine: Engine) -> None:

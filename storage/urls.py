@@ -41,9 +41,11 @@ def without_passwords(message: str) -> str:
 def without_secrets(message: str, url: "URL") -> str:
     """What a driver says, in one line, without the password of its URL and other secrets of it."""
     secrets = [url.password or ""]
-    for name, values in url.query.items():
-        if SECRET.search(name):
+    if any(map(SECRET.search, url.query)):
+        for name, values in url.query.items():
             secrets += [values] if isinstance(values, str) else values
+            if not SECRET.search(name):  # with a & in a secret, what follows it looks like a name
+                secrets.append(name)
     forms = {
         form
         for one in secrets

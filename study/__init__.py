@@ -1,4 +1,4 @@
-"""The study: the search space, the objective, the loop over trials, and the commands.
+"""Tunes a factorization of ratings, and answers with it: the commands and the Python face.
 
 From Python, by the functions that the commands call too:
 
@@ -12,24 +12,28 @@ From Python, by the functions that the commands call too:
 import importlib.util
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from storage.errors import InputError
     from study.result import Result
-    from study.tuning import TuningError, load, tune
+    from study.tuning import TuningError, find, load, tune
 
-__all__ = ["InputError", "Result", "TuningError", "load", "tune"]
+__all__ = ["InputError", "Result", "TuningError", "find", "load", "tune"]
 
 _ROOT = Path(__file__).resolve().parent.parent
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     if name not in __all__:
         raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
-    from study import tuning
+    from storage import errors
+    from study import result, tuning
 
-    return getattr(tuning, name)
+    found: object = next(
+        vars(home)[name] for home in (tuning, result, errors) if name in vars(home)
+    )
+    return found
 
 
 def __dir__() -> list[str]:

@@ -1,25 +1,22 @@
 """What the commands share: options, one-line errors, exit codes. Imports nothing heavy."""
 
-import argparse
-import csv
 import io
 import json
 import os
 import re
 import sys
-import textwrap
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext, redirect_stdout
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from difflib import get_close_matches
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 
-from storage.errors import InputError
+import click
+
+from storage.errors import InputError, ParameterError, fault_outside, printable
 from storage.urls import hidden, without_passwords
-from study.quiet import silenced
-
-DEFAULT_STORAGE = "sqlite:///runs/study.db"
+from study.drawing import Drawing
+from study.tuning import DEFAULT_STORAGE, parse_columns
 
 FAILED = 1
 BAD_INPUT = 2
@@ -33,6 +30,20 @@ exit codes:
   130  interrupted
   141  nobody reads standard output any more, as of `| head`
 """
+LONGEST_NAME = 500  # characters; databases take 512, that of the finalists is longer
+SCRIPTS = {  # what pyproject.toml calls the commands
+    "study.run": "rating-study",
+    "study.best_predict": "rating-predict",
+    "study.recommend": "rating-recommend",
+    "study.report": "rating-report",
+}
+
+PARAMETERS = (  # of the Python face that are options of a command
+    "average|columns|data|device|intervals|out|queries|seed|storage|study_name|timeout|titles|"
+    "trials|truth|workers"
+)
+
+Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,211 +54,182 @@ class Outcome:
     facts: Mapping[str, object] = field(default_factory=dict)  # for --json
 
 
-LONGEST_NAME = 500  # characters; databases take 512, that of the finalists is longer
-SCRIPTS = {  # what pyproject.toml calls the commands
-    "study.run": "rating-study",
-    "study.best_predict": "rating-predict",
-    "study.recommend": "rating-recommend",
-    "study.report": "rating-report",
-}
+class AtLeast(click.ParamType[float]):
+    """A whole number, or one with a fraction, that is `low` or more."""
 
+    def __init__(self, low: int, *, whole: bool = True) -> None:
+        self.name = "integer" if whole else "number"
+        self._low = low
+        self._kind: type[int] | type[float] = int if whole else float
 
-class Parser(argparse.ArgumentParser):
-    """An argument parser that says what is wrong in one line, and no password."""
-
-    _given: Sequence[str] = ()
-
-    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
-        self._given = list(sys.argv[1:] if args is None else args)
-        return super().parse_known_args(args, namespace)
-
-    def error(self, message: str) -> NoReturn:
-        for word in self._given:  # of which any may be a URL, in the wrong place
-            for part in (word, word.partition("=")[2]):
-                if "@" in part or "//" in part:
-                    for form in (part, repr(part)[1:-1]):
-                        message = message.replace(form, hidden(part))
-        message = printable(without_passwords(message))
-        hint = self._hint(message)
-        self.exit(BAD_INPUT, f"{_name(self.prog)}: {message}{hint}; --help lists the options\n")
-
-    def exit(self, status: int = 0, message: str | None = None) -> NoReturn:
-        if not _flushed():
-            status = NOBODY_READS
-        super().exit(status, message)
-
-    def _hint(self, message: str) -> str:
-        """What an option that there is not may have meant."""
-        for word in message.split() if message.startswith("unrecognized") else ():
-            name = word.partition("=")[0]
-            similar = get_close_matches(name, self._option_string_actions, n=1)
-            if name.startswith("--") and similar:
-                return f"; did you mean {similar[0]}?"
-        return ""
-
-
-def make_parser(prog: str, description: str, epilog: str, *, trains: bool = True) -> Parser:
-    """A parser with the options that every command has, and --device if it trains."""
-    parser = Parser(
-        prog=as_called(f"python -m {prog}"),
-        description=textwrap.fill(description, 79),
-        epilog=as_called(f"{epilog}\n{EXIT_CODES}"),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
-    parser.add_argument(
-        "--data",
-        type=Path,
-        metavar="FILE",
-        help="ratings: a mat_comp file, a table (CSV, TSV, '::' or blanks; with gzip or zstd; "
-        "Parquet), - for standard input, or a public data set that is downloaded: ml-100k, ml-1m, "
-        "ml-10m, ml-20m, ml-25m, ml-32m "
-        "(default: ./mat_comp if there is one, else built-in demonstration data)",
-    )
-    parser.add_argument(
-        "--columns",
-        type=_columns,
-        metavar="USER,ITEM,RATING",
-        help="which columns of a table hold them, by name or by position from 1 "
-        "(default: guessed where names or positions make it plain)",
-    )
-    parser.add_argument(
-        "--storage",
-        default=DEFAULT_STORAGE,
-        metavar="URL",
-        help="the database of the study, a SQLAlchemy URL (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--study-name",
-        type=_study_name,
-        metavar="NAME",
-        help="the study in that database (default: a name that follows from the ratings)",
-    )
-    if trains:
-        parser.add_argument(
-            "--device",
-            choices=("auto", "cpu", "cuda"),
-            default="auto",
-            help="where to train; auto takes a GPU if there is one (default: auto)",
-        )
-    return parser
-
-
-def add_output_options(parser: argparse.ArgumentParser) -> None:
-    """Adds --quiet and --json."""
-    parser.add_argument(
-        "--quiet", action="store_true", help="print errors only; the exit code tells the rest"
-    )
-    parser.add_argument(
-        "--json",
-        action="store_true",
-        help="print one JSON object at the end and nothing else; what goes on is told on standard "
-        "error, unless --quiet",
-    )
-
-
-def as_called(text: str) -> str:
-    """The text with our commands called as this one was: as scripts, or by `python -m`."""
-    if Path(sys.argv[0]).stem not in SCRIPTS.values():
-        return text
-    return re.sub(r"python -m (study\.\w+)", lambda found: SCRIPTS.get(found[1], found[0]), text)
-
-
-def at_least(low: float, kind: Callable[[str], float]) -> Callable[[str], float]:
-    """An argument type: a number of `kind` that is `low` or more."""
-    what = "a whole number" if kind is int else "a number"
-
-    def parse(text: str) -> float:
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
         try:
-            number = kind(text)
+            number = self._kind(value)
         except ValueError:
             number = float("nan")
-        if not low <= number < float("inf"):
-            raise argparse.ArgumentTypeError(f"expected {what}, {low} or more, got '{text}'")
+        if not self._low <= number < float("inf"):
+            what = "a whole number" if self._kind is int else "a number"
+            self.fail(f"expected {what}, {self._low} or more, got '{value}'")
         return number
 
-    return parse
+
+class FilePath(click.ParamType[Path]):
+    """A file, as a path."""
+
+    name = "file"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
+        return Path(value)
 
 
-def parse_columns(text: str) -> tuple[str, str, str]:
-    """The three columns of a text such as `user_id,movie_id,rating` or `1,2,3`.
+class ColumnNames(click.ParamType[tuple[str, str, str]]):
+    """Three columns, such as user_id,movie_id,rating or 1,2,3."""
 
-    Raises:
-        ValueError: it has more or fewer.
-    """
-    user, item, rating = (column.strip() for column in next(csv.reader([text]), []))
-    if not (user and item and rating):
-        raise ValueError
-    return user, item, rating
+    name = "user,item,rating"
 
-
-def _columns(text: str) -> tuple[str, str, str]:
-    try:
-        return parse_columns(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(
-            f"expected three columns, like user_id,movie_id,rating or 1,2,3, got '{text}'"
-        ) from None
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[str, str, str]:
+        try:
+            return parse_columns(value) if isinstance(value, str) else value
+        except ValueError:
+            self.fail(
+                f"expected three columns, like user_id,movie_id,rating or 1,2,3, got '{value}'"
+            )
 
 
-def _study_name(text: str) -> str:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        raise argparse.ArgumentTypeError("expected text in UTF-8") from None
-    if len(text) > LONGEST_NAME:
-        raise argparse.ArgumentTypeError(
-            f"expected at most {LONGEST_NAME} characters, got {len(text):,}"
-        )
-    return text
+class StudyName(click.ParamType[str]):
+    """A name that every database takes."""
+
+    name = "name"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        text = str(value)
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            self.fail("expected text in UTF-8")
+        if len(text) > LONGEST_NAME:
+            self.fail(f"expected at most {LONGEST_NAME} characters, got {len(text):,}")
+        return text
 
 
-def printable(text: str) -> str:
-    """The text on one line, without what would steer a terminal: it may come from others."""
-    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
+DATA = [
+    click.option(
+        "--data",
+        type=FilePath(),
+        metavar="FILE",
+        help="Ratings: a mat_comp file, a table (CSV, TSV, '::' or blanks; with gzip or zstd; "
+        "Parquet), - for standard input, or a public data set that is downloaded: ml-100k, ml-1m, "
+        "ml-10m, ml-20m, ml-25m, ml-32m. Without it ./mat_comp if there is one, else built-in "
+        "demonstration data.",
+    ),
+    click.option(
+        "--columns",
+        type=ColumnNames(),
+        metavar="USER,ITEM,RATING",
+        help="Which columns of a table hold them, by name or by position from 1; guessed where "
+        "names or positions make it plain.",
+    ),
+    click.option(
+        "--storage",
+        default=DEFAULT_STORAGE,
+        show_default=True,
+        metavar="URL",
+        help="The database of the study, a SQLAlchemy URL.",
+    ),
+    click.option(
+        "--study-name",
+        type=StudyName(),
+        metavar="NAME",
+        help="The study in that database; named after the ratings if not told.",
+    ),
+]
+DEVICE = click.option(
+    "--device",
+    type=click.Choice(["auto", "cpu", "cuda"]),
+    default="auto",
+    show_default=True,
+    help="Where to train; auto takes a GPU if there is one.",
+)
+OUTPUT = [
+    click.option("--quiet", is_flag=True, help="Print errors only; the exit code tells the rest."),
+    click.option(
+        "--json",
+        "as_json",
+        is_flag=True,
+        help="Print one JSON object at the end and nothing else; what goes on is told on standard "
+        "error, unless --quiet.",
+    ),
+]
 
 
-@contextmanager
-def status(text: str) -> Iterator[None]:
-    """Shows on a terminal, while the block lasts, what is being done."""
-    from rich.console import Console
+def options(*groups: Any) -> Callable[[Function], Function]:
+    """A decorator that adds options, in this order, to a command's function."""
+    flat = [one for group in groups for one in (group if isinstance(group, list) else [group])]
 
-    console = Console()
-    with console.status(text) if console.is_terminal else nullcontext():
-        yield
+    def add(function: Function) -> Function:
+        for option in reversed(flat):
+            function = option(function)
+        return function
 
-
-def complain(prog: str, message: str) -> None:
-    """Prints what is wrong, in one line on standard error."""
-    name = _name(as_called(f"python -m {prog}"))
-    said = without_passwords(as_called(" ".join(message.split())))
-    print(f"{name}: {printable(said)}", file=sys.stderr)
+    return add
 
 
 def run_command(
-    command: Callable[[], int | Outcome], prog: str, options: argparse.Namespace | None = None
+    function: Callable[..., int | Outcome],
+    prog: str,
+    arguments: Sequence[str] | None,
+    *,
+    epilog: str = "",
 ) -> NoReturn:
-    """Runs a command and exits with its code; bad input is one line on standard error.
+    """Runs a function that has click's options, and exits with its code.
 
-    Of the options only those of `add_output_options` matter here, if there are any.
+    Bad input is one line on standard error. The function is called with a `Drawing`, on which it
+    tells what goes on, and with its options but those of OUTPUT.
     """
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # a file's name may hold what cannot be encoded
             stream.reconfigure(errors="backslashreplace")
-    quiet, as_json = (getattr(options, name, False) for name in ("quiet", "json"))
-    try:
-        with redirect_stdout(sys.stderr) if as_json else nullcontext(), silenced(quiet):
-            outcome = command()
+    called = as_called(f"python -m {prog}")
+
+    def call(quiet: bool = False, as_json: bool = False, **asked: object) -> int:
+        with Drawing(sys.stderr if as_json else None, quiet=quiet) as drawing:
+            outcome = function(drawing, **asked)
         if isinstance(outcome, int):
             outcome = Outcome(code=outcome)
         if as_json:
             print(json.dumps(outcome.facts, indent=2))
-        code = outcome.code if _flushed() else NOBODY_READS
+        return outcome.code
+
+    made = click.Command(
+        prog,
+        callback=call,
+        params=[*reversed(getattr(function, "__click_params__", []))],
+        help=function.__doc__,
+        epilog="\n\n".join("\b\n" + as_called(part) for part in [*_parts(epilog), EXIT_CODES]),
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    made = click.version_option(_version(), message="%(version)s")(made)
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    _complete(made, called)
+    try:
+        with made.make_context(called, list(given)) as context:
+            code = made.invoke(context)
+        code = code if _flushed() else NOBODY_READS
+    except click.exceptions.Exit as shown:  # --help, --version
+        code = shown.exit_code if _flushed() else NOBODY_READS
+    except click.ClickException as error:
+        said = _without_urls(error.format_message(), given).strip().rstrip(".")
+        complain(prog, f"{said}; --help lists the options")
+        code = BAD_INPUT
     except BrokenPipeError:
         _flushed()
         code = NOBODY_READS
     except InputError as error:
-        complain(prog, str(error))
+        complain(prog, as_options(error))
         code = BAD_INPUT
     except KeyboardInterrupt:
         print(file=sys.stderr)
@@ -261,9 +243,60 @@ def run_command(
     sys.exit(code)
 
 
-def _name(command: str) -> str:
-    """What a command's lines begin with: `study.run` of `python -m study.run`."""
-    return command.removeprefix("python -m ")
+def as_called(text: str) -> str:
+    """The text with our commands called as this one was: as scripts, or by `python -m`."""
+    if Path(sys.argv[0]).stem not in SCRIPTS.values():
+        return text
+    return re.sub(r"python -m (study\.\w+)", lambda found: SCRIPTS.get(found[1], found[0]), text)
+
+
+def as_options(error: InputError) -> str:
+    """A message that speaks of parameters, such as `columns=` or `seed=3`, with options instead."""
+
+    def option(found: re.Match[str]) -> str:
+        return "--" + found[1].replace("_", "-")
+
+    text = re.sub(rf"\b({PARAMETERS})=(?=[\w'/.~])", lambda found: option(found) + " ", str(error))
+    text = re.sub(rf"\b({PARAMETERS})=", option, text)
+    return re.sub(r"^(\w+)", option, text) if isinstance(error, ParameterError) else text
+
+
+def complain(prog: str, message: str) -> None:
+    """Prints what is wrong, in one line on standard error."""
+    name = as_called(f"python -m {prog}").removeprefix("python -m ")
+    said = without_passwords(as_called(" ".join(message.split())))
+    print(f"{name}: {printable(said)}", file=sys.stderr)
+
+
+def _complete(command: click.Command, called: str) -> None:
+    """Answers the shell that asks how a command line may go on."""
+    variable = f"_{called}_complete".replace("-", "_").upper()
+    if wish := os.environ.get(variable):
+        from click.shell_completion import shell_complete
+
+        sys.exit(shell_complete(command, {}, called, variable, wish))
+
+
+def _without_urls(message: str, given: Sequence[str]) -> str:
+    """A message without passwords that stand in what was given, which may be in a wrong place."""
+    for word in given:
+        for part in (word, word.partition("=")[2]):
+            if "@" in part or "//" in part:
+                for form in (part, repr(part)[1:-1]):
+                    message = message.replace(form, hidden(part))
+    return message
+
+
+def _parts(text: str) -> list[str]:
+    """The paragraphs of a text."""
+    return [part for part in text.split("\n\n") if part.strip()]
+
+
+def _version() -> str:
+    try:
+        return version("rating-study")
+    except PackageNotFoundError:  # run from a checkout
+        return "unknown"
 
 
 def _flushed() -> bool:
@@ -276,13 +309,3 @@ def _flushed() -> bool:
         os.close(nowhere)
         return False
     return True
-
-
-def fault_outside(error: Exception) -> str:
-    """What went wrong with a file or the database, in one line; empty for a fault of our own."""
-    cause: Any = error.__cause__ if type(error).__name__ == "StorageInternalError" else error
-    if type(cause).__module__.startswith("grpc") and hasattr(cause, "details"):
-        return " ".join(str(cause.details()).split())
-    if not isinstance(cause, OSError) and type(cause).__module__ != "sqlalchemy.exc":
-        return ""
-    return " ".join(str(getattr(cause, "orig", None) or cause).split())

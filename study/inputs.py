@@ -3,12 +3,12 @@
 import os
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -18,14 +18,26 @@ from model.dataset import UNKNOWN, Ids, Ratings
 from storage.cache import read_cached, spooled
 from storage.columns import FRAME, Columns
 from storage.datasets import demonstration
-from storage.errors import InputError
+from storage.errors import InputError, ParameterError, printable
 from storage.frames import arrow_table, is_frame
 from storage.lines import shown
 from storage.movielens import NAMES, fetch
 from storage.ratings import IdArray, RatingsTable
 from storage.tables import Pairs, read_pairs, read_ratings
 from storage.urls import hidden
-from study.cli import printable
+from study.events import OnEvent, Said, ignored
+
+
+class ArrowStream(Protocol):
+    """A data frame that speaks Arrow."""
+
+    def __arrow_c_stream__(self, requested_schema: object = None) -> object: ...
+
+
+Source = str | os.PathLike[str]  # a file, or the name of a public data set
+Columnar = Mapping[str, Sequence[object] | NDArray[Any]]  # a dict of columns
+Rows = Sequence[object] | NDArray[Any]  # of user, item and rating
+Frame = ArrowStream | Columnar | Rows
 
 DEFAULT_FILE = Path("mat_comp")
 STANDARD_INPUT = "-"
@@ -103,39 +115,37 @@ class Data:
 
 
 def load_data(
-    file: Any,
+    source: object,
     *,
     runs: Path,
     columns: Columns | None = None,
-    queries: Path | None = None,
-    say: Callable[[str], None] = print,
+    on_event: OnEvent = ignored,
 ) -> Data:
     """The ratings of a file, a data frame, of ./mat_comp, or of the built-in demonstration.
 
     Args:
-        file: of any known format, `-` for standard input, the name of a public data set, or a
+        source: of any known format, `-` for standard input, the name of a public data set, or a
             data frame. What a stream gives is kept in `runs`, so that the file of the result can be
             read again.
         runs: the folder whose `cache` holds what was parsed before.
         columns: which columns hold user, item and rating; guessed where it is plain.
-        queries: a file of pairs to predict, in place of those that the ratings came with.
-        say: tells that a public data set is downloaded, and on what terms.
+        on_event: told that a public data set is downloaded, and on what terms.
 
     Raises:
         InputError: a file cannot be read, or there are fewer than two ratings.
     """
-    file = _as_path(file)
+    file = _as_path(source)
     if file is None and (DEFAULT_FILE.exists() or DEFAULT_FILE.is_symlink()):
         file = DEFAULT_FILE
     truth, noise_std = None, None
     if file is None:
         demo = demonstration()
-        table, source = demo.table, "built-in demo"
+        table, name = demo.table, "built-in demo"
         truth, noise_std = demo.truth, demo.noise_std
     elif is_frame(file):
-        table, source, file = read_ratings(arrow_table(file), columns), str(FRAME), None
+        table, name, file = read_ratings(arrow_table(file), columns), str(FRAME), None
     else:
-        file, source = _located(file, runs, say)
+        file, name = _located(file, runs, on_event)
         table = read_cached(file, runs / "cache", columns)
     ratings = Ratings(
         n_users=len(table.users),
@@ -144,8 +154,8 @@ def load_data(
         item_index=torch.from_numpy(table.item_index.astype(np.int64)),
         values=torch.from_numpy(table.ratings),
     )
-    data = Data(
-        source=printable(source),
+    return Data(
+        source=printable(name),
         file=file,
         columns=columns,
         table=table,
@@ -155,20 +165,19 @@ def load_data(
         truth=truth,
         noise_std=noise_std,
     )
-    return data if queries is None else with_pairs(data, queries, runs=runs, say=say)
 
 
-def with_pairs(data: Data, pairs: Any, *, runs: Path, say: Callable[[str], None] = print) -> Data:
+def with_pairs(data: Data, pairs: object, *, runs: Path, on_event: OnEvent = ignored) -> Data:
     """The same ratings with the pairs of a file or a data frame in place of their own.
 
     Raises:
         InputError: the pairs cannot be read, or their users are the items of the ratings.
     """
-    pairs, table = _as_path(pairs), data.table
-    is_in_memory = is_frame(pairs)
-    name = str(FRAME if is_in_memory else pairs)
+    source, table = _as_path(pairs), data.table
+    is_in_memory = is_frame(source)
+    name = str(FRAME if is_in_memory else source)
     found = read_pairs(
-        arrow_table(pairs) if is_in_memory else _located(pairs, runs, say)[0],
+        arrow_table(source) if is_in_memory else _located(source, runs, on_event)[0],
         names=(table.user_name, table.item_name),
         positions=None if table.rating_name else data.columns,
     )
@@ -186,17 +195,13 @@ def with_pairs(data: Data, pairs: Any, *, runs: Path, say: Callable[[str], None]
 def choose_device(name: str) -> torch.device:
     """The device of that name; `auto` is a GPU if there is one.
 
-    PyTorch is given one thread: the solvers work in blocks that fit a cache, too small to be
-    worth sharing out (with two threads, sweeps took ten times longer and epochs twice).
-
     Raises:
         InputError: `cuda` was asked for where there is none.
     """
     if name == "cuda" and not torch.cuda.is_available():
-        raise InputError("--device: cuda was asked for, but PyTorch finds no GPU here")
+        raise ParameterError("device", "cuda was asked for, but PyTorch finds no GPU here")
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
-    torch.set_num_threads(1)
     return torch.device(name)
 
 
@@ -232,7 +237,7 @@ def _as_path(source: Any) -> Any:
     return Path(source) if isinstance(source, str | os.PathLike) else source
 
 
-def _located(file: Path, runs: Path, say: Callable[[str], None]) -> tuple[Path, str]:
+def _located(file: Path, runs: Path, on_event: OnEvent) -> tuple[Path, str]:
     """The file that is meant, a stream kept, public data downloaded; and what to call it.
 
     Raises:
@@ -254,7 +259,7 @@ def _located(file: Path, runs: Path, say: Callable[[str], None]) -> tuple[Path, 
         if re.match(r"\w[\w+]+:/|[^/]*:.*@", name):
             raise InputError(f"{hidden(name)}: expected a file, got a URL")
         if name in NAMES:
-            return fetch(name, say=say), name
+            return fetch(name, say=lambda text: on_event(Said(text))), name
         if similar := get_close_matches(name, [*_beside(file), *NAMES], n=1):
             raise InputError(f"{file}: no such file; did you mean {similar[0]}?")
     return file, name

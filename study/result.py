@@ -4,18 +4,25 @@ import math
 import warnings
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from storage.errors import InputError
-from study.quiet import silenced
+from study.events import OnEvent, Said, ignored
 
 if TYPE_CHECKING:
+    import numpy as np
     import optuna
     import torch
+    from numpy.typing import ArrayLike, NDArray
 
-    from study.best import Setting
-    from study.inputs import Data
+    from study.answers.ensemble import Ensemble
+    from study.answers.intervals import Calibration
+    from study.answers.lists import Recommendations, SimilarItems
+    from study.inputs import Data, Frame, Source
+    from study.record.ranking import Setting
+    from study.record.record import Record
 
 
 class Ended(StrEnum):
@@ -25,25 +32,31 @@ class Ended(StrEnum):
     TIME_IS_UP = "time is up"
     BY_HAND = "stopped by hand"
     FAILED = "failed"
+    RUNNING = "still running"
+    UNDECIDED = "not done"
 
 
 @dataclass(frozen=True, kw_only=True, repr=False, eq=False)
 class Result:
     """What a study has found, and its predictions."""
 
-    study: "optuna.Study"
+    record: "Record"
     ratings: "Data"
     storage: str  # the URL of the database, without a password
     folder: Path  # beside the database
     device: "torch.device"
     ended: Ended
-    biases_rmse: float  # the validation RMSE of biases alone
-    quiet: bool = False  # whether `predict` prints nothing, if it is not told
+    on_event: OnEvent = ignored
+
+    @property
+    def study(self) -> "optuna.Study":
+        """The study itself."""
+        return self.record.study
 
     @property
     def best(self) -> "Setting | None":
         """The best setting, if a trial has come to a result."""
-        from study.best import best_settings
+        from study.record.ranking import best_settings
 
         return next(iter(best_settings(self.study, 1)), None)
 
@@ -54,21 +67,27 @@ class Result:
         return best.rmse if best else math.nan
 
     @property
+    def biases_rmse(self) -> float:
+        """The validation RMSE of biases alone; NaN if it is not known."""
+        found = self.record.biases_rmse
+        return math.nan if found is None else found
+
+    @property
     def best_setting(self) -> dict[str, object]:
         """The parameters of the best setting, its solver among them; empty if there is none."""
-        from study.space import to_params
+        from study.record.parameters import to_params
 
         best = self.best
         return dict(to_params(best.config)) if best else {}
 
     def predict(
         self,
-        pairs: Any = None,
+        pairs: "Source | Frame | None" = None,
         *,
         intervals: bool = False,
         average: int | None = None,
-        quiet: bool | None = None,
-    ) -> Any:
+        quiet: bool = False,
+    ) -> "Frame":
         """Predictions for pairs of user and item: a frame of the kind that they came in.
 
         It has the columns of user and item as they are called in the pairs, `prediction`, and with
@@ -81,7 +100,7 @@ class Result:
             intervals: whether to tell how sure each is: at the first call one more training each.
             average: how many of the best settings to average; as many as the finalists found worth
                 it if not told.
-            quiet: whether to print nothing; as `tune` was told if not told.
+            quiet: whether to tell nothing of what goes on.
 
         Raises:
             InputError: there are no pairs, they cannot be read or look swapped, or no trial has
@@ -89,42 +108,125 @@ class Result:
         """
         from storage.frames import as_frame
         from storage.predictions import answers_table
-        from study.inputs import with_pairs
-        from study.intervals import calibrate
-        from study.predict import Ensemble
 
-        data = self.ratings
-        if pairs is None and data.table.about:
-            raise InputError(f"{data.source}: holds no pairs to predict; predict(pairs) takes them")
-        if pairs is not None:
-            data = with_pairs(data, pairs, runs=self.folder)
+        data = self.asked(pairs)
         if data.doubt:
             warnings.warn(data.doubt, stacklevel=2)
-        with silenced(self.quiet if quiet is None else quiet):
-            ensemble = Ensemble.of_best(
-                self.study, data, average, folder=self.folder, device=self.device
+        answers = self.answer(data, average=average, quiet=quiet)
+        columns = {"prediction": answers.predictions}
+        if intervals:
+            columns = answers.intervals
+            if answers.calibration.doubt:
+                warnings.warn(answers.calibration.doubt, stacklevel=2)
+        frame: Frame = as_frame(answers_table(data.table, columns), like=pairs)
+        return frame
+
+    def asked(self, pairs: "Source | Frame | None" = None) -> "Data":
+        """The ratings with the pairs that are asked for, or their own if none are told.
+
+        Raises:
+            InputError: there are no pairs, they cannot be read or look swapped.
+        """
+        from study.inputs import with_pairs
+
+        if pairs is not None:
+            return with_pairs(self.ratings, pairs, runs=self.folder, on_event=self.on_event)
+        if self.ratings.table.about:
+            raise InputError(
+                f"{self.ratings.source}: holds no pairs to predict; queries= takes them"
             )
-            if average and average > 1:
-                print(ensemble.described(wanted=average))
+        return self.ratings
+
+    def answer(self, data: "Data", *, average: int | None = None, quiet: bool = False) -> "Answers":
+        """Predictions for the pairs that `asked` gave.
+
+        Raises:
+            InputError: no trial has come to a result.
+        """
+        from model.kernels.threads import torch_in_one_thread
+
+        on_event = ignored if quiet else self.on_event
+        ensemble = self._ensemble(data, average, on_event)
+        if (average or 1) > 1:
+            on_event(Said(ensemble.described(wanted=average or 1)))
+        with torch_in_one_thread():
             predictions, spread = ensemble.answer()
-            answers = {"prediction": predictions}
-            if intervals:
-                calibration = calibrate(ensemble)
-                if calibration.doubt:
-                    warnings.warn(calibration.doubt, stacklevel=2)
-                answers = calibration.intervals(predictions, spread, ensemble.kinds())
-        return as_frame(answers_table(data.table, answers), like=pairs)
+        return Answers(ensemble=ensemble, predictions=predictions, spread=spread)
+
+    def recommend(
+        self, user: object, *, n: int = 10, titles: "dict[str, str] | None" = None
+    ) -> "Recommendations":
+        """The n items that a user of the ratings would like best, of those that are not rated.
+
+        Args:
+            user: the id.
+            n: how many items at most.
+            titles: of items, by their ids as texts.
+
+        Raises:
+            InputError: there is no such user, nothing is left, or no trial has come to a result.
+        """
+        from model.kernels.threads import torch_in_one_thread
+        from study.answers.lists import recommend
+
+        models = self._ensemble(self.ratings, None, self.on_event).models()
+        with torch_in_one_thread():
+            return recommend(models, self.ratings, user, n=n, titles=titles)
+
+    def recommend_to_newcomer(
+        self,
+        item_ids: "ArrayLike",
+        ratings: "ArrayLike",
+        *,
+        n: int = 10,
+        titles: "dict[str, str] | None" = None,
+    ) -> "Recommendations":
+        """The same for somebody who is not in the ratings, and gave these to these items.
+
+        Raises:
+            InputError: a rating is out of range, nothing is left, or no trial has come to a result.
+        """
+        from model.kernels.threads import torch_in_one_thread
+        from study.answers.lists import recommend_to_newcomer
+
+        models = self._ensemble(self.ratings, None, self.on_event).models()
+        with torch_in_one_thread():
+            return recommend_to_newcomer(
+                models, self.ratings, item_ids, ratings, n=n, titles=titles
+            )
+
+    def similar(
+        self, item: object, *, n: int = 10, titles: "dict[str, str] | None" = None
+    ) -> "SimilarItems":
+        """The n items that please whom an item pleases, which is named by id or title.
+
+        Raises:
+            InputError: there is no such item, or no trial has come to a result.
+        """
+        from model.kernels.threads import torch_in_one_thread
+        from study.answers.lists import similar_items
+
+        models = self._ensemble(self.ratings, None, self.on_event).models()
+        with torch_in_one_thread():
+            return similar_items(models, self.ratings, item, n=n, titles=titles)
 
     def report(self, path: str | Path | None = None) -> Path:
         """Writes the report as one HTML file, beside the database if not told where: its path."""
-        from study.page import report_path, write_report
+        from study.report.page import report_path, write_report
 
-        path = report_path(self.study, self.folder) if path is None else Path(path)
-        write_report(self.study, path)
+        path = report_path(self.record, self.folder) if path is None else Path(path)
+        write_report(self.record, path)
         return path
 
+    def _ensemble(self, data: "Data", average: int | None, on_event: OnEvent) -> "Ensemble":
+        from study.answers.ensemble import Ensemble
+
+        return Ensemble.of_best(
+            self.record, data, average, folder=self.folder, device=self.device, on_event=on_event
+        )
+
     def __repr__(self) -> str:
-        from study.studies import n_finished
+        from study.record.record import n_finished
 
         words = "no trial has come to a result"
         if best := self.best:
@@ -134,6 +236,29 @@ class Result:
             )
         return (
             f"<Result: {n_finished(self.study)} trials, {self.ended}; {words}\n"
-            f" study {self.study.study_name} in {self.storage}\n"
+            f" study {self.record.name} in {self.storage}\n"
             f" of {self.ratings.summary}>"
         )
+
+
+@dataclass(frozen=True, kw_only=True, repr=False, eq=False)
+class Answers:
+    """Predictions for pairs, and how sure they are."""
+
+    ensemble: "Ensemble"
+    predictions: "NDArray[np.float64]"  # (n_queries,)
+    spread: "NDArray[np.float64]"  # (n_queries,), uncalibrated
+
+    @cached_property
+    def calibration(self) -> "Calibration":
+        """That of the intervals: each model is trained once more when it is first asked for."""
+        from model.kernels.threads import torch_in_one_thread
+        from study.answers.intervals import calibrate
+
+        with torch_in_one_thread():
+            return calibrate(self.ensemble)
+
+    @property
+    def intervals(self) -> "dict[str, NDArray[np.float64]]":
+        """The (n_queries,) columns prediction, std, lower and upper."""
+        return self.calibration.intervals(self.predictions, self.spread, self.ensemble.kinds())

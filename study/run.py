@@ -1,25 +1,31 @@
 """`python -m study.run`: runs a study, or goes on with one, until it has its trials."""
 
-import argparse
 import shlex
 import time
 from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
 
 from study.cli import (
-    DEFAULT_STORAGE,
+    DATA,
+    DEVICE,
     FAILED,
     INTERRUPTED,
+    OUTPUT,
+    AtLeast,
     Outcome,
-    add_output_options,
     as_called,
-    at_least,
     complain,
-    make_parser,
+    options,
     run_command,
-    status,
 )
-from study.result import Ended, Result
-from study.tuning import DEFAULT_TRIALS, TuningError, tune
+from study.drawing import Drawing
+from study.tuning import DEFAULT_STORAGE, DEFAULT_TRIALS, TuningError, tune
+
+if TYPE_CHECKING:
+    from study.result import Result
 
 PROG = "study.run"
 EPILOG = """\
@@ -37,147 +43,168 @@ The same command goes on where it stopped, whatever stopped it. Then:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """The command; exits with one of `study.cli.EXIT_CODES`."""
-    parser = make_parser(
-        PROG,
-        "Tunes a matrix factorization for ratings: an Optuna study that searches solvers and their "
-        "settings with TPE and prunes on the validation error; the best few meet again on fresh "
-        "splits.",
-        EPILOG,
-    )
-    parser.add_argument(
+    run_command(run, PROG, arguments, epilog=EPILOG)
+
+
+@options(
+    DATA,
+    DEVICE,
+    click.option(
         "--trials",
-        type=at_least(1, int),
+        type=AtLeast(1),
         default=DEFAULT_TRIALS,
+        show_default=True,
         metavar="N",
-        help="finished trials that the study is to have in all (default: %(default)s)",
-    )
-    parser.add_argument(
+        help="Finished trials that the study is to have in all.",
+    ),
+    click.option(
         "--timeout",
-        type=at_least(0, float),
+        type=AtLeast(0, whole=False),
         metavar="SECONDS",
-        help="stop after so long; a trial that is cut keeps its best epoch",
-    )
-    parser.add_argument(
+        help="Stop after so long; a trial that is cut keeps its best epoch.",
+    ),
+    click.option(
         "--workers",
-        type=at_least(1, int),
+        type=AtLeast(1),
         metavar="W",
-        help="processes that run trials at once, cores divided among them (default: what suits "
-        "the machine and the data); with 1 the same seed gives the same trials",
-    )
-    parser.add_argument(
+        help="Processes that run trials at once, cores divided among them; what suits the machine "
+        "and the data if not told. With 1 the same seed gives the same trials.",
+    ),
+    click.option(
         "--seed",
-        type=at_least(0, int),
+        type=AtLeast(0),
         metavar="I",
-        help="of the split, the search and the training (default: 0, or the study's own)",
-    )
-    add_output_options(parser)
-    options = parser.parse_args(arguments)
-    run_command(lambda: run(options), PROG, options)
-
-
-def run(options: argparse.Namespace) -> Outcome:
-    """Runs the study that the options ask for and prints what came of it."""
+        help="Of the split, the search and the training; 0 or the study's own if not told.",
+    ),
+    OUTPUT,
+)
+def run(
+    drawing: Drawing,
+    *,
+    data: Path | None,
+    columns: tuple[str, str, str] | None,
+    storage: str,
+    study_name: str | None,
+    device: str,
+    trials: int,
+    timeout: float | None,
+    workers: int | None,
+    seed: int | None,
+) -> Outcome:
+    """Tunes a matrix factorization for ratings: an Optuna study that searches solvers and their
+    settings with TPE and prunes on the validation error; the best few meet again on fresh splits.
+    """
     began = time.monotonic()
-    with status("Reading the ratings…"):
-        from study.processes import prepare
+    with drawing.status("Reading the ratings…"):
+        from study.workers.processes import prepare
 
-        if options.workers != 1:
+        if workers != 1:
             prepare()
-        import optuna
-
         from storage.database import check_database, parse_storage_url, runs_folder
         from study.inputs import choose_device, load_data
-        from study.interrupts import caught_interrupts
-        from study.studies import n_finished
-        from study.summary import summary
+        from study.record.record import n_finished
+        from study.report.summary import summary
+        from study.result import Ended
+        from study.workers.interrupts import caught_interrupts
 
-        optuna.logging.set_verbosity(optuna.logging.WARNING)
-        url = parse_storage_url(options.storage)
+        url = parse_storage_url(storage)
         check_database(url)
-        choose_device(options.device)
-        data = load_data(options.data, runs=runs_folder(url), columns=options.columns)
-    if options.data is not None and data.source != str(options.data):
-        options.data = data.file  # of a stream: where the next command reads it
-    print(f"Data: {data.described()}")
+        choose_device(device)
+        ratings = load_data(data, runs=runs_folder(url), columns=columns, on_event=drawing)
+    if data is not None and ratings.source != str(data):
+        data = ratings.file  # of a stream: where the next command reads it
+    drawing.say(f"Data: {ratings.described()}")
 
     with caught_interrupts():
         loading = time.monotonic() - began
         try:
             result = tune(
-                data,
-                trials=options.trials,
-                timeout=None if options.timeout is None else options.timeout - loading,
-                workers=options.workers,
-                seed=options.seed,
-                storage=options.storage,
-                study_name=options.study_name,
-                device=options.device,
+                ratings,
+                trials=trials,
+                timeout=None if timeout is None else timeout - loading,
+                workers=workers,
+                seed=seed,
+                storage=storage,
+                study_name=study_name,
+                device=device,
+                on_event=drawing,
             )
         except TuningError as error:
             complain(PROG, str(error))
             result = error.result
-        print(f"\n{summary(result.study, biases_rmse=result.biases_rmse)}\n")
+        drawing.say(f"\n{summary(result.study, biases_rmse=result.biases_rmse)}\n")
         if result.ended is not Ended.DONE:
             n, why = n_finished(result.study), result.ended.capitalize()
-            where = f"after {n} of {options.trials} trials: the same command goes on"
-            if n >= options.trials:
+            where = f"after {n} of {trials} trials: the same command goes on"
+            if n >= trials:
                 where = "before the finalists were done: the same command goes on with them"
-            print(f"{'Stopped' if result.ended is Ended.FAILED else why} {where}")
-        files = _write_files(result)
-        print(f"Look: optuna-dashboard {shlex.quote(result.storage)}")
-        command = _next_command(options, result) if result.best else None
-        if command:
-            print(f"Next: {command}")
+            drawing.say(f"{'Stopped' if result.ended is Ended.FAILED else why} {where}")
+        files = _write_files(result, drawing)
+        drawing.say(f"Look: optuna-dashboard {shlex.quote(result.storage)}")
+        command = None
+        if result.best:
+            command = _next_command(
+                result, data=data, columns=columns, storage=storage, study_name=study_name
+            )
+            drawing.say(f"Next: {command}")
     codes = {Ended.FAILED: FAILED, Ended.BY_HAND: INTERRUPTED}
     facts = {**_facts(result), "files": files, "next": command}
     return Outcome(code=codes.get(result.ended, 0), facts=facts)
 
 
-def _write_files(result: Result) -> dict[str, str]:
+def _write_files(result: "Result", drawing: Drawing) -> dict[str, str]:
     """Writes the table and the report of a study beside its database, and its note: the paths."""
     from storage.models import file_name
-    from study.note import keep_note
-    from study.summary import write_csv
+    from study.report.note import keep_note
+    from study.report.summary import write_csv
 
-    table = result.folder / f"{file_name(result.study.study_name)}.csv"
+    table = result.folder / f"{file_name(result.record.name)}.csv"
     write_csv(result.study, table)
-    print(f"Table: {table}")
+    drawing.say(f"Table: {table}")
     report = result.report()
-    print(f"Report: {report}")
-    keep_note(result.study, report=report)
+    drawing.say(f"Report: {report}")
+    keep_note(result.record, report=report)
     return {"table": str(table), "report": str(report)}
 
 
-def _facts(result: Result) -> dict[str, object]:
+def _facts(result: "Result") -> dict[str, object]:
     """What a study has come to, for --json."""
-    from study.studies import n_finished
+    from study.record.attributes import TrialView
+    from study.record.record import n_finished
 
     best = result.best
     return {
-        "study": result.study.study_name,
+        "study": result.record.name,
         "storage": result.storage,
         "data": result.ratings.source,
         "trials": n_finished(result.study),
         "ended": str(result.ended),
         "best_trial": best and best.trial.number,
         "best_setting": result.best_setting,
-        "best_epoch": best and best.trial.user_attrs["best_epoch"],
+        "best_epoch": best and TrialView(best.trial).best_epoch,
         "validation_rmse": best and round(result.best_rmse, 6),
         "biases_rmse": round(result.biases_rmse, 6),
     }
 
 
-def _next_command(options: argparse.Namespace, result: Result) -> str:
+def _next_command(
+    result: "Result",
+    *,
+    data: Path | None,
+    columns: tuple[str, str, str] | None,
+    storage: str,
+    study_name: str | None,
+) -> str:
     """What writes the predictions, of pairs in a table if none came with the ratings."""
     words = as_called("python -m study.best_predict").split()
-    if options.data is not None:
-        words += ["--data", str(options.data)]
-    if options.columns is not None:
-        words += ["--columns", ",".join(options.columns)]
-    if options.storage != DEFAULT_STORAGE:
+    if data is not None:
+        words += ["--data", str(data)]
+    if columns is not None:
+        words += ["--columns", ",".join(columns)]
+    if storage != DEFAULT_STORAGE:
         words += ["--storage", result.storage]
-    if options.study_name is not None:
-        words += ["--study-name", options.study_name]
+    if study_name is not None:
+        words += ["--study-name", study_name]
     if not result.ratings.table.n_queries:
         words += ["--queries", "PAIRS.csv", "--out", "answers.csv"]
     return shlex.join(words)

@@ -1,56 +1,60 @@
 """`python -m study.serve`: lets machines that have no database server share a study."""
 
-import argparse
 from collections.abc import Sequence
 
-from study.cli import DEFAULT_STORAGE, Parser, at_least, run_command
+import click
+
+from study.cli import options, run_command
+from study.drawing import Drawing
+from study.tuning import DEFAULT_STORAGE
 
 PROG = "study.serve"
+EPILOG = """\
+They run
+  python -m study.run --storage grpc://HOST:PORT --data FILE
+"""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """The command; runs until it is stopped, and exits with 2 for bad input."""
-    parser = Parser(
-        prog=f"python -m {PROG}",
-        description="Serves a database to others by gRPC: they run\n"
-        "    python -m study.run --storage grpc://HOST:PORT --data FILE\n"
-        "It asks for no password and encrypts nothing: serve a network that you trust.",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
-    parser.add_argument(
+    run_command(serve, PROG, arguments, epilog=EPILOG)
+
+
+@options(
+    click.option(
         "--storage",
         default=DEFAULT_STORAGE,
+        show_default=True,
         metavar="URL",
-        help="the database, a SQLAlchemy URL (default: %(default)s)",
-    )
-    parser.add_argument(
+        help="The database, a SQLAlchemy URL.",
+    ),
+    click.option(
         "--host",
         default="localhost",
-        help="the address to listen on (default: this machine alone)",
-    )
-    parser.add_argument(
+        help="The address to listen on; this machine alone if not told.",
+    ),
+    click.option(
         "--port",
-        type=at_least(1, int),
+        type=click.IntRange(1, 65535),
         default=13000,
-        help="the port to listen on (default: %(default)s)",
-    )
-    options = parser.parse_args(arguments)
-    run_command(lambda: serve(options), PROG)
-
-
-def serve(options: argparse.Namespace) -> int:
-    """Serves the database that the options name, until it is stopped: the exit code."""
+        show_default=True,
+        help="The port to listen on.",
+    ),
+)
+def serve(drawing: Drawing, *, storage: str, host: str, port: int) -> int:
+    """Serves a database to others by gRPC. It asks for no password and encrypts nothing: serve a
+    network that you trust.
+    """
     from storage.database import open_storage, parse_storage_url
-    from storage.errors import InputError
-    from storage.proxy import is_proxy, shown, start_server
+    from storage.errors import ParameterError
+    from storage.proxy import is_proxy, serve_proxy, shown
 
-    url = parse_storage_url(options.storage)
+    url = parse_storage_url(storage)
     if is_proxy(url):
-        raise InputError(f"--storage: expected a database, got {shown(url)}, a proxy")
-    server = start_server(open_storage(url), options.host, options.port)
-    print(f"Serving: {shown(url)} at grpc://{options.host}:{options.port}, Ctrl-C ends", flush=True)
-    server.wait_for_termination()
+        raise ParameterError("storage", f"expected a database, got {shown(url)}, a proxy")
+    opened = open_storage(url)
+    drawing.say(f"Serving: {shown(url)} at grpc://{host}:{port}, Ctrl-C ends")
+    serve_proxy(opened, host, port)
     return 0
 
 

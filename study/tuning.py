@@ -1,29 +1,31 @@
-"""Loads ratings, tunes for them and predicts: for Python, and what the commands call too.
+"""Loads ratings, tunes for them, finds what was tuned: for Python, and what the commands call too.
 
 Ratings and pairs come as files or as data frames, and answers go back in the kind of frame that
 the pairs came in. Imports nothing heavy before it is called.
 """
 
+import csv
 import math
 import time
 import warnings
 from collections.abc import Sequence
 from numbers import Integral, Real
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from storage.errors import InputError
-from study.cli import DEFAULT_STORAGE, parse_columns, printable
-from study.quiet import silenced
+from storage.errors import ParameterError
+from study.events import OnEvent, Said, ignored
 from study.result import Ended, Result
 
 if TYPE_CHECKING:
-    from storage.columns import Columns
-    from study.inputs import Data
-    from study.interrupts import Interrupts
-    from study.joining import Joined
-    from study.workers import Job
+    from sqlalchemy import URL
 
+    from storage.columns import Columns
+    from study.inputs import Data, Frame, Source
+    from study.workers.interrupts import Interrupts
+    from study.workers.job import Job
+    from study.workers.joining import Joined
+
+DEFAULT_STORAGE = "sqlite:///runs/study.db"
 DEFAULT_TRIALS = 100
 
 
@@ -35,7 +37,9 @@ class TuningError(Exception):
         self.result = result
 
 
-def load(source: Any = None, *, columns: str | Sequence[str] | None = None) -> "Data":
+def load(
+    source: "Source | Frame | None" = None, *, columns: str | Sequence[str] | None = None
+) -> "Data":
     """Ratings to tune for.
 
     Args:
@@ -57,7 +61,7 @@ def load(source: Any = None, *, columns: str | Sequence[str] | None = None) -> "
 
 
 def tune(
-    ratings: Any,
+    ratings: "Data | Source | Frame",
     *,
     trials: int = DEFAULT_TRIALS,
     timeout: float | None = None,
@@ -67,6 +71,7 @@ def tune(
     study_name: str | None = None,
     device: str = "auto",
     quiet: bool = False,
+    on_event: OnEvent | None = None,
 ) -> Result:
     """Runs a study of ratings, or goes on with one, until it has its trials: what it found.
 
@@ -82,7 +87,8 @@ def tune(
         storage: the database, a SQLAlchemy URL.
         study_name: named after the ratings if not told.
         device: `auto`, `cpu` or `cuda`.
-        quiet: whether to print nothing, nor later in `predict`.
+        quiet: whether to draw nothing, nor later in `predict`.
+        on_event: told what goes on, here and in `predict`, in place of what is drawn.
 
     Raises:
         InputError: the ratings cannot be read, the database cannot be used, or the study is of
@@ -95,35 +101,34 @@ def tune(
         warnings.filterwarnings("ignore", message="IProgress not found")
         import optuna
 
+    from model.kernels.threads import torch_in_one_thread
     from storage.cache import kept
     from storage.database import database_file, open_storage, parse_storage_url, runs_folder
-    from storage.models import file_name
-    from storage.predictions import check_writable
     from storage.proxy import shown
-    from study.finalists import is_decided
     from study.inputs import choose_device
-    from study.interrupts import caught_interrupts
-    from study.joining import join
-    from study.processes import prepare
-    from study.studies import check_others, default_name, n_finished, stored_seed
-    from study.workers import Job, suitable_workers
+    from study.record.ranking import is_decided
+    from study.record.record import n_finished
+    from study.record.studies import check_others, default_name, stored_seed
+    from study.workers.clock import Clock
+    from study.workers.interrupts import caught_interrupts
+    from study.workers.job import Job
+    from study.workers.joining import join
+    from study.workers.processes import prepare
+    from study.workers.team import suitable_workers
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
+    on_event = _drawn(on_event, quiet=quiet)
     url = parse_storage_url(storage)
     folder, torch_device = runs_folder(url), choose_device(device)
-    with silenced(quiet):
-        data = _loaded(ratings, runs=folder)
-    with silenced(quiet), caught_interrupts() as interrupts:
+    data = _loaded(ratings, url=url, on_event=on_event)
+    with caught_interrupts() as interrupts, torch_in_one_thread():
         opened = open_storage(
             url,
-            on_wait=lambda why: print(f"Waiting for the database: {printable(why)}", flush=True),
+            on_wait=lambda why: on_event(Said(f"Waiting for the database: {why}")),
             give_up=interrupts,
         )
         name = study_name or default_name(data.table)
-        precious = [path for path in (data.file, database_file(url)) if path is not None]
-        for kind in ("csv", "html"):  # written at the end, by the command
-            path = folder / f"{file_name(name)}.{kind}"
-            check_writable(path, precious=precious, makes_folder=True)
+        _check_files(url, data, name)
         if database_file(url) is None and study_name is None:
             demo = data.is_demonstration
             check_others(opened, name, source=data.source, is_demonstration=demo)
@@ -142,60 +147,145 @@ def tune(
             folder=folder,
             device=device,
             seed=seed if seed is not None else stored_seed(opened, name) or 0,
-            timeout=seconds,
-            deadline=began + seconds,
-            n_workers=n_workers,
+            clock=Clock(seconds=seconds, end=began + seconds, n_workers=n_workers),
         )
         joined = join(job, data, opened, interrupted=interrupts)
-        failure = _run(job, joined, interrupts, where=shown(url))
-    study = joined.study
+        failure = _run(job, joined, interrupts, where=shown(url), on_event=on_event)
+    study = joined.record.study
     ended = Ended.BY_HAND if interrupts() else Ended.TIME_IS_UP
     if failure:
         ended = Ended.FAILED
     elif n_finished(study) >= trials and is_decided(study):
         ended = Ended.DONE
     result = Result(
-        study=study,
+        record=joined.record,
         ratings=data,
         storage=shown(url),
         folder=folder,
         device=torch_device,
         ended=ended,
-        biases_rmse=joined.biases_rmse,
-        quiet=quiet,
+        on_event=on_event,
     )
     if failure:
         raise TuningError(str(failure), result) from failure
     return result
 
 
-def _run(job: "Job", joined: "Joined", interrupts: "Interrupts", *, where: str) -> Exception | None:
-    """Does what there is to do in a study, in view: the failure that cut it, if one did."""
-    from study.finalists import is_decided
-    from study.held_out import record_held_out
-    from study.studies import n_finished
-    from study.trials import StudyFailedError, try_cut_again
-    from study.workers import WorkerError, run_job
+def find(
+    ratings: "Data | Source | Frame",
+    *,
+    storage: str = DEFAULT_STORAGE,
+    study_name: str | None = None,
+    device: str = "auto",
+    quiet: bool = False,
+    on_event: OnEvent | None = None,
+) -> Result:
+    """What a study of these ratings has found so far; nothing is run.
 
-    study, failure = joined.study, None
+    Args:
+        ratings: what `load` gave, or what it takes.
+        storage: the database, a SQLAlchemy URL.
+        study_name: named after the ratings if not told.
+        device: `auto`, `cpu` or `cuda`, for later.
+        quiet: whether to draw nothing in `predict`.
+        on_event: told what goes on in `predict`, in place of what is drawn.
+
+    Raises:
+        InputError: the ratings cannot be read, or there is no study of them in the database.
+    """
+    import optuna
+
+    from storage.database import check_database, open_storage, parse_storage_url, runs_folder
+    from storage.proxy import shown
+    from study.inputs import choose_device
+    from study.record.liveness import is_running
+    from study.record.ranking import is_decided
+    from study.record.studies import default_name, find_study
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    on_event = _drawn(on_event, quiet=quiet)
+    url = parse_storage_url(storage)
+    check_database(url, must_exist=True)
+    torch_device = choose_device(device)
+    data = _loaded(ratings, url=url, on_event=on_event)
+    name = study_name or default_name(data.table)
+    record = find_study(open_storage(url, to_read=True), name, data.table, about=data.source)
+    ended = Ended.DONE if is_decided(record.study) else Ended.UNDECIDED
+    return Result(
+        record=record,
+        ratings=data,
+        storage=shown(url),
+        folder=runs_folder(url),
+        device=torch_device,
+        ended=Ended.RUNNING if is_running(record.study) else ended,
+        on_event=on_event,
+    )
+
+
+def parse_columns(text: str) -> tuple[str, str, str]:
+    """The three columns of a text such as `user_id,movie_id,rating` or `1,2,3`.
+
+    Raises:
+        ValueError: it has more or fewer.
+    """
+    user, item, rating = (column.strip() for column in next(csv.reader([text]), []))
+    if not (user and item and rating):
+        raise ValueError
+    return user, item, rating
+
+
+def _run(
+    job: "Job", joined: "Joined", interrupts: "Interrupts", *, where: str, on_event: OnEvent
+) -> Exception | None:
+    """Does what there is to do in a study, in view: the failure that cut it, if one did."""
+    from study.record.ranking import is_decided
+    from study.record.record import n_finished
+    from study.workers.claims import StudyFailedError
+    from study.workers.held_out import record_held_out
+    from study.workers.team import WorkerError, run_job
+    from study.workers.trials import try_cut_again
+
+    study, failure = joined.record.study, None
     before = n_finished(study)
     over = before >= job.total and (is_decided(study) or joined.finalists.look().decided)
     of = f" of {job.total}" if before <= job.total else ""
     more = f", more than the {job.total} asked for" if before > job.total else ""
     note = ", nothing left to run" if over else ""
-    print(f"Study: {job.study_name}, {before}{of} trials finished{more}{note}, {where}")
+    on_event(Said(f"Study: {job.study_name}, {before}{of} trials finished{more}{note}, {where}"))
     if joined.n_searched < joined.n_ratings:
         users = f"{joined.objective.training.n_users:,} users drawn at random"
-        print(f"Trials: see {joined.n_searched:,} ratings, of {users}; finalists see all")
+        text = f"Trials: see {joined.n_searched:,} ratings, of {users}; finalists see all"
+        on_event(Said(text))
     if not over:
         if before < job.total:
-            try_cut_again(study)
+            try_cut_again(joined.record)
         try:
-            run_job(job, joined, interrupts=interrupts)
+            run_job(job, joined, interrupts=interrupts, on_event=on_event)
         except (StudyFailedError, WorkerError) as error:
             failure = error
-    record_held_out(study, joined.finalists, biases_rmse=joined.biases_rmse)
+    record_held_out(joined.finalists, biases_rmse=joined.biases_rmse)
     return failure
+
+
+def _check_files(url: "URL", data: "Data", name: str) -> None:
+    """Raises InputError if the files beside the database could not be written at the end."""
+    from storage.database import database_file, runs_folder
+    from storage.models import file_name
+    from storage.predictions import check_writable
+
+    precious = [path for path in (data.file, database_file(url)) if path is not None]
+    for kind in ("csv", "html"):
+        path = runs_folder(url) / f"{file_name(name)}.{kind}"
+        check_writable(path, precious=precious, makes_folder=True)
+
+
+def _drawn(on_event: OnEvent | None, *, quiet: bool) -> OnEvent:
+    """What is told of events: who was named, or else a drawing on standard output."""
+    from study.drawing import Drawing
+
+    if on_event is not None:
+        return on_event
+    return ignored if quiet else Drawing()
 
 
 def _as_columns(columns: str | Sequence[str] | None) -> "Columns | None":
@@ -204,22 +294,23 @@ def _as_columns(columns: str | Sequence[str] | None) -> "Columns | None":
     try:
         user, item, rating = parse_columns(columns) if isinstance(columns, str) else columns
     except (ValueError, TypeError):
-        raise InputError(
-            f"columns: expected three, of user, item and rating, got {columns!r}"
+        raise ParameterError(
+            "columns", f"expected three, of user, item and rating, got {columns!r}"
         ) from None
     return str(user), str(item), str(rating)
 
 
-def _loaded(ratings: Any, *, runs: Path) -> "Data":
+def _loaded(ratings: object, *, url: "URL", on_event: OnEvent) -> "Data":
     """What `load` gave, or gives now."""
+    from storage.database import runs_folder
     from study.inputs import Data, load_data
 
     if isinstance(ratings, Data):
         return ratings
     if ratings is None:
-        raise InputError("tune: expected ratings, got None")
-    data = load_data(ratings, runs=runs)
-    print(f"Data: {data.described()}")
+        raise ParameterError("ratings", "expected ratings, got None")
+    data = load_data(ratings, runs=runs_folder(url), on_event=on_event)
+    on_event(Said(f"Data: {data.described()}"))
     return data
 
 
@@ -227,11 +318,11 @@ def _seconds(timeout: float | None) -> float:
     if timeout is None:
         return math.inf
     if not isinstance(timeout, Real):
-        raise InputError(f"timeout: expected a number of seconds, got {timeout!r}")
+        raise ParameterError("timeout", f"expected a number of seconds, got {timeout!r}")
     return float(timeout)
 
 
 def _check(**numbers: int | None) -> None:
     for name, number in numbers.items():
         if number is not None and (not isinstance(number, Integral) or number < 1):
-            raise InputError(f"{name}: expected a whole number, 1 or more, got {number!r}")
+            raise ParameterError(name, f"expected a whole number, 1 or more, got {number!r}")

@@ -8,9 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from hypothesis import settings
 
 from model.dataset import Ratings
 from model.solvers import SOLVERS
+
+settings.register_profile("same every time", derandomize=True, database=None)
+settings.load_profile("same every time")
 
 WriteFile = Callable[[str | bytes], Path]
 Outcome = tuple[int, str, str]
@@ -31,7 +35,7 @@ def ctrl_c_counts() -> None:
 @pytest.fixture(autouse=True)
 def one_worker(monkeypatch: pytest.MonkeyPatch) -> None:
     """Trials run in this process if no number of workers is told, where they can be patched."""
-    monkeypatch.setattr("study.workers.suitable_workers", lambda *_: 1)
+    monkeypatch.setattr("study.workers.team.suitable_workers", lambda *_: 1)
 
 
 @pytest.fixture

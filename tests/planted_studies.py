@@ -6,18 +6,15 @@ from typing import Any
 
 import numpy as np
 import optuna
+from optuna.storages import InMemoryStorage
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from model.gradient import ORIGINAL
-from study.best import RANKING
-from study.held_out import BIASES_RMSE, HELD_OUT
-from study.intervals import CALIBRATION
-from study.objective import Stop
-from study.space import DEFAULTS, SEARCHED, SPACE, SPACE_VERSION, to_params
-from study.studies import finalists_name
+from model.solvers import ORIGINAL, SOLVERS
+from study.record.attributes import Stop, StudyView
+from study.record.parameters import SOLVER, SPACE_VERSION, searched, space, to_params
+from study.record.record import Record, finalists_name
 
 HOSTILE = "<script>alert(1)</script>"
-_SOLVER = optuna.distributions.CategoricalDistribution(tuple(SPACE))
 BEGAN = datetime(2026, 1, 2, 3, 4)
 
 
@@ -43,7 +40,7 @@ def trial(
     one = create_trial(
         state=state,
         params=params,
-        distributions={"solver": _SOLVER, **SPACE[params["solver"]]},
+        distributions={"solver": SOLVER, **space(params["solver"])},
         value=rmse**2,
         intermediate_values=curve,
         user_attrs=user_attrs | attributes,
@@ -54,7 +51,7 @@ def trial(
 
 
 def failed(place: int, **attributes: str) -> FrozenTrial:
-    one = trial(to_params(DEFAULTS["als"]), 1.0, place=place)
+    one = trial(to_params(SOLVERS["als"].default), 1.0, place=place)
     one.state, one.values, one.user_attrs = TrialState.FAIL, None, dict(attributes)
     one.intermediate_values = {}
     return one
@@ -67,7 +64,7 @@ def some_trials(n: int, seed: int = 0) -> list[FrozenTrial]:
     for place in range(1, n):
         solver = ["gibbs", "gibbs", "gibbs", "als", "gradient"][place % 5]
         study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=seed + place))
-        params = {**to_params(DEFAULTS[solver]), **study.ask(SEARCHED[solver]).params}
+        params = {**to_params(SOLVERS[solver].default), **study.ask(searched(solver)).params}
         far = abs(math.log(params[f"{solver}_rank"] / 20))
         level = {"gibbs": 0.87, "als": 0.92, "gradient": 0.9}[solver]
         rmse = level + 0.03 * far + 0.002 * draw.random()
@@ -107,17 +104,18 @@ def plant(
     name: str,
     trials: list[FrozenTrial],
     **attributes: Any,
-) -> optuna.Study:
+) -> Record:
+    storage = InMemoryStorage() if storage is None else storage
     study = optuna.create_study(study_name=name, storage=storage)
     about = "planted, 500 ratings"
     identity = {"data": about, "seed": 0, "ratings_digest": "abc", "space_version": SPACE_VERSION}
     for key, value in (identity | attributes).items():
         study.set_user_attr(key, value)
     study.add_trials(trials)
-    return study
+    return Record(study, storage)
 
 
-def full(storage: Any = None, name: str = "mine", n: int = 60, **attributes: Any) -> optuna.Study:
+def full(storage: Any = None, name: str = "mine", n: int = 60, **attributes: Any) -> Record:
     """A study of which everything is known."""
     trials = some_trials(n)
     ranking = finals(trials)
@@ -140,8 +138,13 @@ def full(storage: Any = None, name: str = "mine", n: int = 60, **attributes: Any
             {"std": 1.1, "rmse": 1.2, "ratings": 500},
         ],
     }
-    known = {RANKING: ranking, HELD_OUT: held_out, CALIBRATION: calibration, BIASES_RMSE: 0.9411}
-    study = plant(storage, name, trials, **(known | attributes))
-    runs = optuna.create_study(study_name=finalists_name(study), storage=study._storage)
-    runs.add_trials([trial(to_params(DEFAULTS["gibbs"]), 0.86, place=99)])
-    return study
+    known: dict[str, Any] = {
+        StudyView.ranking.name: ranking,
+        StudyView.held_out.name: held_out,
+        StudyView.calibration.name: calibration,
+        StudyView.biases_rmse.name: 0.9411,
+    }
+    record = plant(storage, name, trials, **(known | attributes))
+    runs = optuna.create_study(study_name=finalists_name(name), storage=record.storage)
+    runs.add_trials([trial(to_params(SOLVERS["gibbs"].default), 0.86, place=99)])
+    return record

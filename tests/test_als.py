@@ -10,11 +10,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from model.als import ALS, ALSConfig
+from model.als import ALS
 from model.biases import fit_biases
 from model.dataset import Ratings
 from model.factorization import Factorization
 from model.solver import Epoch
+from model.solvers import ALSConfig
 
 CPU = torch.device("cpu")
 CONFIG = ALSConfig(rank=3, weight_decay=0.1, bias_decay=0.03)

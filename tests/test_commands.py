@@ -15,11 +15,13 @@ import optuna
 import pytest
 from optuna.storages import BaseStorage
 from optuna.trial import TrialState
+from records import set_lease
 
 from storage.database import open_storage, parse_storage_url
 from study import best_predict, run
-from study.leases import LEASE, this_worker
-from study.space import SlotSampler, suggest
+from study.record.liveness import this_worker
+from study.record.record import Record
+from study.search.sampler import SlotSampler, suggest
 
 GOOD = "3 4 8\n1 1 5\n1 2 3\n1 3 4\n2 1 4\n2 2 2\n2 4 5\n3 1 1\n3 3 2\n2\n3 2\n3 4\n"
 
@@ -68,10 +70,14 @@ def suggested(study: optuna.Study) -> optuna.Trial:
     return trial
 
 
-def the_study(url: str = "sqlite:///runs/study.db") -> optuna.Study:
+def the_record(url: str = "sqlite:///runs/study.db") -> Record:
     storage = open_storage(parse_storage_url(url))
     (name,) = study_names(storage)
-    return optuna.load_study(study_name=name, storage=storage)
+    return Record(optuna.load_study(study_name=name, storage=storage), storage)
+
+
+def the_study(url: str = "sqlite:///runs/study.db") -> optuna.Study:
+    return the_record(url).study
 
 
 def test_the_main_job(call: Call, data: Path) -> None:
@@ -117,26 +123,25 @@ def test_a_study_that_has_more_trials_than_are_asked_for_runs_nothing(
     call: Call, data: Path
 ) -> None:
     assert call(run.main, "--data", data, "--trials", 6)[0] == 0
-    study = the_study()
+    record = the_record()
+    study, storage = record.study, record.storage
     ranking = study.user_attrs["finalists"]
     study.set_user_attr("finalists", ranking | {"of": 5})  # as if the last came to no new finalist
-    names = optuna.get_all_study_names(study._storage)
-    runs = [len(optuna.load_study(study_name=n, storage=study._storage).trials) for n in names]
+    names = optuna.get_all_study_names(storage)
+    runs = [len(optuna.load_study(study_name=n, storage=storage).trials) for n in names]
     code, out, _ = call(run.main, "--data", data, "--trials", 3)
     assert code == 0
     assert "6 trials finished, more than the 3 asked for, nothing left to run" in out
-    assert runs == [
-        len(optuna.load_study(study_name=n, storage=study._storage).trials) for n in names
-    ]
+    assert runs == [len(optuna.load_study(study_name=n, storage=storage).trials) for n in names]
     assert the_study().user_attrs["finalists"] == ranking
 
 
 def test_trials_left_running_are_failed_and_done_again(call: Call, data: Path) -> None:
     assert call(run.main, "--data", data, "--trials", 2)[0] == 0
-    study = the_study()
-    dead = suggested(study)
-    lease = {**this_worker(), "pid": 2**22 - 1, "beat": 3}
-    study._storage.set_trial_system_attr(dead._trial_id, LEASE, lease)
+    record = the_record()
+    dead = suggested(record.study)
+    lease = {**this_worker(3), "pid": 2**22 - 1}
+    set_lease(record, dead.number, lease)
     code, out, _ = call(run.main, "--data", data, "--trials", 4)
     assert code == 0
     assert f"trial 2: process {2**22 - 1} on {lease['host']} is gone; its setting is tried" in out
@@ -149,10 +154,11 @@ def test_trials_left_running_are_failed_and_done_again(call: Call, data: Path) -
 
 def test_a_study_is_joined_by_others_that_run_it(call: Call, data: Path) -> None:
     assert call(run.main, "--data", data, "--trials", 2)[0] == 0
-    study = the_study()
+    record = the_record()
+    study = record.study
     theirs = suggested(study)
     lease = {"host": "elsewhere", "machine": "another", "pid": 1, "started": 1.0, "beat": 1}
-    study._storage.set_trial_system_attr(theirs._trial_id, LEASE, lease)
+    set_lease(record, theirs.number, lease)
     code, out, _ = call(best_predict.main, "--data", data)
     assert code == 0
     assert "still running: the best so far" in out
@@ -408,12 +414,12 @@ def test_the_setting_of_a_trial_that_the_timeout_cut_is_tried_again(call: Call, 
 
 
 BAD_OPTIONS = {
-    "--trials 0": "--trials: expected a whole number, 1 or more, got '0'",
-    "--trials many": "--trials: expected a whole number, 1 or more, got 'many'",
-    "--timeout -1": "--timeout: expected a number, 0 or more, got '-1'",
-    "--timeout nan": "--timeout: expected a number, 0 or more, got 'nan'",
-    "--seed -1": "--seed: expected a whole number, 0 or more, got '-1'",
-    "--device tpu": "--device: invalid choice: 'tpu'",
+    "--trials 0": "'--trials': expected a whole number, 1 or more, got '0'",
+    "--trials many": "'--trials': expected a whole number, 1 or more, got 'many'",
+    "--timeout -1": "'--timeout': expected a number, 0 or more, got '-1'",
+    "--timeout nan": "'--timeout': expected a number, 0 or more, got 'nan'",
+    "--seed -1": "'--seed': expected a whole number, 0 or more, got '-1'",
+    "--device tpu": "'--device': 'tpu' is not one of",
     "--storage runs/study.db": "did you mean sqlite:///runs/study.db?",
     "--storage nonsense://x/y": "knows no database 'nonsense'",
     "--storage sqlite://": "in memory",
@@ -423,7 +429,7 @@ BAD_OPTIONS = {
     f"--study-name {'x' * 501}": "expected at most 500 characters, got 501",
     "--data missing": "missing: no such file",
     "--data .": ".: expected a file, got a directory",
-    "--no-such-option": "unrecognized arguments",
+    "--no-such-option": "No such option",
 }
 
 
@@ -490,7 +496,7 @@ def test_a_database_folder_that_cannot_be_made(call: Call) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--average", "0"], "--average: expected a whole number, 1 or more, got '0'"),
+        (["--average", "0"], "'--average': expected a whole number, 1 or more, got '0'"),
         (["--truth", "short"], "short: expected 2 ratings, one a query, got 1"),
         (["--truth", "missing"], "missing: no such file"),
         (["--out", "."], "expected a file to write, got a directory"),
@@ -517,10 +523,10 @@ def test_bad_wishes_for_predictions(call: Call, options: list[str], message: str
 def test_a_study_without_a_finished_trial(call: Call) -> None:
     Path("mat_comp").write_text(GOOD)
     assert call(run.main, "--trials", 1)[0] == 0
-    study = the_study()
-    attributes = study.user_attrs
-    optuna.delete_study(study_name=study.study_name, storage=study._storage)
-    empty = optuna.create_study(study_name=study.study_name, storage=study._storage)
+    record = the_record()
+    attributes = record.study.user_attrs
+    optuna.delete_study(study_name=record.name, storage=record.storage)
+    empty = optuna.create_study(study_name=record.name, storage=record.storage)
     for key, value in attributes.items():
         empty.set_user_attr(key, value)
     code, _, err = call(best_predict.main)

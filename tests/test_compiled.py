@@ -7,12 +7,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from model import sparse
-from model.compiled import Compiled
 from model.dataset import Ratings
-from model.normal_equations import Batched, Regressions, Solution, regressions
-from model.sparse import grouped
-from model.threads import n_threads, set_n_threads
+from model.kernels import sparse
+from model.kernels.compiled_normal_equations import Compiled
+from model.kernels.normal_equations import Batched, Regressions, Solution
+from model.kernels.sparse import grouped
+from model.kernels.threads import n_threads, set_n_threads
+from model.regressions import regressions
 
 
 @pytest.fixture(params=[1, 3], ids=["one thread", "three threads"])

@@ -17,7 +17,7 @@ from pyarrow import parquet
 from storage.errors import InputError
 from storage.lines import read_numbers
 from study import best_predict, run
-from study.inputs import load_data
+from study.inputs import load_data, with_pairs
 
 Outcome = tuple[int, str, str]
 Call = Callable[..., Outcome]
@@ -144,7 +144,9 @@ def test_pipes(call: Call) -> None:
         Path(name).unlink()
         os.mkfifo(name)
         threading.Thread(target=Path(name).write_bytes, args=[content], daemon=True).start()
-    data = load_data(Path("ratings.csv"), runs=Path("runs"), queries=Path("pairs.csv"))
+    data = with_pairs(
+        load_data(Path("ratings.csv"), runs=Path("runs")), Path("pairs.csv"), runs=Path("runs")
+    )
     assert (data.table.n_ratings, data.table.n_queries, data.source) == (400, 21, "a pipe")
     assert data.file is not None
     assert load_data(data.file, runs=Path("runs")).table.digest == data.table.digest
@@ -175,9 +177,8 @@ def test_columns_of_the_ratings_are_found_by_name_in_the_queries(
         Path("ratings.csv"),
         runs=Path("runs"),
         columns=tuple(columns.split(",")),  # type: ignore[arg-type]
-        queries=Path("pairs.csv"),
     )
-    table = data.table
+    table = with_pairs(data, Path("pairs.csv"), runs=Path("runs")).table
     assert (table.query_user_ids.tolist(), table.query_item_ids.tolist()) == (
         ["Zürich-01"],
         ["tt0001"],
@@ -188,12 +189,8 @@ def test_positions_in_queries_like_ratings_without_a_header(call: Call) -> None:
     Path("bare.csv").write_text("a,u1,4\nb,u1,3\na,u2,5\nb,u2,1\n")
     for pairs in ("b,u2\n", "user,item\nu2,b\n"):
         Path("pairs.csv").write_text(pairs)
-        data = load_data(
-            Path("bare.csv"),
-            runs=Path("runs"),
-            columns=("2", "1", "3"),
-            queries=Path("pairs.csv"),
-        )
+        data = load_data(Path("bare.csv"), runs=Path("runs"), columns=("2", "1", "3"))
+        data = with_pairs(data, Path("pairs.csv"), runs=Path("runs"))
         assert data.table.query_user_ids.tolist() == ["u2"]
         assert data.table.query_item_ids.tolist() == ["b"]
 
@@ -218,8 +215,9 @@ def test_positions_in_queries_like_ratings_without_a_header(call: Call) -> None:
 )
 def test_queries_whose_columns_are_mistaken_are_refused(pairs: str, said: str, call: Call) -> None:
     Path("pairs.csv").write_text(pairs)
+    data = load_data(Path("ratings.csv"), runs=Path("runs"))
     with pytest.raises(InputError, match="pairs.csv: " + re.escape(said)):
-        load_data(Path("ratings.csv"), runs=Path("runs"), queries=Path("pairs.csv"))
+        with_pairs(data, Path("pairs.csv"), runs=Path("runs"))
 
 
 def test_queries_of_nobody_known_are_answered_with_a_warning(call: Call) -> None:
@@ -240,7 +238,7 @@ def test_no_pairs_to_predict(call: Call) -> None:
     code, _, err = call(best_predict.main, "--data", "ratings.csv")
     assert code == 2
     assert err == (
-        "study.best_predict: ratings.csv: holds no pairs to predict; --queries FILE gives them\n"
+        "study.best_predict: ratings.csv: holds no pairs to predict; --queries takes them\n"
     )
     assert not Path("mat_comp_ans").exists()
 

@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from model.dataset import Ratings, index_ratings
-from model.gradient import Gradient, GradientConfig
+from model.gradient import Gradient
+from model.solvers import GradientConfig
 from storage.datasets import Demonstration, demonstration
 
 

@@ -10,12 +10,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from model import blocks, descent
-from model.blocks import ENTRY, STRIPES
 from model.dataset import Ratings
-from model.descent import Descent, descend_block, vectors_of
-from model.gradient import Gradient, GradientConfig
-from model.threads import n_threads, set_n_threads
+from model.gradient import Gradient
+from model.kernels import blocks, descent
+from model.kernels.blocks import ENTRY, STRIPES
+from model.kernels.descent import Descent, descend_block, vectors_of
+from model.kernels.threads import n_threads, set_n_threads
+from model.solvers import GradientConfig
 
 CONFIG = GradientConfig(
     rank=3, learning_rate=0.03, weight_decay=0.05, bias_decay=0.01, initial_scale=0.3

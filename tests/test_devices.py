@@ -6,13 +6,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from model.als import ALSConfig
 from model.dataset import Ratings
-from model.gibbs import GibbsConfig
-from model.gradient import GradientConfig
-from model.normal_equations import Batched
-from model.ordinal import Intervals, OrdinalLikelihood
-from model.solvers import Config, make_solver
+from model.kernels.intervals import Intervals
+from model.kernels.normal_equations import Batched
+from model.ordinal import OrdinalLikelihood
+from model.solvers import ALSConfig, Config, GibbsConfig, GradientConfig, make_solver
 
 NO_GPU = not torch.cuda.is_available()
 GRADIENT = GradientConfig(
@@ -41,7 +39,7 @@ CONFIGS: dict[str, Config] = {
 )
 def device(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> torch.device:
     if request.param == "pytorch":
-        monkeypatch.setattr("model.normal_equations.regressions", Batched)
+        monkeypatch.setattr("model.regressions.regressions", Batched)
         monkeypatch.setattr(OrdinalLikelihood, "_intervals", lambda _, *block: Intervals(*block))
     return torch.device("cuda" if request.param == "cuda" else "cpu")
 

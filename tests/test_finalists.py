@@ -17,23 +17,27 @@ import optuna
 import pytest
 import torch
 from numpy.typing import NDArray
-from optuna.storages import BaseStorage, InMemoryStorage
+from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
+from records import ask, new_record, set_lease
 
-from model.als import ALSConfig
 from model.dataset import Ratings, index_ratings, split
 from model.solver import Epoch, Solver, measured
-from model.solvers import SOLVERS, Config, make_solver
+from model.solvers import SOLVERS, ALSConfig, Config, make_solver
 from storage.database import open_storage, parse_storage_url
 from study import best_predict, run
-from study.best import best_settings, final_ranking
-from study.finalists import Finalists
 from study.inputs import load_data
-from study.leases import LEASE, MOST_DEATHS, Watch
-from study.objective import Objective
-from study.space import GivenSampler, suggest
-from study.studies import default_name, identity, n_finished, open_study
-from study.timeouts import ROUND_SECONDS, ROUND_SLACK, Timeout
+from study.record.attributes import TrialView
+from study.record.liveness import this_worker
+from study.record.ranking import best_settings, final_ranking, is_decided
+from study.record.record import Record, n_finished
+from study.record.studies import default_name, identity, open_study
+from study.search.objective import Context, Objective, Trained
+from study.search.pruning import SolverMedianPruner
+from study.search.sampler import SlotSampler
+from study.workers.clock import ROUND_SECONDS, ROUND_SLACK, Clock
+from study.workers.finalists import Finalists
+from study.workers.leases import MOST_DEATHS, Watch
 
 N_ROUNDS = 3
 N_EPOCHS = 5  # of a trial of als here
@@ -60,39 +64,40 @@ def ratings() -> Ratings:
 class Race:
     """A study and what its finalists are run with."""
 
-    study: optuna.Study
-    storage: BaseStorage
+    record: Record
     ratings: Ratings
 
-    def run(self, **changes: object) -> bool:
-        """Runs the finalists, with changes of the objective."""
-        return self.finalists(**changes).run()
+    @property
+    def study(self) -> optuna.Study:
+        return self.record.study
 
-    def finalists(self, **changes: object) -> Finalists:
-        """The finalists, with changes of the objective."""
-        training, validation = split(self.ratings, seed=0)
-        objective = Objective(
-            training=training, validation=validation, device=torch.device("cpu"), study_seed=0
-        )
-        return Finalists(
-            self.study,
-            storage=self.storage,
-            ratings=self.ratings,
-            objective=replace(objective, **changes),  # type: ignore[arg-type]
-        )
+    @property
+    def storage(self) -> BaseStorage:
+        return self.record.storage
+
+    def run(self, *, end: float = math.inf, **changes: Any) -> bool:
+        """Runs the finalists, with changes of the context: whether the race is decided."""
+        self.finalists(end=end, **changes).run()
+        return is_decided(self.study)
+
+    def finalists(self, *, end: float = math.inf, **changes: Any) -> Finalists:
+        """The finalists, with changes of the context."""
+        context = replace(Context(device=torch.device("cpu"), study_seed=0), **changes)
+        clock = Clock(end=end)
+        return Finalists(self.record, ratings=self.ratings, context=context, clock=clock)
 
     def bury(self) -> None:
         """What is seen once the process that ran the finalists is dead."""
-        (study,) = (
-            optuna.load_study(study_name=name, storage=self.storage)
-            for name in optuna.get_all_study_names(self.storage)
-            if name.endswith("-finalists")
+        (name,) = (
+            name for name in optuna.get_all_study_names(self.storage) if name.endswith("-finalists")
         )
+        study = optuna.load_study(study_name=name, storage=self.storage)
+        record = Record(study, self.storage)
         for trial in self.runs(TrialState.RUNNING):
-            lease = trial.system_attrs[LEASE] | {"pid": 2**22 - 1}
-            self.storage.set_trial_system_attr(trial._trial_id, LEASE, lease)
-        Watch().look(study)
-        assert not self.runs(TrialState.RUNNING, TrialState.WAITING)
+            holder = TrialView(trial).lease or this_worker(1)  # it may have died before it signed
+            set_lease(record, trial.number, holder | {"pid": 2**22 - 1})
+        Watch().look(record)
+        assert not self.runs(TrialState.RUNNING)
 
     @property
     def rounds(self) -> list[tuple[int, int, int, float]]:
@@ -126,14 +131,11 @@ def new_race(ratings: Ratings) -> Callable[..., Race]:
     """Makes a study with a completed trial of als of each rank, the first the best."""
 
     def make(*ranks: int) -> Race:
-        storage = InMemoryStorage()
-        study = optuna.create_study(study_name="ratings", storage=storage)
-        study.set_user_attr("seed", 0)
-        study.set_user_attr("ratings_digest", "of these")
-        race = Race(study, storage, ratings)
+        record = new_record()
+        record.study.set_user_attr("ratings_digest", "of these")
         for place, rank in enumerate(ranks):
-            tried(study, als(rank), 0.5 + place / 100)
-        return race
+            tried(record.study, als(rank), 0.5 + place / 100)
+        return Race(record, ratings)
 
     return make
 
@@ -152,7 +154,7 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> list[Training]:
         begun.append((config, training))
         return make_solver(config, training, device=device, seed=seed)
 
-    monkeypatch.setattr("study.objective.make_solver", make_and_count)
+    monkeypatch.setattr("study.search.objective.make_solver", make_and_count)
     return begun
 
 
@@ -178,7 +180,7 @@ def plant(monkeypatch: pytest.MonkeyPatch) -> Callable[[ErrorOf], None]:
                     predictions = validation.values + torch.from_numpy(error)
                     yield measured(number, 1.0, predictions, validation)
 
-        monkeypatch.setitem(SOLVERS, "als", replace(SOLVERS["als"], solver=Planted))
+        monkeypatch.setattr("model.als.ALS", Planted)
 
     return put
 
@@ -192,10 +194,7 @@ def als(rank: int) -> ALSConfig:
 
 def tried(study: optuna.Study, config: Config, mse: float) -> int:
     """Adds a completed trial of a setting: its number."""
-    sampler, study.sampler = study.sampler, GivenSampler(config)
-    trial = study.ask()
-    suggest(trial)
-    study.sampler = sampler
+    trial = ask(study, config)
     attributes = {
         "stopped": "last epoch",
         "best_epoch": 3,
@@ -386,17 +385,17 @@ def test_trials_end_early_enough_for_a_round(
     durations = [timedelta(seconds=seconds) for seconds in (4, 6, 2)]
     monkeypatch.setattr(FrozenTrial, "duration", property(lambda trial: durations[trial.number]))
     study = new_race(2, 3, 4).study
-    timeout = Timeout(study=study, seconds=50, deadline=100)
-    assert timeout.trials_end() == 100 - ROUND_SECONDS - ROUND_SLACK * (4 + 6 + 2) == 81
-    assert replace(timeout, n_workers=2).trials_end() == 90
-    assert replace(timeout, n_workers=9).trials_end() == 90
-    assert replace(timeout, n_workers=2, times_ratings=2).trials_end() == 81
-    assert replace(timeout, seconds=37).trials_end() == 100  # too short for both
-    assert Timeout(study=study).trials_end() == math.inf
+    clock = Clock(seconds=50, end=100)
+    assert clock.trials_end(study) == 100 - ROUND_SECONDS - ROUND_SLACK * (4 + 6 + 2) == 81
+    assert replace(clock, n_workers=2).trials_end(study) == 90
+    assert replace(clock, n_workers=9).trials_end(study) == 90
+    assert replace(clock, n_workers=2, times_ratings=2).trials_end(study) == 81
+    assert replace(clock, seconds=37).trials_end(study) == 100  # too short for both
+    assert Clock().trials_end(study) == math.inf
 
     def is_for_finalists(at: float, total: int) -> bool:
-        monkeypatch.setattr("study.timeouts.time", SimpleNamespace(monotonic=lambda: at))
-        return timeout.is_for_finalists(total)
+        monkeypatch.setattr("study.workers.clock.time", SimpleNamespace(monotonic=lambda: at))
+        return clock.is_for_finalists(study, total=total)
 
     assert not is_for_finalists(80.9, total=4)
     assert is_for_finalists(81.0, total=4)
@@ -422,9 +421,9 @@ def cut_by_the_clock(race: Race, epochs: int) -> bool:
 
         patch.setattr(optuna.Trial, "report", report)
         clock = SimpleNamespace(monotonic=lambda: float(len(seen)))
-        patch.setattr("study.objective.time", clock)
-        patch.setattr("study.finalists.time", clock)
-        return race.run(deadline=epochs)
+        patch.setattr("study.search.objective.time", clock)
+        patch.setattr("study.workers.clock.time", clock)
+        return race.run(end=epochs)
 
 
 @pytest.mark.parametrize("cut", [cut_by_hand, cut_by_the_clock])
@@ -460,10 +459,13 @@ def test_a_race_that_was_cut_goes_on_to_the_same_end(
         ("optuna.Trial.report", 12),
         ("optuna.Trial.report", 3 * N_EPOCHS),
         ("optuna.Trial.set_user_attr", 30),
-        ("study.finalists._packed", 4),
-        ("study.finalists.finish", 1),
-        ("study.finalists.finish", 6),
-        ("optuna.Trial", 3),
+        ("study.workers.finalists._packed", 4),
+        ("study.record.record.Record.finish", 1),
+        ("study.record.record.Record.finish", 6),
+        ("optuna.Study.ask", 2),
+        ("optuna.Study.enqueue_trial", 2),
+        ("study.workers.leases.Lease.sign", 3),
+        ("study.workers.claims.suggest", 3),
         ("optuna.Study.set_user_attr", 1),
         ("optuna.Study.set_user_attr", 3),
     ],
@@ -517,8 +519,8 @@ def test_predictions_of_another_seed_or_of_other_ratings_are_not_taken(
 def test_of_many_ratings_a_sample_is_compared_and_kept_in_parts(
     new_race: NewRace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("study.finalists.MOST_COMPARED", 100)
-    monkeypatch.setattr("study.finalists.PART", 64)
+    monkeypatch.setattr("study.workers.finalists.MOST_COMPARED", 100)
+    monkeypatch.setattr("study.record.record.PART", 64)
     race = new_race(2, 3)
     assert race.run()
     for trial in race.runs(TrialState.COMPLETE):
@@ -546,10 +548,10 @@ def test_a_finalist_whose_worker_dies_again_and_again_is_out(new_race: NewRace) 
     dying = race.finalists()
     with pytest.MonkeyPatch.context() as patch:
 
-        def die(objective: Objective, trial: optuna.Trial) -> float:
+        def die(objective: Objective, trial: optuna.Trial, **named: Any) -> Trained:
             if trial.params == killer:
                 raise KeyboardInterrupt
-            return before(objective, trial)
+            return before(objective, trial, **named)
 
         before = Objective.__call__
         patch.setattr(Objective, "__call__", die)
@@ -557,7 +559,8 @@ def test_a_finalist_whose_worker_dies_again_and_again_is_out(new_race: NewRace) 
             with pytest.raises(KeyboardInterrupt):
                 dying.run()
             race.bury()
-        assert dying.run()
+        dying.run()
+    assert is_decided(race.study)
     assert race.ranking["trials"][2] == 0
     assert race.ranking["rmse"][2] is None
 
@@ -701,7 +704,14 @@ def test_the_commands_run_the_finalists_and_answer_with_as_many_as_they_say(
     storage = open_storage(parse_storage_url("sqlite:///runs/study.db"))
     data = load_data(None, runs=Path("runs"))
     wanted = identity(data.table, split(data.ratings, seed=0)[1], seed=0)
-    study = open_study(storage, default_name(data.table), wanted, about="a test")
+    study = open_study(
+        storage,
+        default_name(data.table),
+        wanted,
+        about="a test",
+        sampler=SlotSampler(0),
+        pruner=SolverMedianPruner(),
+    ).study
     for rank in (2, 3):
         tried(study, als(rank), 0.5)
 
@@ -733,7 +743,7 @@ def test_where_ratings_are_many_one_round_is_enough(
     new_race: NewRace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     race = new_race(2, 3)
-    monkeypatch.setattr("study.race.ENOUGH", len(split(race.ratings, seed=0)[1]))
+    monkeypatch.setattr("study.workers.race.ENOUGH", len(split(race.ratings, seed=0)[1]))
     assert race.run()
     assert race.ranking["decided"]
     assert race.ranking["rounds"] == [1, 1]

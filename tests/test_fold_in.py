@@ -11,22 +11,22 @@ from torch import Tensor
 
 from model.dataset import Ratings
 from model.fold_in import Conditions, draw_row, ridge
-from model.gradient import ORIGINAL
 from model.posterior import Posterior
 from model.side_features import SHRINKAGE, side_features
 from model.solver import Model
-from model.solvers import Config, make_solver
-from study.space import DEFAULTS
+from model.solvers import ORIGINAL, SOLVERS, Config, make_solver
 
 ModelOf = Callable[..., Model]
 
 CPU = torch.device("cpu")
 EPOCHS = {"als": 30, "gradient": 150, "gibbs, Gaussian": 40, "gibbs, both": 40, "original": 300}
 SETTINGS: dict[str, Config] = {
-    "als": replace(DEFAULTS["als"], rank=4),
-    "gradient": replace(DEFAULTS["gradient"], rank=6, learning_rate_decay=0.97),
-    "gibbs, Gaussian": replace(DEFAULTS["gibbs"], rank=4, n_features=8, likelihood="gaussian"),
-    "gibbs, both": replace(DEFAULTS["gibbs"], rank=4, n_features=8),
+    "als": replace(SOLVERS["als"].default, rank=4),
+    "gradient": replace(SOLVERS["gradient"].default, rank=6, learning_rate_decay=0.97),
+    "gibbs, Gaussian": replace(
+        SOLVERS["gibbs"].default, rank=4, n_features=8, likelihood="gaussian"
+    ),
+    "gibbs, both": replace(SOLVERS["gibbs"].default, rank=4, n_features=8),
     "original": replace(ORIGINAL, rank=4, batch_size=300, learning_rate=0.01, weight_decay=1e-3),
 }
 # Between trained and folded predictions, in standard deviations of the ratings.

@@ -10,13 +10,14 @@ import torch
 from torch import Tensor
 
 from model import posterior
-from model.als import ALS, ALSConfig
+from model.als import ALS
 from model.biases import fit_biases
 from model.dataset import Ratings
-from model.gibbs import BURN_IN, Gibbs, GibbsConfig
+from model.gibbs import BURN_IN, Gibbs
+from model.kernels.threads import n_threads, set_n_threads
 from model.posterior import Posterior
 from model.solver import Epoch
-from model.threads import n_threads, set_n_threads
+from model.solvers import ALSConfig, GibbsConfig
 
 CPU = torch.device("cpu")
 CONFIG = GibbsConfig(rank=2, noise_dof=10.0, n_features=8)
@@ -193,8 +194,8 @@ def test_a_seed_is_all_that_the_result_depends_on(likelihood: Any, few_ratings: 
 def test_how_many_threads_there_are_does_not_matter(
     planted: tuple[Ratings, Ratings, float], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("model.sparse.WORK", 500)  # so that there is something to share out
-    monkeypatch.setattr("model.compiled_ordinal.CHUNK", 1000)
+    monkeypatch.setattr("model.kernels.sparse.WORK", 500)  # so that there is something to share out
+    monkeypatch.setattr("model.kernels.compiled_intervals.CHUNK", 1000)
     training, test, _ = planted
     training = replace(training, values=(2 * training.values).round() / 2)
     before, results = n_threads(), []

@@ -10,8 +10,9 @@ from torch import Tensor
 
 from model.dataset import Ratings
 from model.factorization import Factorization
-from model.gradient import ORIGINAL, Gradient, GradientConfig
+from model.gradient import Gradient
 from model.solver import Epoch, best_epoch
+from model.solvers import ORIGINAL, GradientConfig
 
 CPU = torch.device("cpu")
 CONFIG = GradientConfig(

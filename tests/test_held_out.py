@@ -10,16 +10,19 @@ from planted_studies import finals, plant, some_trials
 
 from model.biases import fit_biases
 from model.dataset import Ratings, split
-from study.best import RANKING, Setting
-from study.held_out import BIASES_RMSE, HELD_OUT, record_held_out, rmse_interval
-from study.score import score
-from study.space import stable_seed
+from study.answers.scores import score
+from study.record.attributes import StudyView
+from study.record.ranking import Setting
+from study.record.record import Record
+from study.record.seeds import stable_seed
+from study.workers.held_out import record_held_out, rmse_interval
 
 
 class Met:
     """Finalists that have met, as far as they are asked for what they predicted."""
 
-    def __init__(self, ratings: Ratings) -> None:
+    def __init__(self, record: Record, ratings: Ratings) -> None:
+        self.record = record
         self.ratings = ratings
         self.predictions: dict[tuple[int, int], NDArray[np.float64]] = {}  # by trial and round
 
@@ -35,26 +38,31 @@ def test_held_out_errors_are_kept_with_the_study(planted: tuple[Ratings, Ratings
     ratings: Ratings = planted[0]
     draw = torch.from_numpy(np.random.default_rng(0).random(len(ratings)))
     ratings = ratings[(draw > 0.8) | (ratings.user_index < 75)]  # half of the users rate less
-    study = plant(None, "mine", some_trials(10))
-    study.set_user_attr(RANKING, ranking := finals(study.get_trials()))
+    record = plant(None, "mine", some_trials(10))
+    study = record.study
+    study.set_user_attr(StudyView.ranking.name, ranking := finals(study.get_trials()))
     winner = study.get_trials()[ranking["trials"][0]]
-    met: Any = Met(ratings)
+    met: Any = Met(record, ratings)
     errors, users, biases, counts = [], [], [], []
     for number in range(2):
         seed = stable_seed("finalists", 0, number)
         training, validation = split(ratings, seed=seed)
         error = np.random.default_rng(number).normal(0, 0.6, len(validation))
         if number:  # the second is not there at first
-            record_held_out(study, met, biases_rmse=0.9)
-            assert HELD_OUT not in study.user_attrs
+            record_held_out(met, biases_rmse=0.9)
+            assert record.held_out is None
         met.predictions[winner.number, number] = validation.values.numpy() + error
         errors.append(error)
         users.append(validation.user_index.numpy())
         biases.append(fit_biases(training).mse(validation))
         counts.append(np.bincount(training.user_index, minlength=ratings.n_users)[users[-1]])
-    record_held_out(study, met, biases_rmse=0.9)
-    found, error, count = study.user_attrs[HELD_OUT], np.concatenate(errors), np.concatenate(counts)
-    assert study.user_attrs[BIASES_RMSE] == 0.9
+    record_held_out(met, biases_rmse=0.9)
+    found, error, count = (
+        study.user_attrs["held_out"],
+        np.concatenate(errors),
+        np.concatenate(counts),
+    )
+    assert record.biases_rmse == 0.9
     assert found["trial"] == winner.number
     assert found["ratings"] == len(error)
     assert found["rmse"][0] == pytest.approx(np.sqrt(np.mean(error**2)), abs=1e-6)

@@ -14,25 +14,33 @@ import optuna
 import pytest
 import torch
 from numpy.typing import NDArray
+from records import ask, new_record
 
-from model.als import ALSConfig
 from model.dataset import Ratings, index_ratings, split
-from model.gibbs import GibbsConfig
-from model.gradient import ORIGINAL, GradientConfig
 from model.solver import Solver
-from model.solvers import SOLVERS, Config, make_solver
+from model.solvers import (
+    ORIGINAL,
+    SOLVERS,
+    ALSConfig,
+    Config,
+    GibbsConfig,
+    GradientConfig,
+    make_solver,
+)
 from storage.database import open_storage, parse_storage_url
 from storage.errors import InputError
 from storage.predictions import write_table
 from storage.ratings import RatingsTable
 from study import best_predict
-from study.best import Setting, best_settings, load_or_train
+from study.answers.ensemble import Ensemble
+from study.answers.intervals import COVERAGE, Calibration, calibrate
+from study.answers.retraining import load_or_train
 from study.inputs import Data, load_data
-from study.intervals import COVERAGE, Calibration, calibrate
-from study.objective import setting_seed
-from study.predict import Ensemble
-from study.space import GivenSampler, suggest
-from study.studies import default_name, identity, open_study
+from study.record.ranking import Setting, best_settings
+from study.record.seeds import setting_seed
+from study.record.studies import default_name, identity, open_study
+from study.search.pruning import SolverMedianPruner
+from study.search.sampler import SlotSampler
 
 CONFIGS: dict[str, Config] = {
     "als": ALSConfig(rank=2, weight_decay=0.03, bias_decay=0.01),
@@ -72,16 +80,13 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> list[Ratings]:
         begun.append(training)
         return make_solver(config, training, device=device, seed=seed)
 
-    monkeypatch.setattr("study.best.make_solver", make_and_count)
+    monkeypatch.setattr("study.answers.retraining.make_solver", make_and_count)
     return begun
 
 
 def tried(study: optuna.Study, config: Config, mse: float) -> None:
     """Adds a completed trial of a setting."""
-    sampler, study.sampler = study.sampler, GivenSampler(config)
-    trial = study.ask()
-    suggest(trial)
-    study.sampler = sampler
+    trial = ask(study, config)
     attributes = {
         "stopped": "last epoch",
         "best_epoch": EPOCHS[trial.params["solver"]],
@@ -113,18 +118,17 @@ def data_of(ratings: Ratings) -> Data:
 
 def ensemble_of(data: Data, folder: Path, *solvers: str, mse: float = 0.3) -> Ensemble:
     """The settings of these solvers, the first the best."""
-    study = optuna.create_study()
-    study.set_user_attr("seed", 0)
+    record = new_record()
+    study = record.study
     study.set_user_attr("ratings_digest", data.table.digest)
     for place, solver in enumerate(solvers):
         tried(study, CONFIGS[solver], mse + place * 1e-12)
     return Ensemble(
         settings=best_settings(study, len(solvers)),
         data=data,
-        study=study,
+        record=record,
         folder=folder,
         device=torch.device("cpu"),
-        say=lambda line: None,
     )
 
 
@@ -205,7 +209,7 @@ def test_the_calibration_is_the_quantile_of_what_was_held_out(
 
 
 def seed_of(ensemble: Ensemble) -> int:
-    return setting_seed(ensemble.study.user_attrs["seed"], ensemble.settings[0].config)
+    return setting_seed(ensemble.record.seed, ensemble.settings[0].config)
 
 
 def test_of_a_few_held_out_ratings_the_largest_error_counts(
@@ -290,7 +294,7 @@ def test_members_of_an_average_keep_to_the_range_before_their_mean_is_taken(
 def call(outcome_of: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Call:
     """Calls best_predict in an empty folder: its exit code, standard output and standard error."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("study.intervals.FEWEST", 70)
+    monkeypatch.setattr("study.answers.intervals.FEWEST", 70)
 
     return partial(outcome_of, best_predict.main)
 
@@ -319,7 +323,14 @@ def study_of(call: Call) -> Plant:
         data = load_data(None, runs=Path("runs"))
         wanted = identity(data.table, split(data.ratings, seed=0)[1], seed=0)
         storage = open_storage(parse_storage_url("sqlite:///runs/study.db"))
-        study = open_study(storage, default_name(data.table), wanted, about="a test")
+        study = open_study(
+            storage,
+            default_name(data.table),
+            wanted,
+            about="a test",
+            sampler=SlotSampler(0),
+            pruner=SolverMedianPruner(),
+        ).study
         for place, solver in enumerate(solvers):
             tried(study, CONFIGS[solver], 0.5 + place / 100)
         return study
@@ -392,7 +403,7 @@ def test_a_saved_model_is_that_of_one_recipe(
             one,
             data,
             folder=tmp_path,
-            study=ensemble.study,
+            record=ensemble.record,
             device=torch.device("cpu"),
             split_seed=split_seed,
         )[1]
@@ -400,10 +411,10 @@ def test_a_saved_model_is_that_of_one_recipe(
     def each() -> list[bool]:
         found = [model(), model(longer), model(split_seed=0), model(split_seed=1)]
         for name, other in (("seed", 1), ("ratings_digest", "of others")):
-            before = ensemble.study.user_attrs[name]
-            ensemble.study.set_user_attr(name, other)
+            before = ensemble.record.study.user_attrs[name]
+            ensemble.record.study.set_user_attr(name, other)
             found.append(model())
-            ensemble.study.set_user_attr(name, before)
+            ensemble.record.study.set_user_attr(name, before)
         return found
 
     assert each() == [False] * 6

@@ -1,23 +1,30 @@
 """Studies that machines share through a proxy: the same commands, and who may join."""
 
-import math
 import os
+import signal
+import socket
+import subprocess
+import sys
+import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import optuna
 import pytest
 from optuna.trial import TrialState
+from records import set_lease
 
 from storage.database import open_storage, parse_storage_url
 from storage.errors import InputError, UnreachableError
-from storage.proxy import start_server
+from storage.proxy import serve_proxy
 from study import best_predict, run, serve
-from study.joining import join_anew
-from study.leases import LEASE
-from study.space import SlotSampler, suggest
-from study.workers import Job
+from study.record.record import Record
+from study.search.sampler import SlotSampler, suggest
+from study.workers.clock import Clock
+from study.workers.job import Job
+from study.workers.joining import join_anew
 
 MAT_COMP = "3 4 9\n1 1 5\n1 2 3\n1 3 4\n2 1 4\n2 2 2\n2 4 5\n3 1 1\n3 3 2\n3 4 3\n1\n3 2\n"
 PORT = 20_000 + os.getpid() % 20_000
@@ -50,12 +57,21 @@ def call(
 
 @pytest.fixture
 def proxy(tmp_path: Path) -> Iterator[optuna.storages.BaseStorage]:
-    """The storage behind a proxy that listens."""
+    """The storage behind a proxy that listens, a process of its own."""
     pytest.importorskip("grpc")
-    storage = open_storage(parse_storage_url(f"sqlite:///{tmp_path}/served/study.db"))
-    server = start_server(storage, "localhost", PORT)
+    url = f"sqlite:///{tmp_path}/served/study.db"
+    storage = open_storage(parse_storage_url(url))
+    command = [sys.executable, "-m", "study.serve", "--storage", url, "--port", str(PORT)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=tmp_path)
+    assert process.stdout is not None
+    assert process.stdout.readline() == f"Serving: {url} at {URL}, Ctrl-C ends\n"
+    until = time.monotonic() + 10
+    while time.monotonic() < until:
+        with suppress(OSError), socket.create_connection(("localhost", PORT)):
+            break
     yield storage
-    server.stop(None)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(timeout=10) == 130
 
 
 def test_machines_go_on_with_the_same_study(call: Call, proxy: optuna.storages.BaseStorage) -> None:
@@ -94,7 +110,7 @@ def test_a_machine_without_the_data_or_with_others_is_refused(
     trial = study.ask()
     suggest(trial)
     lease = {"host": "a", "machine": "another", "pid": 1, "started": 1.0, "beat": 1}
-    proxy.set_trial_system_attr(trial._trial_id, LEASE, lease)
+    set_lease(Record(study, proxy), trial.number, lease)
     code, _, err = call("c", run.main, "--trials", 1)
     assert code == 2
     assert f"mat_comp: study '{name}' is being run in this database, of other ratings" in err
@@ -129,7 +145,7 @@ def test_a_proxy_is_not_served_again(call: Call) -> None:
 
 def test_an_address_that_is_taken(tmp_path: Path, proxy: optuna.storages.BaseStorage) -> None:
     with pytest.raises(InputError, match="cannot be listened on"):
-        start_server(proxy, "256.256.256.256", PORT)
+        serve_proxy(proxy, "256.256.256.256", PORT)
 
 
 def test_a_worker_that_begins_while_the_database_is_away_waits_for_it(
@@ -146,8 +162,8 @@ def test_a_worker_that_begins_while_the_database_is_away_waits_for_it(
             raise away.pop()
         return open_storage(*arguments, **named)
 
-    monkeypatch.setattr("study.joining.open_storage", open_when_back)
-    monkeypatch.setattr("study.joining.AGAIN_SECONDS", 0.0)
+    monkeypatch.setattr("study.workers.joining.open_storage", open_when_back)
+    monkeypatch.setattr("study.workers.joining.AGAIN_SECONDS", 0.0)
     job = Job(
         storage=url,
         study_name="any",
@@ -157,11 +173,9 @@ def test_a_worker_that_begins_while_the_database_is_away_waits_for_it(
         folder=tmp_path,
         device="cpu",
         seed=0,
-        timeout=math.inf,
-        deadline=0.0,
-        n_workers=1,
+        clock=Clock(end=0.0),
     )
-    assert join_anew(job, interrupted=lambda: False).study.study_name == "any"
+    assert join_anew(job, interrupted=lambda: False).record.name == "any"
     assert away == []
     away += [UnreachableError("connection refused")]
     with pytest.raises(UnreachableError):

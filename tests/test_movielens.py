@@ -69,13 +69,17 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
 
 def test_it_is_downloaded_once_and_its_licence_told(server: Server, tmp_path: Path) -> None:
     said: list[str] = []
-    data = load_data(Path("ml-100k"), runs=tmp_path / "runs", say=said.append)
+    data = load_data(
+        Path("ml-100k"), runs=tmp_path / "runs", on_event=lambda event: said.append(event.text)
+    )
     assert (data.table.n_ratings, len(data.users), len(data.items)) == (45, 9, 5)
     assert data.source == "ml-100k"
     assert len(said) == 1
     assert "/ml-100k.zip" in said[0]
     assert "not to be passed on" in said[0]
-    again = load_data(Path("ml-100k"), runs=tmp_path / "other", say=said.append)
+    again = load_data(
+        Path("ml-100k"), runs=tmp_path / "other", on_event=lambda event: said.append(event.text)
+    )
     assert again.table.digest == data.table.digest
     assert data.file is not None
     assert load_data(data.file, runs=tmp_path / "runs").table.digest == data.table.digest
@@ -91,7 +95,7 @@ def test_a_file_that_was_changed_is_refused(server: Server, tmp_path: Path) -> N
 
 def test_a_server_that_has_no_such_file(server: Server) -> None:
     server.files.clear()
-    with pytest.raises(InputError, match=r"404.*unpack it elsewhere and give --data ml-100k/u"):
+    with pytest.raises(InputError, match=r"404.*unpack it elsewhere and give data=ml-100k/u"):
         movielens.fetch("ml-100k", say=lambda line: None)
 
 

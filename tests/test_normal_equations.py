@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from model import normal_equations
 from model.dataset import Ratings
-from model.normal_equations import PADDING, Block, gather, group, regressors
+from model.kernels import normal_equations
+from model.kernels.normal_equations import PADDING, Block, gather, group, regressors
 
 WIDTH = 5  # D + 1: a row has three factors and a bias
 

@@ -7,8 +7,9 @@ import torch
 from torch import Tensor
 
 from model import ordinal
-from model.compiled_ordinal import CompiledIntervals
-from model.ordinal import Intervals, Levels, OrdinalLikelihood, level_probabilities
+from model.kernels.compiled_intervals import CompiledIntervals
+from model.kernels.intervals import Intervals
+from model.ordinal import Levels, OrdinalLikelihood, level_probabilities
 
 MEAN, SCALE = torch.tensor(3.5).double(), 1.0
 
@@ -164,7 +165,7 @@ def test_planted_thresholds_and_precision_are_recovered() -> None:
 
 @pytest.mark.parametrize("n", [1, 511, 513, 40_000])
 def test_compiled_intervals_are_those_of_pytorch(n: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("model.compiled_ordinal.CHUNK", 10_000)
+    monkeypatch.setattr("model.kernels.compiled_intervals.CHUNK", 10_000)
     draw = generator()
     levels = torch.randint(0, 6, (n,), generator=draw)
     fit = 3 * torch.randn(n, generator=draw)

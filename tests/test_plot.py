@@ -2,7 +2,7 @@
 
 import pytest
 
-from study.plot import Axis, linear, logarithmic, stretched
+from study.report.plot import Axis, linear, logarithmic, stretched
 
 
 def labels(axis: Axis) -> list[str]:

@@ -7,11 +7,14 @@ from typing import Any
 import optuna
 import pytest
 from optuna.trial import TrialState, create_trial
+from records import new_record, set_state
 
-from study.progress import StudyProgress
-from study.race import Standing
-from study.space import SOLVER
-from study.timeouts import Timeout
+from study.drawing import Drawing
+from study.record.parameters import SOLVER
+from study.record.record import Record
+from study.workers.clock import Clock
+from study.workers.progress import Follower
+from study.workers.race import Standing
 
 
 def add(study: optuna.Study, rmse: float | None) -> None:
@@ -28,11 +31,10 @@ def add(study: optuna.Study, rmse: float | None) -> None:
     )
 
 
-def follow(study: optuna.Study, *, total: int, standing: Any = None) -> StudyProgress:
-    runs = optuna.create_study()
+def follow(record: Record, drawing: Drawing, *, total: int, standing: Any = None) -> Follower:
+    runs = SimpleNamespace(record=new_record(name="ratings-finalists"))
     finalists: Any = SimpleNamespace(look=lambda: standing, runs=runs)
-    timeout = Timeout(study=study)
-    return StudyProgress(study, finalists, timeout=timeout, total=total, n_workers=2)
+    return Follower(record, finalists, clock=Clock(), total=total, n_workers=2, on_event=drawing)
 
 
 @pytest.fixture
@@ -43,7 +45,7 @@ def terminal(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(autouse=True)
 def all_differ(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("study.progress.is_decided", lambda _: False)
+    monkeypatch.setattr("study.workers.progress.is_decided", lambda _: False)
 
 
 def last_frame(capsys: pytest.CaptureFixture[str]) -> str:
@@ -54,11 +56,12 @@ def last_frame(capsys: pytest.CaptureFixture[str]) -> str:
 def test_a_log_names_trials_by_their_numbers_and_counts_those_that_are_done(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    study = optuna.create_study()
-    with follow(study, total=3) as progress:
+    record = new_record()
+    with Drawing() as drawing:
+        follower = follow(record, drawing, total=3)
         for rmse in (0.9, 0.8):
-            add(study, rmse)
-            progress.look()
+            add(record.study, rmse)
+            follower.look()
     first, second = capsys.readouterr().out.splitlines()
     assert first.startswith("trial 0, als       RMSE 0.9000 at epoch 7 | 1 of 3 done, ")
     assert second.startswith("trial 1, als       RMSE 0.8000 at epoch 7 | 2 of 3 done, ")
@@ -68,43 +71,55 @@ def test_a_log_names_trials_by_their_numbers_and_counts_those_that_are_done(
 def test_a_bar_says_that_workers_start_until_a_trial_runs(
     terminal: None, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    study = optuna.create_study()
-    with follow(study, total=3) as progress:
-        progress.look()
+    record = new_record()
+    drawing = Drawing()
+    follower = follow(record, drawing, total=3)
+    with drawing:
+        follower.look()
     out = last_frame(capsys)
     assert "0 of 3 done" in out
     assert "starting 2 workers…" in out
-    add(study, None)
-    with progress:
-        progress.look()
+    add(record.study, None)
+    with drawing:
+        follower.look()
     out = last_frame(capsys)
     assert "starting" not in out
     assert "trial 0, als" in out
-    study._storage.set_trial_state_values(0, TrialState.COMPLETE, [1.0])
-    with progress:
-        progress.look()
+    set_state(record, 0, TrialState.COMPLETE, [1.0])
+    with drawing:
+        follower.look()
     assert "starting" not in last_frame(capsys).rpartition("1 of 3 done")[2]
 
 
 def test_finalists_have_a_bar_of_their_own(
     terminal: None, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    study = optuna.create_study()
+    record = new_record()
     for rmse in (0.9, 0.8):
-        add(study, rmse)
+        add(record.study, rmse)
     racing = Standing(
         rounds=[], ranking=None, decided=False, number=1, n_racing=5, missing=[None] * 2
     )
-    with follow(study, total=2, standing=racing) as progress:
-        progress.look()
+    with Drawing() as drawing:
+        follow(record, drawing, total=2, standing=racing).look()
     out = last_frame(capsys)
     assert re.search(r"Finalists .* 3 of 5 runs, round 2 of at most 3", out)
     assert "Trials" not in out
 
 
 def test_an_interrupt_is_answered_once(capsys: pytest.CaptureFixture[str]) -> None:
-    with follow(optuna.create_study(), total=2) as progress:
-        progress.say_stopping()
-        progress.say_stopping()
+    follower = follow(new_record(), Drawing(), total=2)
+    follower.say_stopping()
+    follower.say_stopping()
     said = "Stopping after the epochs that run; Ctrl-C once more ends at once\n"
     assert capsys.readouterr().out == said
+
+
+def test_what_is_quiet_draws_nothing(terminal: None, capsys: pytest.CaptureFixture[str]) -> None:
+    record = new_record()
+    with Drawing(quiet=True) as drawing, drawing.status("Reading…"):
+        follower = follow(record, drawing, total=2)
+        add(record.study, 0.9)
+        follower.look()
+        follower.say_stopping()
+    assert capsys.readouterr() == ("", "")

@@ -16,8 +16,7 @@ from storage.errors import InputError
 from storage.item_tables import read_item_ratings, read_titles
 from study import best_predict, run
 from study import recommend as command
-from study.inputs import Data, load_data
-from study.recommending import (
+from study.answers.lists import (
     LENGTH,
     listing_score,
     recommend,
@@ -25,6 +24,7 @@ from study.recommending import (
     similar_items,
     typical_count,
 )
+from study.inputs import Data, load_data
 
 Outcome = tuple[int, str, str]
 Call = Callable[..., Outcome]
@@ -228,7 +228,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     (folder / "titles.csv").write_text("\n".join(["movie_id,title", *titles]) + "\n")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        patch.setattr("study.workers.suitable_workers", lambda *_: 1)
+        patch.setattr("study.workers.team.suitable_workers", lambda *_: 1)
         entry = replace(SOLVERS["gibbs"], most_epochs=20, retraining_epochs=40)
         patch.setitem(SOLVERS, "gibbs", entry)
         patch.setitem(SOLVERS, "gradient", replace(SOLVERS["gradient"], most_epochs=5))
@@ -243,7 +243,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 @pytest.fixture
 def call(folder: Path, outcome_of: Call, monkeypatch: pytest.MonkeyPatch) -> Call:
     """Calls a command there, where nothing may be trained: exit code, output, errors."""
-    monkeypatch.setattr("study.best.make_solver", lambda *_, **__: pytest.fail("trains"))
+    monkeypatch.setattr(
+        "study.answers.retraining.make_solver", lambda *_, **__: pytest.fail("trains")
+    )
     monkeypatch.setenv("COLUMNS", "80")
 
     return lambda main, *arguments: outcome_of(main, *FILES, *arguments)
@@ -375,8 +377,8 @@ def test_other_columns_than_the_study_was_made_with(call: Call) -> None:
         ("--user Zürich-03 --out no/x.csv", "no/x.csv: no such folder: no"),
         ("--user Zürich-03 --out ratings.csv", "ratings.csv: expected a file of its own"),
         ("--user Zürich-03 --titles none.csv", "none.csv: no such file"),
-        ("--user Zürich-03 --similar tt0001", "not allowed with argument"),
-        ("--items 3", "one of the arguments --user --ratings --similar is required"),
+        ("--user Zürich-03 --similar tt0001", "Expected one of --user, --ratings and --similar"),
+        ("--items 3", "Expected one of --user, --ratings and --similar"),
         ("--user Zürich-03 --study-name other", "study 'other' of ratings.csv: not in this"),
     ],
 )

@@ -15,14 +15,17 @@ import pytest
 from optuna.trial import TrialState, create_trial
 from planted_studies import HOSTILE, failed, finals, full, plant, some_trials, trial
 
+from model.solvers import SOLVERS
 from storage.database import open_storage, parse_storage_url
-from study import best_predict, report, run
-from study.best import RANKING, best_settings
-from study.findings import findings, importances
-from study.held_out import BIASES_RMSE
-from study.page import render, report_path, write_report
-from study.space import DEFAULTS, INTERRUPTED_BY, to_config, to_params
-from study.summary import summary
+from study import best_predict, run
+from study.record.attributes import StudyView, TrialView
+from study.record.parameters import to_config, to_params
+from study.record.ranking import best_settings
+from study.record.record import Record
+from study.report import __main__ as report
+from study.report.findings import findings, importances
+from study.report.page import render, report_path, write_report
+from study.report.summary import summary
 
 Call = Callable[..., tuple[int, str, str]]
 
@@ -58,8 +61,8 @@ class Page(HTMLParser):
         return [attributes for name, attributes in self.elements if name == tag]
 
 
-def page_of(study: optuna.Study) -> Page:
-    return Page(render(findings(study)))
+def page_of(record: Record) -> Page:
+    return Page(render(findings(record)))
 
 
 @pytest.fixture
@@ -84,8 +87,9 @@ def test_of_a_trial_that_the_timeout_cut_the_finalists_tell() -> None:
     trials = some_trials(12)
     ranking = finals(trials)
     trials[ranking["trials"][0]].user_attrs |= {"stopped": "timeout", "validation_mse": 9.0}
-    study = plant(None, "mine", trials, **{RANKING: ranking})
-    found = findings(study)
+    record = plant(None, "mine", trials, **{StudyView.ranking.name: ranking})
+    study = record.study
+    found = findings(record)
     assert found.best_rmse == ranking["rmse"][0]
     assert f"validation RMSE {found.best_rmse:.4f} after" in summary(study, biases_rmse=1.0)
 
@@ -97,16 +101,18 @@ def test_a_finalist_is_known_by_its_setting_if_that_was_tried_again() -> None:
     params, found = trials[cut].params, trials[cut].user_attrs
     trials.append(trial(params, found["validation_rmse"] - 1e-6, place=12))
     found["stopped"] = "timeout"
-    study = plant(None, "mine", trials, **{RANKING: ranking})
+    record = plant(None, "mine", trials, **{StudyView.ranking.name: ranking})
+    study = record.study
     numbers = [setting.trial.number for setting in best_settings(study, 99)]
     assert numbers[: len(ranking["trials"])] == [12 if n == cut else n for n in ranking["trials"]]
     assert cut not in numbers
 
 
 def test_figures_are_those_of_the_study() -> None:
-    study = full()
-    page, trials = page_of(study), study.get_trials()
-    winner = trials[study.user_attrs[RANKING]["trials"][0]]
+    record = full()
+    study = record.study
+    page, trials = page_of(record), study.get_trials()
+    winner = trials[study.user_attrs[StudyView.ranking.name]["trials"][0]]
     ours, theirs = winner.user_attrs["validation_mse"] ** 0.5, 1.25
     said = page.said("main")
     assert f"An error {100 * (1 - ours / theirs):.1f} % lower" in page.said("h1")
@@ -132,9 +138,10 @@ def test_figures_are_those_of_the_study() -> None:
 
 
 def test_the_setting_can_be_copied() -> None:
-    study = full()
-    text = render(findings(study))
-    winner = study.get_trials()[study.user_attrs[RANKING]["trials"][0]]
+    record = full()
+    study = record.study
+    text = render(findings(record))
+    winner = study.get_trials()[study.user_attrs[StudyView.ranking.name]["trials"][0]]
     blocks = dict(re.findall(r'<pre id="(\w+)" tabindex="0">(.*?)</pre>', text, re.DOTALL))
     params = json.loads(html.unescape(blocks["json"]))
     assert params == winner.params
@@ -142,17 +149,18 @@ def test_the_setting_can_be_copied() -> None:
     imports, _, expression = html.unescape(blocks["python"]).partition("\n\n")
     exec(imports, scope)
     assert eval(expression, scope) == to_config(params)
-    copied = {one["data-copies"] for one in page_of(study).of("button")}
+    copied = {one["data-copies"] for one in page_of(record).of("button")}
     assert copied == set(blocks)
 
 
 def test_every_trial_is_in_the_charts_and_in_the_table() -> None:
-    study = full()
-    page = page_of(study)
+    record = full()
+    study = record.study
+    page = page_of(record)
     marks = [int(one["data-t"] or 0) for one in page.of("use") if "data-t" in one]
     rows = [int(one["data-t"] or 0) for one in page.of("tr") if "data-t" in one]
     curves = [one for one in page.of("path") if "data-t" in one]
-    ranking = study.user_attrs[RANKING]["trials"]
+    ranking = study.user_attrs[StudyView.ranking.name]["trials"]
     assert sorted(rows) == sorted([*range(60), *ranking])
     assert set(marks) == set(range(60))
     assert sorted(int(one["data-t"] or 0) for one in curves) == list(range(60))
@@ -162,8 +170,9 @@ def test_every_trial_is_in_the_charts_and_in_the_table() -> None:
 
 
 def test_the_original_does_not_squash_the_axis() -> None:
-    study = full()
-    text = render(findings(study))
+    record = full()
+    study = record.study
+    text = render(findings(record))
     plot = text[text.index('aria-label="Search history"') :]
     plot = plot[: plot.index("</svg>", plot.index("<use"))]
     places = {
@@ -189,10 +198,11 @@ def test_the_parameter_that_matters_is_found_and_sliced() -> None:
 
 def test_text_of_the_database_is_text(storage: Any) -> None:
     name = f"{HOSTILE} ../x \"'&"
-    study = full(storage, name, n=12, data=f"{HOSTILE}\udcff\x07")
-    trials = [failed(60, failed=HOSTILE), failed(61, **{INTERRUPTED_BY: HOSTILE})]
+    record = full(storage, name, n=12, data=f"{HOSTILE}\udcff\x07")
+    study = record.study
+    trials = [failed(60, failed=HOSTILE), failed(61, **{TrialView.interrupted.name: HOSTILE})]
     study.add_trials(trials)
-    text = render(findings(study))
+    text = render(findings(record))
     assert HOSTILE not in text
     page = Page(text)
     assert name in page.said("bdi")
@@ -202,9 +212,9 @@ def test_text_of_the_database_is_text(storage: Any) -> None:
 
 def test_a_name_does_not_lead_out_of_the_folder(storage: Any, tmp_path: Path) -> None:
     for name in ("../x", HOSTILE, "/etc/x", "..", "a" * 300):
-        study = plant(storage, name, some_trials(2))
-        path = report_path(study, tmp_path / "runs")
-        write_report(study, path)
+        record = plant(storage, name, some_trials(2))
+        path = report_path(record, tmp_path / "runs")
+        write_report(record, path)
         assert path.resolve().parent == tmp_path / "runs"
         assert path.stat().st_size > 5000
     assert not [path for path in tmp_path.rglob("*.html") if path.parent != tmp_path / "runs"]
@@ -244,27 +254,27 @@ def test_studies_without_a_result() -> None:
     page = page_of(plant(None, "empty", []))
     assert page.said("h1") == "No trial has come to a result"
     assert "Trials: none" in page.said("footer")
-    study = plant(None, "failed", [failed(n, failed="out of memory") for n in range(3)])
-    page = page_of(study)
+    record = plant(None, "failed", [failed(n, failed="out of memory") for n in range(3)])
+    page = page_of(record)
     assert page.said("h1") == "No trial has come to a result"
     assert page.said("td").count("failed: out of memory") == 3
     assert next(one for one in page.of("details")) == {"open": None}
 
 
 def test_no_original_and_a_loss() -> None:
-    study = plant(None, "loss", some_trials(8)[1:], **{BIASES_RMSE: 0.5})
-    assert " % higher than that of biases alone" in page_of(study).said("h1")
-    assert "original’s setting" not in page_of(study).said("main")
+    record = plant(None, "loss", some_trials(8)[1:], **{StudyView.biases_rmse.name: 0.5})
+    assert " % higher than that of biases alone" in page_of(record).said("h1")
+    assert "original’s setting" not in page_of(record).said("main")
 
 
 def test_ratings_that_are_told_exactly() -> None:
-    perfect = trial(to_params(DEFAULTS["als"]), 0.0, place=0)
-    page = page_of(plant(None, "exact", [perfect], **{BIASES_RMSE: 0.0}))
+    perfect = trial(to_params(SOLVERS["als"].default), 0.0, place=0)
+    page = page_of(plant(None, "exact", [perfect], **{StudyView.biases_rmse.name: 0.0}))
     assert "RMSE of the best 0.0000" in page.said()
 
 
 def test_a_trial_without_reports_has_no_curve() -> None:
-    silent = trial(to_params(DEFAULTS["als"]), 0.9, place=0, n_epochs=0)
+    silent = trial(to_params(SOLVERS["als"].default), 0.9, place=0, n_epochs=0)
     page = page_of(plant(None, "silent", [silent]))
     assert "0.9000" in page.said("main")
     assert "Learning curves" not in page.said("h2")
@@ -293,7 +303,7 @@ def test_a_page_is_written_whole_or_not_at_all(
     def stop(found: object) -> str:
         raise RuntimeError
 
-    monkeypatch.setattr("study.page.tables.about", stop)
+    monkeypatch.setattr("study.report.page.tables.about", stop)
     with pytest.raises(RuntimeError):
         write_report(full(), path)
     monkeypatch.undo()
@@ -330,7 +340,7 @@ def test_what_the_command_refuses(call: Call, storage: Any, tmp_path: Path) -> N
         ("--study-name", "mine", "--out", "runs/study.db"): "expected a file of its own",
         ("--study-name", "mine", "--out", "runs"): "expected a file to write, got a directory",
         ("--study-name", "mine", "--data", "gone"): "gone",
-        ("--study-name", "mine", "--device", "cpu"): "unrecognized arguments",
+        ("--study-name", "mine", "--device", "cpu"): "No such option",
     }.items():
         code, out, err = call(*arguments)
         assert (code, out) == (2, ""), arguments
@@ -350,7 +360,7 @@ def test_what_the_command_refuses(call: Call, storage: Any, tmp_path: Path) -> N
 def test_a_trial_that_something_else_has_changed(
     call: Call, storage: Any, attributes: dict[str, Any], params: dict[str, Any], why: str
 ) -> None:
-    one = trial(to_params(DEFAULTS["gibbs"]), 0.9, place=0, **attributes)
+    one = trial(to_params(SOLVERS["gibbs"].default), 0.9, place=0, **attributes)
     one.params |= params
     plant(storage, "mine", [one])
     code, out, err = call("--study-name", "mine")
@@ -407,7 +417,9 @@ def test_what_the_commands_leave_is_in_the_page(
     (study,) = (
         one for one in optuna.get_all_study_summaries(url) if "finalists" not in one.study_name
     )
-    written = report_path(optuna.load_study(study_name=study.study_name, storage=url), Path("runs"))
+    storage = open_storage(parse_storage_url(url))
+    record = Record(optuna.load_study(study_name=study.study_name, storage=storage), storage)
+    written = report_path(record, Path("runs"))
     assert f"Report: {written.resolve()}\n" in out
     before = Page(written.read_text()).said("main")
     assert call()[0] == 0

@@ -20,8 +20,8 @@ from model import ordinal as ordinal_module
 from model.chain import Chain, Side
 from model.dataset import Ratings
 from model.hyperprior import Hyperprior
-from model.normal_equations import both_sides
 from model.ordinal import Levels, OrdinalLikelihood
+from model.regressions import both_sides
 from model.side_features import SideFeatures
 
 N_USERS, N_ITEMS = 5, 4  # the second user has no ratings

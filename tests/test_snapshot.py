@@ -18,7 +18,8 @@ from planted_studies import plant, some_trials
 from storage import snapshot
 from storage.database import check_database, open_storage, parse_storage_url
 from storage.errors import InputError
-from study import best_predict, recommend, report, run, serve
+from study import best_predict, recommend, run, serve
+from study.report import __main__ as report
 
 NOBODY = 65534
 MAT_COMP = "3 4 9\n1 1 5\n1 2 3\n1 3 4\n2 1 4\n2 2 2\n2 4 5\n3 1 1\n3 3 2\n3 4 3\n1\n3 2\n"

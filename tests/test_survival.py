@@ -16,7 +16,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from benchmarks.chaos import planted
 from storage.database import open_storage, parse_storage_url
-from study import processes
+from study.workers import processes
 
 URL = "sqlite:///runs/study.db"
 TOTAL = 10
@@ -153,6 +153,6 @@ def test_help_imports_nothing_heavy(folder: Path) -> None:
         "except SystemExit: print({'torch', 'optuna', 'numpy', 'sqlalchemy'} & set(sys.modules))"
     )
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert shown.stdout.startswith("usage: python -m study.run")
+    assert shown.stdout.startswith("Usage: python -m study.run")
     assert shown.stdout.endswith("set()\n")
     assert max(map(len, shown.stdout.splitlines())) <= 80

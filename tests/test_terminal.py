@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import textwrap
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
@@ -13,8 +14,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from study import best_predict, report, run, serve
+from study import best_predict, recommend, run, serve
 from study.cli import EXIT_CODES, SCRIPTS
+from study.report import __main__ as report
 
 Outcome = tuple[int, str, str]
 Call = Callable[..., Outcome]
@@ -84,10 +86,10 @@ def test_json_tells_why_a_study_ended(call: Call, monkeypatch: pytest.MonkeyPatc
     code, out, _ = call(run.main, "--timeout", "0", "--json", "--quiet")
     assert (code, json.loads(out)["ended"]) == (0, "time is up")
 
-    def fail(*_: object) -> float:
+    def fail(*_: object, **named: object) -> float:
         raise RuntimeError("out of luck")
 
-    monkeypatch.setattr("study.objective.Objective.__call__", fail)
+    monkeypatch.setattr("study.search.objective.Objective.__call__", fail)
     code, out, err = call(run.main, "--trials", "9", "--json", "--quiet")
     assert (code, json.loads(out)["ended"]) == (1, "failed")
     assert err == "study.run: 3 trials in a row failed: out of luck\n"
@@ -96,9 +98,9 @@ def test_json_tells_why_a_study_ended(call: Call, monkeypatch: pytest.MonkeyPatc
 @pytest.mark.parametrize(
     ("command", "options", "hint"),
     [
-        ("run", "--trails 5", "did you mean --trials?"),
-        ("run", "--time-out=5", "did you mean --timeout?"),
-        ("best_predict", "--interval x", "did you mean --intervals?"),
+        ("run", "--trails 5", "Did you mean '--trials'?"),
+        ("run", "--time-out=5", "Did you mean '--timeout'?"),
+        ("best_predict", "--interval x", "Did you mean '--intervals'?"),
         ("run", "--data mat_com", "did you mean mat_comp?"),
         ("run", "--data ml100k", "did you mean ml-100k?"),
         ("run", "--storage runs/study.db", "did you mean sqlite:///runs/study.db?"),
@@ -114,7 +116,7 @@ def test_what_was_meant_is_suggested(call: Call, command: str, options: str, hin
     assert len(err.splitlines()) == 1
 
 
-@pytest.mark.parametrize("command", [run, best_predict, report, serve])
+@pytest.mark.parametrize("command", [run, best_predict, recommend, report, serve])
 def test_help_teaches_in_80_columns(
     command: object, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -125,8 +127,8 @@ def test_help_teaches_in_80_columns(
     out = capsys.readouterr().out
     assert max(map(len, out.splitlines())) <= 80
     if command is not serve:
-        assert "examples:\n  python -m study." in out
-        assert out.endswith(EXIT_CODES)
+        assert "examples:\n    python -m study." in out
+        assert out.endswith(textwrap.indent(EXIT_CODES, "  "))
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["--trials", "400", "--workers", "1"]])
@@ -159,8 +161,8 @@ def test_commands_go_by_the_name_that_they_were_called_by(
 ) -> None:
     with pytest.raises(SystemExit), contextlib.redirect_stdout(io.StringIO()) as usage:
         run.main(["--help"])
-    assert usage.getvalue().startswith("usage: python -m study.run [-h]")
-    assert call(run.main, "--trails")[2].startswith("study.run: unrecognized")
+    assert usage.getvalue().startswith("Usage: python -m study.run [OPTIONS]")
+    assert call(run.main, "--trails")[2].startswith("study.run: No such option")
     monkeypatch.setattr(sys, "argv", ["/usr/bin/rating-study"])
     assert "Next: rating-predict\n" in call(run.main, "--trials", "1")[1]
     for wrong in (["--trails"], ["--data", "nothing"]):
@@ -170,11 +172,13 @@ def test_commands_go_by_the_name_that_they_were_called_by(
     assert told.endswith("; rating-study makes it\n")
     with contextlib.redirect_stdout(io.StringIO()) as usage, pytest.raises(SystemExit):
         best_predict.main(["--help"])
-    assert usage.getvalue().startswith("usage: rating-predict [-h]")
+    assert usage.getvalue().startswith("Usage: rating-predict [OPTIONS]")
     assert "python -m" not in usage.getvalue()
 
 
 def test_every_script_is_known_by_its_name() -> None:
     project = tomllib.loads((Path(run.__file__).parent.parent / "pyproject.toml").read_text())
-    scripts = {f"{name}:main": script for name, script in SCRIPTS.items()}
-    assert {place: script for script, place in project["project"]["scripts"].items()} == scripts
+    named = project["project"]["scripts"]
+    assert {
+        place.partition(":")[0].removesuffix(".__main__"): script for script, place in named.items()
+    } == SCRIPTS

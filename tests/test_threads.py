@@ -7,7 +7,7 @@ from itertools import chain
 
 import pytest
 
-from model.threads import in_threads, n_threads, set_n_threads
+from model.kernels.threads import in_threads, n_threads, set_n_threads
 
 
 @pytest.fixture(autouse=True)

@@ -3,6 +3,7 @@
 import math
 import time
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import optuna
@@ -10,32 +11,19 @@ import pytest
 import torch
 from optuna.distributions import IntDistribution
 from optuna.trial import TrialState
+from records import GivenSampler, ask, new_record, run_trials
 
 from model.dataset import index_ratings, split
-from model.gradient import ORIGINAL, GradientConfig
-from model.solver import Epoch
-from model.solvers import SOLVERS, Config
-from study.best import best_settings, ranked_trials
-from study.leases import give_up
-from study.objective import Objective
-from study.pruning import SolverMedianPruner
-from study.space import (
-    DEFAULTS,
-    FIRST_SETTINGS,
-    SEARCHED,
-    SOLVER,
-    SPACE,
-    WIDE,
-    GivenSampler,
-    SlotSampler,
-    suggest,
-    to_config,
-    to_params,
-)
-from study.studies import n_finished
-from study.trials import StudyFailedError, run_trials
+from model.solvers import ORIGINAL, SOLVERS, WIDE, Config, GradientConfig
+from study.record.parameters import SOLVER, searched, space, to_config, to_params
+from study.record.ranking import best_settings, ranked_trials
+from study.record.record import Record, n_finished
+from study.search.objective import Context, Objective, Trained
+from study.search.sampler import FIRST_SETTINGS, SlotSampler
+from study.workers.claims import StudyFailedError
+from study.workers.leases import give_up
 
-GRADIENT = DEFAULTS["gradient"]
+GRADIENT = SOLVERS["gradient"].default
 assert isinstance(GRADIENT, GradientConfig)
 
 
@@ -50,41 +38,27 @@ def objective() -> Objective:
     ratings, _, _ = index_ratings(users, items, signal[users, items] + draw.normal(0, 0.3, 1500))
     training, validation = split(ratings, seed=0)
     return Objective(
-        training=training, validation=validation, device=torch.device("cpu"), study_seed=0
+        context=Context(device=torch.device("cpu"), study_seed=0),
+        training=training,
+        validation=validation,
     )
 
 
-def new_study(seed: int = 0) -> optuna.Study:
-    study = optuna.create_study(sampler=SlotSampler(seed), pruner=SolverMedianPruner())
-    study.set_user_attr("seed", seed)
-    return study
-
-
-def ask(study: optuna.Study, config: Config | None = None) -> optuna.Trial:
-    """A trial of a setting, or of the one that the sampler proposes."""
-    sampler = study.sampler
-    if config:
-        study.sampler = GivenSampler(config)
-    trial = study.ask()
-    suggest(trial)
-    study.sampler = sampler
-    return trial
-
-
-def told(study: optuna.Study) -> list[tuple[object, ...]]:
+def told(record: Record) -> list[tuple[object, ...]]:
     """What a study came to, without times, in the order in which trials finished."""
     return [
         (trial.params, trial.value, trial.intermediate_values, trial.user_attrs["stopped"])
-        for trial in study.get_trials()
+        for trial in record.study.get_trials()
         if trial.state is not TrialState.FAIL
     ]
 
 
 def test_the_first_settings_come_first(objective: Objective) -> None:
-    study = new_study()
-    run_trials(study, objective, total=5)
+    record = new_record()
+    study = record.study
+    run_trials(record, objective, total=5)
     tried = [to_config(trial.params) for trial in study.get_trials()]
-    assert tried == FIRST_SETTINGS == [ORIGINAL, *DEFAULTS.values(), WIDE]
+    assert tried == FIRST_SETTINGS == [ORIGINAL, *(one.default for one in SOLVERS.values()), WIDE]
     assert {trial.params["solver"] for trial in study.get_trials()} == set(SOLVERS)
 
 
@@ -92,10 +66,10 @@ def test_parameters_stand_for_settings_and_back() -> None:
     for config in FIRST_SETTINGS:
         params = to_params(config)
         assert to_config(params) == config
-        space = {"solver": SOLVER, **SPACE[params["solver"]]}
-        assert space.keys() == params.keys()
+        allowed = {"solver": SOLVER, **space(params["solver"])}
+        assert allowed.keys() == params.keys()
         for name, value in params.items():
-            assert space[name]._contains(space[name].to_internal_repr(value))
+            assert allowed[name]._contains(allowed[name].to_internal_repr(value))
 
 
 def finish(study: optuna.Study, value: float) -> None:
@@ -105,17 +79,25 @@ def finish(study: optuna.Study, value: float) -> None:
 
 
 def test_in_a_hurry_the_quickest_settings_come_first_and_none_twice(objective: Objective) -> None:
-    study = new_study()
+    record = new_record()
+    study = record.study
     study.sampler = SlotSampler(0, hurry=True)
-    run_trials(study, objective, total=2)
+    run_trials(record, objective, total=2)
     study.sampler = SlotSampler(0)  # no longer in a hurry
-    run_trials(study, objective, total=5)
+    run_trials(record, objective, total=5)
     tried = [to_config(trial.params) for trial in study.get_trials()]
-    assert tried == [DEFAULTS["gradient"], DEFAULTS["gibbs"], ORIGINAL, DEFAULTS["als"], WIDE]
+    assert tried == [
+        SOLVERS["gradient"].default,
+        SOLVERS["gibbs"].default,
+        ORIGINAL,
+        SOLVERS["als"].default,
+        WIDE,
+    ]
 
 
 def test_only_the_first_trial_has_the_plain_form() -> None:
-    study = new_study()
+    record = new_record()
+    study = record.study
     for _ in range(30):
         finish(study, 1.0)
     forms = [trial.params.get("gradient_form", "none") for trial in study.get_trials()]
@@ -125,14 +107,15 @@ def test_only_the_first_trial_has_the_plain_form() -> None:
 
 def far_from_20(ranks: list[int]) -> float:
     """How far ranks are from 20, as a share of what it would be by chance."""
-    space = SEARCHED["als"]["als_rank"]
-    assert isinstance(space, IntDistribution)
-    by_chance = np.abs(np.log(np.geomspace(space.low, space.high, 1000) / 20)).mean()
+    ranged = searched("als")["als_rank"]
+    assert isinstance(ranged, IntDistribution)
+    by_chance = np.abs(np.log(np.geomspace(ranged.low, ranged.high, 1000) / 20)).mean()
     return float(np.abs(np.log(np.array(ranks) / 20)).mean() / by_chance)
 
 
 def test_the_search_learns_which_solver_is_good_and_with_which_setting() -> None:
-    study = new_study()
+    record = new_record()
+    study = record.study
     for _ in range(60):
         trial = ask(study)
         rank = trial.params.get("als_rank")
@@ -146,7 +129,8 @@ def test_the_search_learns_which_solver_is_good_and_with_which_setting() -> None
 
 
 def test_every_solver_keeps_being_tried() -> None:
-    study = new_study()
+    record = new_record()
+    study = record.study
     for _ in range(80):
         trial = ask(study)
         value = 1.0 if trial.params["solver"] == "gibbs" else 2.0
@@ -158,28 +142,33 @@ def test_every_solver_keeps_being_tried() -> None:
 
 
 def test_the_same_seed_gives_the_same_trials(objective: Objective) -> None:
-    studies = [new_study(0), new_study(0), new_study(1)]
-    for study in studies:
-        run_trials(study, objective, total=14)
-    assert told(studies[0]) == told(studies[1])
-    assert told(studies[0]) != told(studies[2])
+    records = [new_record(seed=0), new_record(seed=0), new_record(seed=1)]
+    for record in records:
+        run_trials(record, objective, total=14)
+    assert told(records[0]) == told(records[1])
+    assert told(records[0]) != told(records[2])
 
 
 def test_an_interruption_changes_nothing_that_comes_after(objective: Objective) -> None:
-    whole, broken = new_study(), new_study()
+    whole, broken = new_record(), new_record()
     run_trials(whole, objective, total=14)
 
-    epochs = []
-    stops = replace(objective, on_epoch=epochs.append, interrupted=lambda: len(epochs) == 100)
-    run_trials(broken, stops, total=14)
-    assert 0 < n_finished(broken) < 14
-    left_by_a_dead_process = ask(broken)
-    left = broken.get_trials()[left_by_a_dead_process.number]
+    epochs: list[None] = []
+
+    def interrupted() -> bool:
+        epochs.append(None)
+        return len(epochs) >= 100
+
+    context = replace(objective.context, interrupted=interrupted)
+    run_trials(broken, replace(objective, context=context), total=14)
+    assert 0 < n_finished(broken.study) < 14
+    left_by_a_dead_process = ask(broken.study)
+    left = broken.trials()[left_by_a_dead_process.number]
     assert give_up(broken, left, "gone", died=True)
-    broken.sampler = SlotSampler(0)  # as after a restart
+    broken.study.sampler = SlotSampler(0)  # as after a restart
     run_trials(broken, objective, total=14)
 
-    assert len(broken.get_trials(states=(TrialState.FAIL,))) == 2
+    assert len(broken.trials(TrialState.FAIL)) == 2
     assert told(broken) == told(whole)
 
 
@@ -187,13 +176,14 @@ def test_a_failed_setting_is_not_tried_again(objective: Objective) -> None:
     class FailsOnce(Objective):
         failed: list[int] = []  # noqa: RUF012
 
-        def __call__(self, trial: optuna.Trial) -> float:
+        def __call__(self, trial: optuna.Trial, **named: Any) -> Trained:
             if trial.number == 3:
                 raise MemoryError("out of memory")
-            return super().__call__(trial)
+            return super().__call__(trial, **named)
 
-    study = new_study()
-    run_trials(study, FailsOnce(**vars(objective)), total=6)
+    record = new_record()
+    study = record.study
+    run_trials(record, FailsOnce(**vars(objective)), total=6)
     failed = study.get_trials()[3]
     assert failed.state is TrialState.FAIL
     assert failed.user_attrs["failed"] == "out of memory"
@@ -203,14 +193,15 @@ def test_a_failed_setting_is_not_tried_again(objective: Objective) -> None:
 
 def test_trials_that_keep_failing_end_the_study(objective: Objective) -> None:
     class Fails(Objective):
-        def __call__(self, trial: optuna.Trial) -> float:
+        def __call__(self, trial: optuna.Trial, **named: Any) -> Trained:
             raise RuntimeError(f"no memory left\n for {trial.number + 1}00 bytes")
 
-    study = new_study()
+    record = new_record()
+    study = record.study
     with pytest.raises(
         StudyFailedError, match="3 trials in a row failed: no memory left for 300 bytes"
     ):
-        run_trials(study, Fails(**vars(objective)), total=6)
+        run_trials(record, Fails(**vars(objective)), total=6)
     assert len(study.get_trials()) == 3
 
 
@@ -218,30 +209,31 @@ def test_trials_that_keep_failing_end_the_study(objective: Objective) -> None:
 def test_a_trial_that_was_given_to_another_worker_is_let_go(
     objective: Objective, when: str
 ) -> None:
-    study, asleep = new_study(), []
+    record, asleep = new_record(), []
+    study, epochs = record.study, []
 
     def others_take_it() -> None:
         if not asleep:
             asleep.append(study.get_trials()[-1])
-            assert give_up(study, asleep[0], "fell silent", died=True)
+            assert give_up(record, asleep[0], "fell silent", died=True)
 
     class Slow(Objective):
-        def __call__(self, trial: optuna.Trial) -> float:
-            value = super().__call__(trial)
+        def __call__(self, trial: optuna.Trial, **named: Any) -> Trained:
+            if when == "at its start":
+                others_take_it()
+            trained = super().__call__(trial, **named)
             if when == "when it is done":
                 others_take_it()
-            return value
+            return trained
 
-    def on_epoch(epoch: Epoch) -> None:
-        if when == "while it trains" and epoch.number == 3:
+    def looked_at_every_epoch() -> bool:
+        epochs.append(None)
+        if when == "while it trains" and len(epochs) == 4:
             others_take_it()
+        return False
 
-    run_trials(
-        study,
-        Slow(**vars(replace(objective, on_epoch=on_epoch))),
-        total=3,
-        on_start=lambda _: others_take_it() if when == "at its start" else None,
-    )
+    context = replace(objective.context, interrupted=looked_at_every_epoch)
+    run_trials(record, Slow(**vars(replace(objective, context=context))), total=3)
     late, again, *_ = study.get_trials()
     assert late.state is TrialState.FAIL
     assert "validation_mse" not in late.user_attrs or when == "when it is done"
@@ -251,11 +243,12 @@ def test_a_trial_that_was_given_to_another_worker_is_let_go(
 
 
 def test_a_trials_value_is_its_best_epoch(objective: Objective) -> None:
-    study = new_study()
-    run_trials(study, objective, total=5)
+    record = new_record()
+    study = record.study
+    run_trials(record, objective, total=5)
     overfitting = replace(GRADIENT, learning_rate=0.1, learning_rate_decay=1.0, weight_decay=0.01)
     study.sampler = GivenSampler(overfitting)
-    run_trials(study, objective, total=6)
+    run_trials(record, objective, total=6)
     for trial in study.get_trials(states=(TrialState.COMPLETE,)):
         best = min(trial.intermediate_values, key=trial.intermediate_values.__getitem__)
         assert trial.value == trial.intermediate_values[best] == trial.user_attrs["validation_mse"]
@@ -264,11 +257,12 @@ def test_a_trials_value_is_its_best_epoch(objective: Objective) -> None:
 
 
 def test_a_trial_that_diverges_is_pruned_with_the_reason(objective: Objective) -> None:
-    study = new_study()
+    record = new_record()
+    study = record.study
     study.sampler = GivenSampler(
         replace(GRADIENT, learning_rate=0.1, learning_rate_decay=1.0, initial_scale=1.0, rank=128)
     )
-    run_trials(study, objective, total=1)
+    run_trials(record, objective, total=1)
     (trial,) = study.get_trials()
     assert trial.state is TrialState.PRUNED
     assert trial.user_attrs["stopped"].startswith("diverged in epoch ")
@@ -276,9 +270,10 @@ def test_a_trial_that_diverges_is_pruned_with_the_reason(objective: Objective) -
 
 
 def test_time_is_looked_at_every_epoch_and_the_best_epoch_kept(objective: Objective) -> None:
-    study = new_study()
+    record = new_record()
+    study = record.study
     for _ in range(2):  # once there is something, no trial begins when time is up
-        run_trials(study, replace(objective, deadline=time.monotonic()), total=5)
+        run_trials(record, objective, total=5, deadline=time.monotonic())
     (trial,) = study.get_trials()
     assert trial.state is TrialState.PRUNED
     assert list(trial.intermediate_values) == [1]
@@ -298,13 +293,14 @@ def completed(study: optuna.Study, config: Config, value: float, epochs: int) ->
 
 
 def test_hopeless_trials_are_pruned_and_good_ones_are_not(objective: Objective) -> None:
-    study = new_study()
+    record = new_record()
+    study = record.study
     for _ in range(6):
         completed(study, GRADIENT, 1.5, 30)
     slow = replace(GRADIENT, learning_rate=3e-3, learning_rate_decay=0.7, initial_scale=0.3)
     for total, config in ((7, slow), (8, replace(GRADIENT, learning_rate_decay=0.97))):
         study.sampler = GivenSampler(config)
-        run_trials(study, objective, total=total)
+        run_trials(record, objective, total=total)
     hopeless, good = study.get_trials()[6:]
     assert hopeless.state is TrialState.PRUNED
     assert hopeless.user_attrs["stopped"] == "pruned"
@@ -314,22 +310,24 @@ def test_hopeless_trials_are_pruned_and_good_ones_are_not(objective: Objective) 
 
 
 def test_a_trial_is_compared_with_those_of_its_own_solver_alone() -> None:
-    study = new_study()
+    record = new_record()
+    study = record.study
     for _ in range(6):
-        completed(study, DEFAULTS["als"], 0.5, 50)
-        completed(study, DEFAULTS["gibbs"], 1.0, 30)  # none went as far as epoch 40
-    sampler = ask(study, DEFAULTS["gibbs"])
+        completed(study, SOLVERS["als"].default, 0.5, 50)
+        completed(study, SOLVERS["gibbs"].default, 1.0, 30)  # none went as far as epoch 40
+    sampler = ask(study, SOLVERS["gibbs"].default)
     for epoch in range(1, 41):
         sampler.report(0.9, epoch)
         assert not sampler.should_prune()
-    worse = ask(study, DEFAULTS["gibbs"])
+    worse = ask(study, SOLVERS["gibbs"].default)
     for epoch in range(1, 41):
         worse.report(1.1, epoch)
         assert worse.should_prune() == (epoch == 40)
 
 
 def test_ranking_goes_by_the_best_epoch_and_ignores_repeated_settings() -> None:
-    study = new_study()
+    record = new_record()
+    study = record.study
     for rank, value in ((4, 0.9), (8, 0.7), (8, 0.6), (16, 0.8)):
         completed(study, replace(GRADIENT, rank=rank), value, 3)
     for rank, stopped, value in ((2, "pruned", 0.1), (3, "timeout", 0.65)):
@@ -345,7 +343,8 @@ def test_ranking_goes_by_the_best_epoch_and_ignores_repeated_settings() -> None:
 
 
 def test_pruned_trials_answer_only_where_nothing_else_does() -> None:
-    study = new_study()
+    record = new_record()
+    study = record.study
     assert ranked_trials(study) == []
     trial = ask(study)
     trial.set_user_attr("validation_mse", 0.5)

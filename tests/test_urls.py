@@ -14,8 +14,9 @@ from storage.database import check_database, parse_storage_url
 from storage.errors import InputError
 from storage.proxy import shown
 from storage.urls import hidden, without_passwords, without_secrets
-from study import best_predict, recommend, report, run, serve, tune
-from study.workers import Job
+from study import best_predict, recommend, run, serve, tune
+from study.report import __main__ as report
+from study.workers.job import Job
 
 NEUTRAL = ("§", "§@§", "§/§@§", "§:§@§", "§?§@§", "?s=§@§")  # what messages say of any password
 PASSWORDS = st.text(st.characters(exclude_categories=("C", "Zl", "Zp")), min_size=3, max_size=20)

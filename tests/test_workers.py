@@ -1,6 +1,5 @@
 """Several workers of one study: exact totals, and what happens when one of them dies."""
 
-import math
 import os
 import re
 import signal
@@ -21,8 +20,11 @@ from optuna.trial import FrozenTrial, TrialState
 
 from benchmarks.chaos import planted
 from storage.database import open_storage, parse_storage_url
-from study import workers
-from study.workers import Job, WorkerError, folder_lock
+from study.workers import team
+from study.workers.clock import Clock
+from study.workers.job import Job
+from study.workers.joining import _folder_lock
+from study.workers.team import WorkerError
 
 URL = "sqlite:///runs/study.db"
 RUN = [sys.executable, "-m", "study.run"]
@@ -183,7 +185,7 @@ def dies(job: Job, pipe: object) -> None:
 def test_workers_that_keep_dying_end_the_study(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(workers, "_worker", dies)
+    monkeypatch.setattr(team, "_work", dies)
     job = Job(
         storage=URL,
         study_name="any",
@@ -193,18 +195,16 @@ def test_workers_that_keep_dying_end_the_study(
         folder=folder,
         device="cpu",
         seed=0,
-        timeout=math.inf,
-        deadline=0.0,
-        n_workers=2,
+        clock=Clock(end=0.0, n_workers=2),
     )
     with pytest.raises(WorkerError, match="workers died in a row, at last by SIGKILL"):
-        workers._run_workers(job, 2, look=lambda: None, n_done=lambda: 0, interrupted=lambda: False)
+        team._run_workers(job, 2, look=lambda: None, n_done=lambda: 0, interrupted=lambda: False)
 
 
 def test_a_folder_that_cannot_hold_a_lock_is_done_without(folder: Path) -> None:
-    with folder_lock(folder)():
+    with _folder_lock(folder)():
         pass
-    with folder_lock(folder / "nowhere")():
+    with _folder_lock(folder / "nowhere")():
         pass
 
 
@@ -212,12 +212,12 @@ def test_there_are_as_many_workers_as_cores_and_memory_allow(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.undo()
-    monkeypatch.setattr(workers, "n_threads", lambda: 8)
+    monkeypatch.setattr(team, "n_threads", lambda: 8)
     memory = SimpleNamespace(available=16_000_000_000)
-    monkeypatch.setattr(workers.psutil, "virtual_memory", lambda: memory)
+    monkeypatch.setattr(team.psutil, "virtual_memory", lambda: memory)
     cpu = torch.device("cpu")
-    few, many = workers.suitable_workers(100_000, cpu), workers.suitable_workers(10**6, cpu)
+    few, many = team.suitable_workers(100_000, cpu), team.suitable_workers(10**6, cpu)
     assert few == 8
     assert 1 < many < 8
-    assert workers.suitable_workers(10**7, cpu) == 1
-    assert workers.suitable_workers(100_000, torch.device("cuda")) == 1
+    assert team.suitable_workers(10**7, cpu) == 1
+    assert team.suitable_workers(100_000, torch.device("cuda")) == 1

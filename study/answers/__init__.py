@@ -1,0 +1,1 @@
+"""What a tuned study answers with: retrained models, predictions, intervals, lists, scores."""

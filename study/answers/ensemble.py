@@ -1,0 +1,140 @@
+"""Predictions of a study's best settings: each trained on every rating, their mean taken."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from model.dataset import UNKNOWN
+from model.solver import Model
+from storage.errors import InputError
+from study.answers.retraining import load_or_train
+from study.events import OnEvent, Said, ignored
+from study.inputs import Data
+from study.record.ranking import Setting, best_settings
+from study.record.record import Record
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ensemble:
+    """The settings to answer with, and what they are trained on."""
+
+    settings: list[Setting]
+    data: Data
+    record: Record
+    folder: Path  # beside the database
+    device: torch.device
+    on_event: OnEvent = ignored
+
+    @classmethod
+    def of_best(
+        cls,
+        record: Record,
+        data: Data,
+        n: int | None,
+        *,
+        folder: Path,
+        device: torch.device,
+        on_event: OnEvent = ignored,
+    ) -> "Ensemble":
+        """Of the n best settings, or of as many as the finalists found worth averaging.
+
+        Raises:
+            InputError: no trial has finished yet.
+        """
+        settings = best_settings(record.study, n)
+        if not settings:
+            raise InputError(
+                f"study '{record.name}': no trial has finished yet; python -m study.run goes on"
+            )
+        return cls(
+            settings=settings,
+            data=data,
+            record=record,
+            folder=folder,
+            device=device,
+            on_event=on_event,
+        )
+
+    def described(self, *, wanted: int) -> str:
+        """Of how many settings the mean is, and how much worse than the first any of them is."""
+        n, text = len(self.settings), f"Average: of {len(self.settings)}"
+        if n < wanted:
+            text += "; the study has no more settings that the pruner let go on"
+        if n == 1:
+            return text
+        rmse = {one.trial.number: one.rmse for one in self.settings}
+        worst, first = max(rmse, key=lambda number: rmse[number]), next(iter(rmse.values()))
+        excess = 100 * (rmse[worst] / first - 1) if first else 0.0
+        return (
+            f"{text}; validation RMSE of the worst, trial {worst}: {excess:.1f} % above the first"
+        )
+
+    def answer(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """The (n_queries,) predictions and their uncalibrated spread."""
+        table = self.data.table
+        users = self.data.users.index(table.query_user_ids)
+        items = self.data.items.index(table.query_item_ids)
+        return self.predict(users, items)
+
+    def kinds(self) -> NDArray[np.int64]:
+        """What is unknown of the (n_queries,) pairs: 0 nothing, 1 the user, 2 the item, 3 both."""
+        table = self.data.table
+        users = self.data.users.index(table.query_user_ids) == UNKNOWN
+        items = self.data.items.index(table.query_item_ids) == UNKNOWN
+        return users.numpy() + 2 * items.numpy().astype(np.int64)
+
+    def predict(
+        self, users: Tensor, items: Tensor, *, split_seed: int | None = None
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """The (n,) mean predictions of pairs of indices, and their uncalibrated spread.
+
+        With a split's seed, of models that only know that split's training ratings.
+        """
+        models = self.models(split_seed=split_seed)
+        return combined(models, users, items, self.data.table.ratings)
+
+    def models(self, *, split_seed: int | None = None) -> Iterator[Model]:
+        """The model of each setting, loaded or trained when it is asked for."""
+        for setting in self.settings:
+            model, saved = load_or_train(
+                setting,
+                self.data,
+                record=self.record,
+                folder=self.folder,
+                device=self.device,
+                split_seed=split_seed,
+            )
+            self._tell(setting, held_out=split_seed is not None, saved=saved)
+            yield model
+
+    def _tell(self, setting: Setting, *, held_out: bool, saved: bool) -> None:
+        trial = setting.trial
+        epochs = "1 epoch" if setting.epochs == 1 else f"{setting.epochs} epochs"
+        done = "loaded, trained before" if saved else f"trained for {epochs}"
+        on = ", for the intervals" if held_out else f": validation RMSE {setting.rmse:.4f}"
+        self.on_event(Said(f"Trial {trial.number}, {setting.solver}{on}, {done}"))
+
+
+def combined(
+    models: Iterable[Model], users: Tensor, items: Tensor, ratings: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """The (n,) mean predictions of pairs of indices, and their uncalibrated spread.
+
+    Args:
+        models: that answer together.
+        users: (n,) int64.
+        items: (n,) int64.
+        ratings: whose range the predictions keep to.
+    """
+    lowest, highest = ratings.min(), ratings.max()
+    means, variances = [], []
+    for model in models:
+        # The plain form does not keep to the range by itself.
+        means.append(np.clip(model.predict(users, items).numpy(), lowest, highest))
+        variances.append(np.square(model.std(users, items).numpy()))
+    return np.mean(means, axis=0), np.sqrt(np.mean(variances, axis=0))

@@ -1,0 +1,153 @@
+"""Intervals in which nine ratings of ten lie, calibrated on ratings that were held out.
+
+A sampler says how far a rating may be from its prediction, user by user and item by item; of als
+and gradient every pair has the same spread. Either is scaled by the errors on a fresh split
+(split conformal prediction: Lei et al. 2018, Distribution-Free Predictive Inference for
+Regression, sec. 2 and 5.2): the interval is the prediction ± q spread, with q the 90 % quantile
+of |error| / spread. A user or item without ratings is predicted as an average one, from which it
+may be far: the same ratings are predicted once more as if their users were unknown, or their items,
+or both, and pairs of each kind have a scale of their own. How well intervals of known pairs hold is
+measured crosswise on the same ratings, calibrated on every other one and counted on the rest.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from model.dataset import UNKNOWN, split
+from study.answers.ensemble import Ensemble
+from study.record.attributes import Calibrated, StudyView
+from study.record.seeds import stable_seed
+
+COVERAGE = 0.9
+LEVELS = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
+FEWEST = 100  # held-out ratings to trust: of these, 90 % are known to about 3 %
+N_GROUPS = 10  # by spread
+MOST_UNKNOWN = 10_000  # ratings that are predicted as if their users or items were unknown
+
+
+class Scale(NamedTuple):
+    """By what a spread is to be multiplied."""
+
+    std_factor: float
+    quantile: float  # q
+
+
+@dataclass(frozen=True, kw_only=True)
+class Calibration:
+    """What an uncalibrated spread comes to."""
+
+    std_factor: float
+    quantile: float  # q
+    lowest: float
+    highest: float
+    n_ratings: int  # held out, that it rests on
+    of_unknown: tuple[Scale, ...] = ()  # of pairs with an unknown user, item, or both
+
+    @property
+    def doubt(self) -> str:
+        """What may be wrong with the intervals, for people; empty if nothing is."""
+        if self.n_ratings >= FEWEST:
+            return ""
+        return (
+            f"intervals that rest on {self.n_ratings:,} held-out rating"
+            f"{'s' if self.n_ratings > 1 else ''} may be far too wide or too narrow; "
+            f"{FEWEST} are enough"
+        )
+
+    def intervals(
+        self,
+        predictions: NDArray[np.float64],
+        spread: NDArray[np.float64],
+        kinds: NDArray[np.int64] | None = None,
+    ) -> dict[str, NDArray[np.float64]]:
+        """The columns prediction, std, lower and upper, within the range of the ratings.
+
+        Args:
+            predictions: (n,) of pairs.
+            spread: (n,), uncalibrated.
+            kinds: (n,) of the pairs, as of `Ensemble.kinds`; all known if not told.
+        """
+        scales = [Scale(self.std_factor, self.quantile), *self.of_unknown]
+        kinds = np.zeros(len(spread), dtype=np.int64) if kinds is None else kinds
+        std_factor = np.array([scale.std_factor for scale in scales])[kinds]
+        reach = np.array([scale.quantile for scale in scales])[kinds] * spread
+        return {
+            "prediction": predictions,
+            "std": std_factor * spread,
+            "lower": np.maximum(predictions - reach, self.lowest),
+            "upper": np.minimum(predictions + reach, self.highest),
+        }
+
+
+def calibrate(ensemble: Ensemble) -> Calibration:
+    """The calibration of an ensemble, trained once more without a tenth of the ratings.
+
+    How well it held on them is stored with the study.
+    """
+    seed = stable_seed("calibration", ensemble.record.seed)
+    ratings = ensemble.data.ratings
+    _, held_out = split(ratings, seed=seed)
+    n = len(held_out)
+    rows = torch.from_numpy(np.linspace(0, n - 1, min(n, MOST_UNKNOWN)).astype(np.int64))
+    users, items = held_out.user_index, held_out.item_index
+    nobody = torch.full_like(rows, UNKNOWN)
+    predicted, spreads = ensemble.predict(
+        torch.cat([users, nobody, users[rows], nobody]),
+        torch.cat([items, items[rows], nobody, nobody]),
+        split_seed=seed,
+    )
+    truth = held_out.values.numpy()
+    predictions, spread = predicted[:n], spreads[:n]
+    score = np.abs(predictions - truth) / spread
+    of_unknown = np.abs(predicted[n:].reshape(3, -1) - truth[rows]) / spreads[n:].reshape(3, -1)
+    known = _scale(score)
+    calibration = Calibration(
+        std_factor=known.std_factor,
+        quantile=known.quantile,
+        lowest=float(ratings.values.min()),
+        highest=float(ratings.values.max()),
+        n_ratings=n,
+        of_unknown=tuple(map(_scale, of_unknown)),
+    )
+    columns = calibration.intervals(predictions, spread)
+    held: Calibrated = {
+        "trials": [setting.trial.number for setting in ensemble.settings],
+        "ratings": len(truth),
+        "width": round(float((columns["upper"] - columns["lower"]).mean()), 6),
+        "levels": [[level, round(_inside(score, level), 6)] for level in LEVELS],
+        "by_std": _by_std(columns["std"], predictions - truth),
+    }
+    ensemble.record.keep(StudyView.calibration, held)
+    return calibration
+
+
+def _scale(score: NDArray[np.float64]) -> Scale:
+    return Scale(float(np.sqrt(np.square(score).mean())), _quantile(score, COVERAGE))
+
+
+def _quantile(score: NDArray[np.float64], level: float) -> float:
+    """The quantile of n scores below which one more lies with that chance, or a higher one."""
+    level = min(1.0, math.ceil((len(score) + 1) * level) / len(score))
+    return float(np.quantile(score, level, method="inverted_cdf"))
+
+
+def _inside(score: NDArray[np.float64], level: float) -> float:
+    """The share of ratings inside of intervals of that level, calibrated on the others."""
+    halves = score[::2], score[1::2] if len(score) > 1 else score
+    pairs = (halves, halves[::-1])
+    return float(np.mean([(mine <= _quantile(others, level)).mean() for mine, others in pairs]))
+
+
+def _by_std(std: NDArray[np.float64], errors: NDArray[np.float64]) -> list[dict[str, float]]:
+    """Groups of like standard deviations, from the least: what was predicted, and what was so."""
+    groups = []
+    n_groups = N_GROUPS if np.ptp(std) > 0 else 1
+    for rows in np.array_split(np.argsort(std, kind="stable"), min(n_groups, len(std))):
+        predicted, found = (math.sqrt(np.square(a[rows]).mean()) for a in (std, errors))
+        groups.append({"std": round(predicted, 6), "rmse": round(found, 6), "ratings": len(rows)})
+    return groups

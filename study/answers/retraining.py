@@ -1,0 +1,73 @@
+"""A setting trained again, on every rating, or loaded if that was done before."""
+
+import contextlib
+import math
+from pathlib import Path
+
+import torch
+
+from model.dataset import Ratings, split
+from model.factorization import Factorization
+from model.solver import Model
+from model.solvers import make_solver, model_class
+from storage.errors import InputError
+from storage.models import load_model, recipe_path, save_model
+from study.inputs import Data
+from study.record.parameters import to_params
+from study.record.ranking import Setting
+from study.record.record import Record
+from study.record.seeds import setting_seed
+
+
+def load_or_train(
+    setting: Setting,
+    data: Data,
+    *,
+    record: Record,
+    folder: Path,
+    device: torch.device,
+    split_seed: int | None = None,
+) -> tuple[Model, bool]:
+    """The model of a setting, of every rating, and whether it was found saved from before.
+
+    With a split's seed it is the model of that split's training ratings.
+
+    Raises:
+        InputError: it diverges on these ratings.
+    """
+    seed = setting_seed(record.seed or 0, setting.config)
+    recipe = {
+        "params": to_params(setting.config),
+        "epochs": setting.epochs,
+        "seed": seed,
+        "ratings_digest": record.ratings_digest,
+        "split_seed": split_seed,
+    }
+    path = recipe_path(folder / "models", record.name, recipe)
+    kind = model_class(setting.solver)
+    if (arrays := load_model(path)) is not None:
+        state = {n: torch.from_numpy(a.copy()) for n, a in arrays.items() if not n.endswith("_ids")}
+        return kind.from_state(state), True
+    ratings = data.ratings if split_seed is None else split(data.ratings, seed=split_seed)[0]
+    model = _train(setting, ratings, seed=seed, device=device)
+    state = {name: tensor.detach().cpu() for name, tensor in model.state_dict().items()}
+    arrays = {name: tensor.numpy() for name, tensor in state.items()}
+    ids = {"user_ids": data.users.values, "item_ids": data.items.values}
+    with contextlib.suppress(OSError):  # the answer matters more than to have it again
+        save_model(path, arrays | ids, recipe)
+    return kind.from_state(state), False
+
+
+def _train(setting: Setting, ratings: Ratings, *, seed: int, device: torch.device) -> Model:
+    solver = make_solver(setting.config, ratings.to(device), device=device, seed=seed)
+    for epoch in solver.epochs(validation=None):
+        if not math.isfinite(epoch.train_mse):
+            raise InputError(
+                f"trial {setting.trial.number}: diverged in epoch {epoch.number} on all the "
+                "ratings; more trials= may find a better one"
+            )
+        if epoch.number >= setting.epochs:
+            break
+    if isinstance(solver.model, Factorization):
+        solver.model.spread.fill_(setting.trial_rmse)
+    return solver.model

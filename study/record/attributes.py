@@ -1,0 +1,199 @@
+"""Every attribute that a study and its trials keep in the database: its name, type and writer.
+
+What people may want to read are user attributes, which the dashboard shows. What only programs
+read are system attributes. A view reads them by name and type:
+
+    TrialView(trial).best_epoch   # int, or None if it is not kept
+    TrialView.best_epoch.name     # "best_epoch"
+"""
+
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Any, Generic, Protocol, TypedDict, TypeVar, cast, overload
+
+import optuna
+from optuna.trial import FrozenTrial, TrialState
+
+Value = TypeVar("Value")
+
+FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
+NOT_NEEDED = "there were enough"  # why a trial ended that was begun when others were quicker
+PARTS = "predictions"  # the system attributes predictions_0, … of a run: what it predicted
+GIVEN = "fixed_params"  # Optuna's own: the parameters that a trial waits with
+
+
+class Stop(StrEnum):
+    """Why a trial's training ended."""
+
+    PATIENCE = "no progress"
+    EPOCHS = "last epoch"
+    TIMEOUT = "timeout"
+    PRUNED = "pruned"
+    DIVERGED = "diverged"
+
+
+class Holder(TypedDict, total=False):
+    """Who runs a trial, and a counter that shows that it lives."""
+
+    host: str
+    machine: str
+    pid: int
+    started: float  # seconds after the machine
+    beat: int
+
+
+class Ranking(TypedDict):
+    """What the finalists came to, best first in each list."""
+
+    of: int  # finished trials that the study had
+    decided: bool
+    trials: list[int]
+    rmse: list[float | None]  # on the fresh splits; None if it diverged
+    rounds: list[int]
+    best_epochs: list[int]
+    average: int  # of how many the mean is worth it
+    average_gain: list[float]  # by which share the mean of the first n is below the first
+
+
+class Errors(TypedDict):
+    """The RMSE of the best setting, with its 95 % interval, and that of biases alone."""
+
+    ratings: int
+    rmse: list[float]
+    biases_rmse: float
+
+
+# The same of ratings whose user, or item, has from so many to so many.
+GroupErrors = TypedDict(
+    "GroupErrors",
+    {"from": int, "to": int, "ratings": int, "rmse": list[float], "biases_rmse": float},
+)
+
+
+class HeldOut(Errors):
+    """How the best setting did on the fresh splits of the finalists."""
+
+    trial: int
+    splits: int
+    by_user: list[GroupErrors]
+    by_item: list[GroupErrors]
+
+
+class Calibrated(TypedDict):
+    """How well intervals held on ratings that were held out."""
+
+    trials: list[int]
+    ratings: int
+    width: float
+    levels: list[list[float]]
+    by_std: list[dict[str, float]]
+
+
+class View(Protocol):
+    """What attributes are read of."""
+
+    def kept(self, name: str) -> object:
+        """The value of that name; None if there is none."""
+        ...
+
+
+class Attribute(Generic[Value]):
+    """A value that is kept under a name. Of a view it is the value, or None if it is not there."""
+
+    def __init__(self, name: str, expected: str, *types: type, internal: bool = False) -> None:
+        """An attribute.
+
+        Args:
+            name: that it is kept under.
+            expected: what it is, for people.
+            types: that its values have.
+            internal: whether it is a system attribute.
+        """
+        self.name = name
+        self.expected = expected
+        self.types = types
+        self.internal = internal
+
+    @overload
+    def __get__(self, view: None, owner: type) -> "Attribute[Value]": ...
+    @overload
+    def __get__(self, view: View, owner: type) -> Value | None: ...
+    def __get__(self, view: View | None, owner: type) -> "Attribute[Value] | Value | None":
+        return self if view is None else cast(Value | None, view.kept(self.name))
+
+
+class TrialView:
+    """What is kept with a trial."""
+
+    # By the objective, of a trial that ended.
+    validation_mse = Attribute[float]("validation_mse", "a number", float, int)  # of its best epoch
+    validation_rmse = Attribute[float]("validation_rmse", "a number", float, int)
+    best_epoch = Attribute[int]("best_epoch", "a whole number", int)
+    stopped = Attribute[str]("stopped", "a text", str)  # begins with a Stop
+    seconds = Attribute[float]("seconds", "a number", float, int)
+
+    # By who runs it, or sees that its worker died.
+    failed = Attribute[str]("failed", "a text", str)  # why, for good
+    interrupted = Attribute[str]("interrupted", "a text", str)  # why, through no fault of its own
+    retry_of = Attribute[int]("retry_of", "a whole number", int)  # the trial that it does again
+    died = Attribute[bool]("died", "a yes or no", bool, internal=True)  # its worker
+    lease = Attribute[Holder]("lease", "a lease", dict, internal=True)
+
+    # By who begins a run of a finalist.
+    task = Attribute[str]("task", "a digest", str)  # everything that its result follows from
+    round = Attribute[int]("round", "a whole number", int)  # from 1
+    of_trial = Attribute[int]("of_trial", "a whole number", int)  # whose setting it has
+
+    OF_A_RESULT = (validation_mse, validation_rmse, best_epoch, stopped, seconds)
+
+    def __init__(self, trial: FrozenTrial) -> None:
+        self.trial = trial
+
+    def kept(self, name: str) -> object:
+        """The value of that name, wherever a version of this project has kept it."""
+        trial = self.trial
+        return trial.user_attrs.get(name, trial.system_attrs.get(name))
+
+    @property
+    def was_cut(self) -> bool:
+        """Whether the timeout cut it, so that it does not tell what its setting can do."""
+        return self.stopped == Stop.TIMEOUT
+
+    @property
+    def was_interrupted(self) -> bool:
+        """Whether it ended with its worker, not by what it tried."""
+        return self.trial.state is TrialState.FAIL and self.interrupted is not None
+
+    @property
+    def given(self) -> Mapping[str, Any]:
+        """The parameters that it was made with, if it waited for its turn."""
+        given: Mapping[str, Any] = self.trial.system_attrs.get(GIVEN, {})
+        return given
+
+
+class StudyView:
+    """What is kept with a study."""
+
+    # By who makes it: its identity.
+    data = Attribute[str]("data", "a text", str)  # describes the ratings
+    seed = Attribute[int]("seed", "a whole number", int)
+    ratings_digest = Attribute[str]("ratings_digest", "a digest", str)
+    split_digest = Attribute[str]("split_digest", "a digest", str)
+    space_version = Attribute[int]("space_version", "a whole number", int)
+
+    # By the finalists, and when a run ends.
+    ranking = Attribute[Ranking]("finalists", "a ranking", dict)
+    biases_rmse = Attribute[float]("biases_rmse", "a number", float)  # on the validation ratings
+    held_out = Attribute[HeldOut]("held_out", "errors", dict)
+    finalists_of = Attribute[str]("finalists_of", "a text", str)  # of a study of runs: whose
+
+    # By who calibrates intervals, and by who writes the note.
+    calibration = Attribute[Calibrated]("calibration", "a calibration", dict)
+    notes = Attribute[list[str]]("rating-study:note", "digests", list, internal=True)
+
+    def __init__(self, study: optuna.Study) -> None:
+        self.study = study
+
+    def kept(self, name: str) -> object:
+        """The value of that name."""
+        return self.study.user_attrs.get(name)

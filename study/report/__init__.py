@@ -1,0 +1,1 @@
+"""What a study has found, for people: the page, its charts and tables, the note, the summary."""

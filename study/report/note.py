@@ -1,0 +1,79 @@
+"""What a study came to, as the note that optuna-dashboard shows on the study's page.
+
+A note that a person has written, changed or emptied stays as it is: a digest of ours is kept beside
+it, and only a note that still has one of ours is written anew.
+"""
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+from study.record.attributes import StudyView
+from study.record.record import Record
+from study.report import tables
+from study.report.findings import Findings, findings
+
+EM_SPACE = "\u2003"
+FINALISTS = {
+    "trial": "trial",
+    "solver": "solver",
+    "rmse": "RMSE",
+    "splits": "splits",
+    "epochs": "epochs",
+}
+SPENT = {
+    "name": "solver",
+    "time": "time",
+    "trials": "trials",
+    "pruned": "pruned",
+    "epochs": "epochs",
+    "epoch": "per epoch",
+    "rmse": "best RMSE",
+}
+
+
+def keep_note(record: Record, *, report: Path) -> None:
+    """Writes the note of a study, unless there is one that is not ours."""
+    from optuna_dashboard import get_note, save_note
+
+    there = get_note(record.study)
+    ours = record.notes or [_digest("")]
+    if _digest(there) not in ours:
+        return
+    note = as_markdown(findings(record), report=report)
+    if note != there:
+        # Both are ours until the new one is written, whenever the process may be killed.
+        record.keep(StudyView.notes, [_digest(there), _digest(note)])
+        save_note(record.study, note)
+        record.keep(StudyView.notes, [_digest(note)])
+
+
+def as_markdown(found: Findings, *, report: Path) -> str:
+    """The note: figures and our own words only, nothing that came from elsewhere."""
+    lines = [f"## {tables.headline(found)}", ""]
+    for tile in tables.tiles(found):
+        lines.append(f"- {tile['name']}: **{tile['figure']}**, {tile['note']}")
+    if found.best:
+        number, solver = found.best.trial.number, found.best.solver
+        lines += ["", f"### The best setting: trial {number}, {solver}", ""]
+        lines += ["```json", tables.as_json(found.best), "```"]
+    if rows := tables.finalists(found):
+        lines += ["", "### Finalists, on fresh splits", ""]
+        lines += _table(FINALISTS, rows)
+    if rows := tables.spent(found):
+        lines += ["", "### Where the time went", ""]
+        lines += _table(SPENT, rows)
+    # A path may hold anything; its last part is quoted by storage.models.file_name.
+    lines += ["", f"The report with charts is `{report.name}`, beside the database."]
+    return "\n".join(lines) + "\n"
+
+
+def _table(columns: dict[str, str], rows: list[dict[str, Any]]) -> list[str]:
+    """A table of the columns by their titles; the dashboard leaves no room between cells."""
+    table = [list(columns.values()), *([str(row[key]) for key in columns] for row in rows)]
+    lines = [f"|{'|'.join(EM_SPACE + cell for cell in cells)}|" for cells in table]
+    return [lines[0], "|" + "---:|" * len(columns), *lines[1:]]
+
+
+def _digest(note: str) -> str:
+    return hashlib.sha256(note.encode()).hexdigest()

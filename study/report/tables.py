@@ -1,0 +1,245 @@
+"""What the tables of a report say: figures of a study as text for people."""
+
+import json
+import platform
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+from optuna.trial import FrozenTrial, TrialState
+
+from model.solvers import SOLVERS
+from study.record.attributes import StudyView, TrialView
+from study.record.parameters import is_original, to_params
+from study.record.ranking import Setting
+from study.report import charts
+from study.report.findings import Findings, epochs, rmse, seconds
+
+
+def headline(found: Findings) -> str:
+    if not found.best:
+        return "No trial has come to a result"
+    theirs, what = found.original_rmse, "the original’s setting"
+    if theirs is None:
+        theirs, what = found.biases_rmse, "biases alone"
+    if not theirs:
+        return f"RMSE {found.best_rmse:.4f}"
+    return f"An error {gain(theirs, found.best_rmse)} than that of {what}"
+
+
+def tiles(found: Findings) -> list[dict[str, str]]:
+    """The figures at the top: of what, the figure, what it rests on, whether it is good."""
+    if not found.trials:
+        return []
+    tiles = []
+    if found.held_out:
+        value, low, high = found.held_out["rmse"]
+        splits = found.held_out["splits"]
+        on = "a fresh split" if splits == 1 else f"{splits} fresh splits"
+        note = f"95 % interval {low:.3f} to {high:.3f}, on {on}"
+        tiles.append({"name": "RMSE of the best", "figure": f"{value:.4f}", "note": note})
+    elif found.best:
+        note = "on the validation ratings that chose it"
+        figure = f"{found.best_rmse:.4f}"
+        tiles.append({"name": "RMSE of the best", "figure": figure, "note": note})
+    for row in gains(found):
+        if row["gain"]:
+            figure, word = row["gain"].rsplit(" ", 1)
+            sign = {"lower": "−", "higher": "+"}[word]
+            note = f"RMSE {row['rmse']} → {found.best_rmse:.4f}, same validation ratings"
+            name = f"Over {row['name']}"
+            tiles.append({"name": name, "figure": sign + figure, "note": note, "kind": word})
+    taken = sum(map(seconds, found.trials))
+    note = f"{found.n_pruned} pruned, {len(found.failed)} failed, {duration(taken)}"
+    tiles.append({"name": "Trials finished", "figure": f"{found.n_finished:,}", "note": note})
+    return [{"kind": ""} | tile for tile in tiles]
+
+
+def gains(found: Findings) -> list[dict[str, Any]]:
+    """What the best setting stands beside, and by how much it is better; itself comes last."""
+    if not found.best:
+        return []
+    others = {
+        "the original’s setting": found.original_rmse,
+        "biases alone": found.biases_rmse,
+    }
+    shown = [(name, error, False) for name, error in others.items() if error is not None]
+    shown.append(("the best setting", found.best_rmse, True))
+    longest = max(error for _, error, _ in shown) or 1.0
+    return [
+        {
+            "name": name,
+            "rmse": f"{error:.4f}",
+            "share": error / longest,
+            "gain": "" if first or not error else gain(error, found.best_rmse),
+            "kind": "s0" if first else "",
+            "first": first,
+        }
+        for name, error, first in shown
+    ]
+
+
+def finalists(found: Findings) -> list[dict[str, Any]]:
+    if not found.ranking:
+        return []
+    solvers = {trial.number: trial.params["solver"] for trial in found.scored}
+    ranking = found.ranking
+    columns = ranking["trials"], ranking["rmse"], ranking["rounds"], ranking["best_epochs"]
+    return [
+        {
+            "trial": number,
+            "solver": solvers[number],
+            "rmse": "diverged" if error is None else f"{error:.4f}",
+            "splits": splits,
+            "epochs": best_epoch,
+        }
+        for number, error, splits, best_epoch in zip(*columns, strict=True)
+    ]
+
+
+def importances(found: Findings, shares: dict[str, dict[str, float]]) -> list[dict[str, Any]]:
+    return [
+        {
+            "solver": solver,
+            "trials": len(found.of(solver)),
+            "shares": [(name.removeprefix(f"{solver}_"), share) for name, share in own.items()],
+            "most": max(own.values()) or 1.0,
+            "kind": charts.solver_class(solver),
+        }
+        for solver, own in shares.items()
+        if own
+    ]
+
+
+def spent(found: Findings) -> list[dict[str, Any]]:
+    """A row a solver, and one of the finalists' runs."""
+    rows = found.spent()
+    longest = max((row.seconds for row in rows), default=0.0) or 1.0
+    return [
+        {
+            "name": row.name,
+            "kind": charts.solver_class(row.name) if row.name in SOLVERS else "",
+            "time": duration(row.seconds),
+            "share": row.seconds / longest,
+            "trials": f"{row.trials:,}",
+            "pruned": f"{row.pruned:,}",
+            "epochs": f"{row.epochs:,}",
+            "epoch": _epoch_time(row.seconds / row.epochs) if row.epochs else "–",
+            "rmse": "–" if row.rmse is None else f"{row.rmse:.4f}",
+        }
+        for row in rows
+    ]
+
+
+def trials(found: Findings) -> list[dict[str, Any]]:
+    """Every trial, in their order."""
+    return [_row(trial) for trial in found.trials]
+
+
+def about(found: Findings) -> list[str]:
+    """What the report is of, line by line."""
+    lines = []
+    begins = [trial.datetime_start for trial in found.trials if trial.datetime_start]
+    ends = [trial.datetime_complete for trial in found.trials if trial.datetime_complete]
+    if begins and ends:
+        first, last = (f"{when:%Y-%m-%d %H:%M}" for when in (min(begins), max(ends)))
+        lines.append(f"First trial begun {first}, last ended {last}.")
+    interrupted = sum(TrialView(trial).was_interrupted for trial in found.trials)
+    counts = {
+        "complete": found.n_finished - found.n_pruned,
+        "pruned": found.n_pruned,
+        "failed": len(found.failed),
+        "interrupted and done again": interrupted,
+    }
+    taken = sum(map(seconds, [*found.trials, *found.finalists]))
+    said = ", ".join(f"{count:,} {what}" for what, count in counts.items() if count)
+    lines.append(f"Trials: {said or 'none'}; {taken:,.0f} seconds of training, finalists included.")
+    known = [
+        f"{name} {kept}"
+        for attribute, name in (
+            (StudyView.seed, "seed"),
+            (StudyView.ratings_digest, "ratings"),
+            (StudyView.split_digest, "split"),
+            (StudyView.space_version, "search space"),
+        )
+        if (kept := found.record.kept(attribute.name)) is not None
+    ]
+    if known:
+        lines.append(f"Identity: {', '.join(known)}.")
+    packages = [
+        f"{name} {found_version}"
+        for name in ("rating-study", "torch", "optuna", "numpy")
+        if (found_version := _version(name))
+    ]
+    lines.append(f"Made with {', '.join([*packages, f'Python {platform.python_version()}'])}.")
+    return lines
+
+
+def as_json(setting: Setting) -> str:
+    """The parameters of a setting, as Optuna keeps them."""
+    return json.dumps(to_params(setting.config), indent=2)
+
+
+def as_python(setting: Setting) -> str:
+    """A setting as an expression, and the import that it needs."""
+    kind = type(setting.config)
+    fields = ",\n".join(f"    {name}={value!r}" for name, value in vars(setting.config).items())
+    return f"from {kind.__module__} import {kind.__name__}\n\n{kind.__name__}(\n{fields},\n)"
+
+
+def gain(theirs: float, ours: float) -> str:
+    """By how much an RMSE is below another, for people."""
+    share = 100 * (1 - ours / theirs)
+    return f"{abs(share):.1f} % {'lower' if share >= 0 else 'higher'}"
+
+
+def duration(seconds: float) -> str:
+    """Seconds for people."""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02} min" if hours else f"{minutes} min {rest:02} s"
+
+
+def _row(trial: FrozenTrial) -> dict[str, Any]:
+    """A trial in the table of all."""
+    solver = str(trial.params.get("solver", "–"))
+    setting = ", ".join(
+        f"{name.removeprefix(f'{solver}_')} {charts.shown(value)}"
+        for name, value in trial.params.items()
+        if name != "solver"
+    )
+    error = rmse(trial)
+    return {
+        "trial": trial.number,
+        "state": _state(trial),
+        "solver": "original" if is_original(trial.params) else solver,
+        "rmse": "–" if error is None else f"{error:.4f}",
+        "best_epoch": TrialView(trial).best_epoch or "–",
+        "epochs": epochs(trial),
+        "seconds": f"{seconds(trial):.1f}",
+        "setting": setting,
+    }
+
+
+def _state(trial: FrozenTrial) -> str:
+    """What became of a trial, and why."""
+    view = TrialView(trial)
+    if view.was_interrupted:
+        return "interrupted"
+    if trial.state is TrialState.FAIL:
+        return f"failed: {view.failed or 'for a reason not told'}"
+    if trial.state is TrialState.COMPLETE:
+        return "complete"
+    return view.stopped or trial.state.name.lower()
+
+
+def _epoch_time(seconds: float) -> str:
+    return f"{1000 * seconds:.1f} ms" if seconds < 0.1 else f"{seconds:.2f} s"
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:  # run from a checkout
+        return ""

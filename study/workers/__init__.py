@@ -1,0 +1,1 @@
+"""Who runs trials and finalists, and what survives them: claims, leases, processes, the clock."""

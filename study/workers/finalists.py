@@ -1,0 +1,249 @@
+"""The finalists: the best settings once more, on fresh splits that all of them share.
+
+One validation split chose them, and the best of many trials on it was partly lucky. `race` says
+who is compared with whom, and when it is over. A run of a finalist in a round is a trial of the
+study `<name>-finalists`, which keeps what it predicted: whatever worker does it, on whatever
+machine, and however often one is stopped, the race comes to the same end.
+"""
+
+import base64
+import random
+from collections import defaultdict
+from collections.abc import Callable
+from contextlib import nullcontext
+from functools import cached_property
+
+import numpy as np
+import optuna
+import torch
+from numpy.typing import NDArray
+from optuna.pruners import NopPruner
+from optuna.trial import FrozenTrial, TrialState
+
+from model.dataset import Ratings, split
+from storage.errors import InputError
+from study.record.attributes import StudyView, TrialView
+from study.record.parameters import to_params
+from study.record.ranking import Setting, is_decided, ranked_settings
+from study.record.record import Record, finalists_name, n_finished, text_of
+from study.record.seeds import stable_digest, stable_seed
+from study.search.objective import Context, Interrupted, Objective, Trained
+from study.workers.claims import Lock, StudyFailedError, Work
+from study.workers.clock import N_FINALISTS, Clock
+from study.workers.race import N_ROUNDS, Run, Standing, standing
+
+MOST_COMPARED = 100_000  # ratings of a round: what is predicted for them fits a database
+FORMAT = 1  # of what is kept of a run: raise it when a solver gives another answer
+
+
+class Finalists:
+    """The race of the finalists of a study."""
+
+    def __init__(
+        self, record: Record, *, ratings: Ratings, context: Context, clock: Clock | None = None
+    ) -> None:
+        """A race among the best settings of a study.
+
+        Args:
+            record: of the study, whose trials are done, or have had their time.
+            ratings: all of them, to be split anew.
+            context: of the study's training.
+            clock: when to end; never if not told.
+        """
+        self.record = record
+        self.context = context
+        self.clock = clock or Clock()
+        self._ratings = ratings
+        self._done: dict[int, Run] = {}  # by number of the trial
+        self._truths: dict[int, NDArray[np.float64]] = {}
+
+    @cached_property
+    def runs(self) -> "Runs":
+        """The single runs, whose study is made if there is none.
+
+        Raises:
+            InputError: somebody's own study has its name.
+        """
+        study = optuna.create_study(
+            study_name=finalists_name(self.record.name),
+            storage=self.record.storage,
+            pruner=NopPruner(),
+            load_if_exists=True,
+        )
+        record = Record(study, self.record.storage)
+        if record.trials() and record.finalists_of is None:
+            raise InputError(f"study '{record.name}': was not made by study.run; rename it")
+        record.keep(StudyView.finalists_of, self.record.name)
+        return Runs(record, self)
+
+    def run(self, *, lock: Lock = nullcontext) -> None:
+        """Does runs that nobody else does until the race is decided, if it is not, or it is time.
+
+        Raises:
+            StudyFailedError: none of the finalists came to a result in a round.
+        """
+        if not is_decided(self.record.study):
+            self.runs.run(lock=lock)
+
+    def look(self) -> Standing:
+        """The standing by now. What it says of the order is stored with the study."""
+        study = self.record.study
+        finalists = ranked_settings(study)[:N_FINALISTS]
+        if len(finalists) < 2:
+            return Standing(rounds=[], ranking=None, decided=True, number=0, n_racing=0, missing=[])
+        by_task = defaultdict(list)
+        for trial in self.runs.record.trials():
+            by_task[TrialView(trial).task].append(trial)
+        runs = {}
+        for setting in finalists:
+            for number in range(N_ROUNDS):
+                done = self._outcome(by_task[self.task(setting, number)])
+                if done is not None:
+                    runs[setting.config, number] = done
+        now = standing(finalists, runs, self._truth, n_trials=n_finished(study))
+        if now.ranking and self.record.ranking != now.ranking:
+            self.record.keep(StudyView.ranking, now.ranking)
+        return now
+
+    def held_out(
+        self, setting: Setting, number: int
+    ) -> tuple[Ratings, Ratings, NDArray[np.float64] | None]:
+        """A round: what was trained on, the ratings compared, and what the setting predicted.
+
+        The last is None if the setting was not in the round, or came to nothing in it.
+        """
+        training, validation = self.split(number)
+        rows = torch.from_numpy(compared(len(validation)))
+        task = self.task(setting, number)
+        run = self._outcome([t for t in self.runs.record.trials() if TrialView(t).task == task])
+        return training, validation[rows], run.predictions if run else None
+
+    def task(self, setting: Setting, number: int) -> str:
+        """What a run is known by: everything that its result follows from."""
+        return stable_digest(
+            FORMAT,
+            to_params(setting.config),
+            number,
+            self.context.study_seed,
+            self.record.ratings_digest,
+        )
+
+    def split(self, number: int) -> tuple[Ratings, Ratings]:
+        """Training and validation ratings of a round, which counts from 0."""
+        seed = stable_seed("finalists", self.context.study_seed, number)
+        return split(self._ratings, seed=seed)
+
+    def _outcome(self, trials: list[FrozenTrial]) -> Run | None:
+        """What the trials of a run came to; None if it is to be done yet."""
+        for trial in trials:
+            if trial.state is TrialState.COMPLETE:
+                if trial.number not in self._done:
+                    self._done[trial.number] = Run(
+                        predictions=_unpacked(text_of(trial)),
+                        best_epoch=TrialView(trial).best_epoch or 1,
+                    )
+                return self._done[trial.number]
+        if any(t.state is TrialState.PRUNED or TrialView(t).failed is not None for t in trials):
+            return Run(predictions=None, best_epoch=1)
+        return None
+
+    def _truth(self, number: int) -> NDArray[np.float64]:
+        """The (n_compared,) true ratings of a round."""
+        if number not in self._truths:
+            true = self.split(number)[1].values.cpu().numpy()
+            self._truths[number] = true[compared(len(true))]
+        return self._truths[number]
+
+
+class Runs(Work):
+    """Does runs that nobody else does until the race is decided, the clock says so, or an interrupt
+    arrives. The order is then that of the rounds that were finished.
+    """
+
+    def __init__(self, record: Record, finalists: Finalists) -> None:
+        super().__init__(record)
+        self._finalists = finalists
+        self._now: Standing | None = None  # as it was when this worker last looked
+
+    def is_over(self) -> bool:
+        """Whether the race is decided, or it is time.
+
+        Raises:
+            StudyFailedError: none of the finalists came to a result in a round.
+        """
+        race = self._finalists
+        if is_decided(race.record.study):
+            return True
+        now = race.look()
+        if now.hopeless:
+            raise StudyFailedError(f"finalists, round {now.number + 1}: none came to a result")
+        return now.decided or race.context.interrupted() or race.clock.is_over
+
+    def offer(self) -> bool:
+        """Whether a run waits, or one is missing that nobody does, which then waits."""
+        race, trials = self._finalists, self.record.trials()
+        if any(trial.state is TrialState.WAITING for trial in trials):
+            return True
+        taken = {TrialView(t).task for t in trials if t.state is TrialState.RUNNING}
+        now = race.look()  # after that: what is done by now is not missing
+        free = [one for one in now.missing if race.task(one, now.number) not in taken]
+        if not free:
+            return False
+        setting = random.choice(free)  # others choose in the same instant
+        self.record.study.enqueue_trial(
+            to_params(setting.config),
+            user_attrs={
+                TrialView.task.name: race.task(setting, now.number),
+                TrialView.round.name: now.number + 1,
+                TrialView.of_trial.name: setting.trial.number,
+            },
+        )
+        return True
+
+    def is_needed(self, trial: FrozenTrial) -> bool:
+        """Whether it is missing, and nobody began the same before."""
+        race, task = self._finalists, TrialView(trial).task
+        if any(
+            other.number < trial.number
+            and other.state is not TrialState.FAIL
+            and TrialView(other).task == task
+            for other in self.record.trials()
+        ):
+            return False
+        now = race.look()
+        return task in {race.task(setting, now.number) for setting in now.missing}
+
+    def train(self, trial: optuna.Trial, lost: Callable[[], bool]) -> Trained:
+        """Runs the objective on the split of the round; one that the clock cut is done again."""
+        race = self._finalists
+        kept = TrialView(self.record.trial(trial.number))
+        training, validation = race.split((kept.round or 1) - 1)
+        device = race.context.device
+        objective = Objective(
+            context=race.context, training=training.to(device), validation=validation.to(device)
+        )
+        try:
+            return objective(trial, deadline=race.clock.end, lost=lost)
+        except optuna.TrialPruned:
+            if TrialView(self.record.trial(trial.number)).was_cut:
+                raise Interrupted("time was up") from None
+            raise  # it diverged: worse than any
+
+    def keep(self, number: int, trained: Trained) -> None:
+        """Keeps what the run predicted."""
+        assert trained.predictions is not None
+        predicted = trained.predictions.cpu().numpy()
+        self.record.keep_text(number, _packed(predicted[compared(len(predicted))]))
+
+
+def compared(n: int) -> NDArray[np.int64]:
+    """The rows of a round's n validation ratings that finalists are compared on."""
+    return np.linspace(0, n - 1, min(n, MOST_COMPARED)).astype(np.int64)
+
+
+def _packed(predictions: NDArray[np.floating]) -> str:
+    return base64.b64encode(predictions.astype("<f4").tobytes()).decode()
+
+
+def _unpacked(text: str) -> NDArray[np.float64]:
+    return np.frombuffer(base64.b64decode(text), "<f4").astype(np.float64)

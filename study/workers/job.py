@@ -1,0 +1,22 @@
+"""What a process needs to know to join a study and to work on it."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from storage.columns import Columns
+from study.workers.clock import Clock
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """A study, and how far it is to go."""
+
+    storage: str = field(repr=False)  # the URL, password and all
+    study_name: str
+    total: int  # finished trials that the study is to have
+    data: Path | None  # as load_data takes it
+    columns: Columns | None
+    folder: Path  # where files beside the database are
+    device: str
+    seed: int
+    clock: Clock

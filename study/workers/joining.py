@@ -1,0 +1,141 @@
+"""Joins a study: whatever a worker needs, opened by itself in whichever process it runs.
+
+Processes are started from one that has imported this module, and what it imports.
+"""
+
+import math
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+import optuna
+from optuna.storages import BaseStorage
+
+from model.biases import fit_biases
+from model.dataset import of_some_users, split
+from storage.database import check_database, open_storage, parse_storage_url
+from storage.errors import UnreachableError
+from storage.patience import LONGEST_WAIT
+from study.inputs import Data, choose_device, load_data
+from study.record.record import Record, n_finished
+from study.record.studies import identity, open_study
+from study.search.objective import Context, Objective
+from study.search.pruning import SolverMedianPruner
+from study.search.sampler import SlotSampler
+from study.workers.clock import Clock
+from study.workers.finalists import Finalists
+from study.workers.job import Job
+from study.workers.trials import Trials
+
+SEARCHED_RATINGS = 2_000_000  # that trials see; of more, those of users drawn at random
+AGAIN_SECONDS = 1.0  # after which a database that could not be reached is tried again
+LOCK_SECONDS = 60.0  # a worker that waits so long for the lock does without
+
+
+@dataclass(frozen=True, kw_only=True)
+class Joined:
+    """A study that this process has joined."""
+
+    record: Record
+    objective: Objective
+    finalists: Finalists
+    clock: Clock
+    total: int  # finished trials that it is to have
+    n_ratings: int  # in all
+    folder: Path  # where files beside the database are
+
+    @property
+    def n_searched(self) -> int:
+        """The number of ratings that trials see; finalists see all."""
+        return len(self.objective.training) + len(self.objective.validation)
+
+    @cached_property
+    def biases_rmse(self) -> float:
+        """The validation RMSE of biases alone."""
+        return math.sqrt(fit_biases(self.objective.training).mse(self.objective.validation))
+
+    def work(self) -> None:
+        """Runs trials up to the total, then finalists, among all others that do so.
+
+        Raises:
+            StudyFailedError: trials keep failing, or all finalists do.
+        """
+        lock = _folder_lock(self.folder)
+        Trials(self.record, self.objective, total=self.total, clock=self.clock).run(lock=lock)
+        in_time = not (self.clock.is_over or self.objective.context.interrupted())
+        if in_time or n_finished(self.record.study) >= self.total:
+            self.finalists.run(lock=lock)
+
+
+def join(job: Job, data: Data, storage: BaseStorage, *, interrupted: Callable[[], bool]) -> Joined:
+    """The study of a job, made if there is none, and what to run in it.
+
+    Raises:
+        InputError: the study is of other ratings, or of another seed.
+    """
+    context = Context(
+        device=choose_device(job.device), study_seed=job.seed, interrupted=interrupted
+    )
+    searched = of_some_users(data.ratings, n_ratings=SEARCHED_RATINGS, seed=job.seed)
+    training, validation = split(searched, seed=job.seed)
+    record = open_study(
+        storage,
+        job.study_name,
+        identity(data.table, validation, seed=job.seed),
+        about=data.described(),
+        sampler=SlotSampler(job.seed, hurry=math.isfinite(job.clock.seconds)),
+        pruner=SolverMedianPruner(),
+    )
+    clock = replace(job.clock, times_ratings=len(data.ratings) / len(searched))
+    return Joined(
+        record=record,
+        objective=Objective(
+            context=context,
+            training=training.to(context.device),
+            validation=validation.to(context.device),
+        ),
+        finalists=Finalists(record, ratings=data.ratings, context=context, clock=clock),
+        clock=clock,
+        total=job.total,
+        n_ratings=len(data.ratings),
+        folder=job.folder,
+    )
+
+
+def join_anew(job: Job, *, interrupted: Callable[[], bool]) -> Joined:
+    """The same in a process of its own, which has neither the data nor the storage.
+
+    Raises:
+        InputError: the data or the database cannot be used, or do not belong to the study.
+    """
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    url = parse_storage_url(job.storage)
+    data = load_data(job.data, runs=job.folder, columns=job.columns)
+    until = time.monotonic() + LONGEST_WAIT
+    while True:
+        try:
+            check_database(url, must_exist=True)  # it did, a moment ago
+            storage = open_storage(url, give_up=interrupted)
+            return join(job, data, storage, interrupted=interrupted)
+        except UnreachableError:
+            if interrupted() or time.monotonic() > until:
+                raise
+        time.sleep(AGAIN_SECONDS)
+
+
+def _folder_lock(folder: Path) -> Callable[[], AbstractContextManager[object]]:
+    """What makes a context that one process at a time is in, of those that share the folder."""
+    from filelock import FileLock, Timeout
+
+    lock = FileLock(folder / ".lock", timeout=LOCK_SECONDS, poll_interval=0.005)
+
+    def held() -> AbstractContextManager[object]:
+        try:
+            return lock.acquire()
+        except (Timeout, OSError):
+            return nullcontext()  # trials are counted right without it
+
+    return held
