@@ -108,6 +108,11 @@ def test_other_errors_are_not(error: Exception) -> None:
         PatientStorage(InMemoryStorage()).wait_for(fails(1, error, lambda: None))
 
 
+def id_of(study: optuna.Study, storage: InMemoryStorage, trial: optuna.Trial) -> int:
+    study_id = storage.get_study_id_from_name(study.study_name)
+    return storage.get_trial_id_from_study_id_trial_number(study_id, trial.number)
+
+
 def told_but_the_answer_was_lost(
     state: TrialState, value: float | None, asked: tuple[TrialState, float | None]
 ) -> bool:
@@ -126,7 +131,7 @@ def told_but_the_answer_was_lost(
     inner.set_trial_state_values = tell  # type: ignore[method-assign, assignment]
     wanted, wanted_value = asked
     values = None if wanted_value is None else [wanted_value]
-    return PatientStorage(inner).set_trial_state_values(trial._trial_id, wanted, values)
+    return PatientStorage(inner).set_trial_state_values(id_of(study, inner, trial), wanted, values)
 
 
 def test_a_trial_told_just_before_the_connection_broke_is_told() -> None:
@@ -140,10 +145,11 @@ def test_a_trial_told_just_before_the_connection_broke_is_told() -> None:
 
 
 def test_a_trial_that_was_finished_before_is_not_told_again() -> None:
-    study = optuna.create_study()
+    storage = InMemoryStorage()
+    study = optuna.create_study(storage=storage)
     trial = study.ask()
     study.tell(trial, 0.5)
     with pytest.raises(UpdateFinishedTrialError):
-        PatientStorage(study._storage).set_trial_state_values(
-            trial._trial_id, TrialState.COMPLETE, [0.5]
+        PatientStorage(storage).set_trial_state_values(
+            id_of(study, storage, trial), TrialState.COMPLETE, [0.5]
         )
