@@ -132,7 +132,7 @@ def run(
         except TuningError as error:
             complain(PROG, str(error))
             result = error.result
-        drawing.say(f"\n{summary(result.study, biases_rmse=result.biases_rmse)}\n")
+        drawing.say(f"\n{summary(result.record)}\n")
         if result.ended is not Ended.DONE:
             n, why = n_finished(result.study), result.ended.capitalize()
             where = f"after {n} of {trials} trials: the same command goes on"
@@ -184,6 +184,21 @@ def _facts(result: "Result") -> dict[str, object]:
         "best_epoch": best and TrialView(best.trial).best_epoch,
         "validation_rmse": best and round(result.best_rmse, 6),
         "biases_rmse": round(result.biases_rmse, 6),
+        "fresh_splits": _fresh(result),
+    }
+
+
+def _fresh(result: "Result") -> dict[str, object] | None:
+    """What the best setting came to on the fresh splits of the finalists, if they have met."""
+    held_out = result.record.held_out
+    if not held_out or not result.best or held_out["trial"] != result.best.trial.number:
+        return None
+    rmse, low, high = held_out["rmse"]
+    return {
+        "splits": held_out["splits"],
+        "rmse": {"value": rmse, "low": low, "high": high},
+        "biases_rmse": held_out["biases_rmse"],
+        "mean_rmse": held_out.get("mean_rmse"),
     }
 
 

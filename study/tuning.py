@@ -263,7 +263,7 @@ def _run(
             run_job(job, joined, interrupts=interrupts, on_event=on_event)
         except (StudyFailedError, WorkerError) as error:
             failure = error
-    record_held_out(joined.finalists, biases_rmse=joined.biases_rmse)
+    record_held_out(joined.finalists, biases_rmse=joined.biases_rmse, mean_rmse=joined.mean_rmse)
     return failure
 
 

@@ -125,6 +125,7 @@ def full(storage: Any = None, name: str = "mine", n: int = 60, **attributes: Any
         "ratings": 1200,
         "rmse": [0.8601, 0.8412, 0.8787],
         "biases_rmse": 0.96,
+        "mean_rmse": 1.21,
         "by_user": some_groups(),
         "by_item": some_groups(),
     }
@@ -143,6 +144,7 @@ def full(storage: Any = None, name: str = "mine", n: int = 60, **attributes: Any
         StudyView.held_out.name: held_out,
         StudyView.calibration.name: calibration,
         StudyView.biases_rmse.name: 0.9411,
+        StudyView.mean_rmse.name: 1.2,
     }
     record = plant(storage, name, trials, **(known | attributes))
     runs = optuna.create_study(study_name=finalists_name(name), storage=record.storage)

@@ -43,26 +43,28 @@ def test_held_out_errors_are_kept_with_the_study(planted: tuple[Ratings, Ratings
     study.set_user_attr(StudyView.ranking.name, ranking := finals(study.get_trials()))
     winner = study.get_trials()[ranking["trials"][0]]
     met: Any = Met(record, ratings)
-    errors, users, biases, counts = [], [], [], []
+    errors, users, biases, constant, counts = [], [], [], [], []
     for number in range(2):
         seed = stable_seed("finalists", 0, number)
         training, validation = split(ratings, seed=seed)
         error = np.random.default_rng(number).normal(0, 0.6, len(validation))
         if number:  # the second is not there at first
-            record_held_out(met, biases_rmse=0.9)
+            record_held_out(met, biases_rmse=0.9, mean_rmse=1.1)
             assert record.held_out is None
         met.predictions[winner.number, number] = validation.values.numpy() + error
         errors.append(error)
         users.append(validation.user_index.numpy())
         biases.append(fit_biases(training).mse(validation))
+        constant.append((validation.values - training.values.mean()).square().mean().item())
         counts.append(np.bincount(training.user_index, minlength=ratings.n_users)[users[-1]])
-    record_held_out(met, biases_rmse=0.9)
+    record_held_out(met, biases_rmse=0.9, mean_rmse=1.1)
     found, error, count = (
         study.user_attrs["held_out"],
         np.concatenate(errors),
         np.concatenate(counts),
     )
-    assert record.biases_rmse == 0.9
+    assert (record.biases_rmse, record.mean_rmse) == (0.9, 1.1)
+    assert found["mean_rmse"] == pytest.approx(np.sqrt(np.mean(constant)), abs=1e-6)
     assert found["trial"] == winner.number
     assert found["ratings"] == len(error)
     assert found["rmse"][0] == pytest.approx(np.sqrt(np.mean(error**2)), abs=1e-6)

@@ -116,7 +116,8 @@ class Ensemble:
         trial = setting.trial
         epochs = "1 epoch" if setting.epochs == 1 else f"{setting.epochs} epochs"
         done = "loaded, trained before" if saved else f"trained for {epochs}"
-        on = ", for the intervals" if held_out else f": validation RMSE {setting.rmse:.4f}"
+        cut = ", cut by the timeout" if setting.was_cut else ""
+        on = ", for the intervals" if held_out else f": validation RMSE {setting.rmse:.4f}{cut}"
         self.on_event(Said(f"Trial {trial.number}, {setting.solver}{on}, {done}"))
 
 

@@ -69,5 +69,5 @@ def _train(setting: Setting, ratings: Ratings, *, seed: int, device: torch.devic
         if epoch.number >= setting.epochs:
             break
     if isinstance(solver.model, Factorization):
-        solver.model.spread.fill_(setting.trial_rmse)
+        solver.model.spread.fill_(setting.rmse)
     return solver.model

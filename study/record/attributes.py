@@ -9,7 +9,7 @@ read are system attributes. A view reads them by name and type:
 
 from collections.abc import Mapping
 from enum import StrEnum
-from typing import Any, Generic, Protocol, TypedDict, TypeVar, cast, overload
+from typing import Any, Generic, NotRequired, Protocol, TypedDict, TypeVar, cast, overload
 
 import optuna
 from optuna.trial import FrozenTrial, TrialState
@@ -56,17 +56,25 @@ class Ranking(TypedDict):
 
 
 class Errors(TypedDict):
-    """The RMSE of the best setting, with its 95 % interval, and that of biases alone."""
+    """The RMSE of the best setting, with its 95 % interval, and of what comes for nothing."""
 
     ratings: int
     rmse: list[float]
     biases_rmse: float
+    mean_rmse: NotRequired[float]  # of the mean rating, for every pair
 
 
 # The same of ratings whose user, or item, has from so many to so many.
 GroupErrors = TypedDict(
     "GroupErrors",
-    {"from": int, "to": int, "ratings": int, "rmse": list[float], "biases_rmse": float},
+    {
+        "from": int,
+        "to": int,
+        "ratings": int,
+        "rmse": list[float],
+        "biases_rmse": float,
+        "mean_rmse": NotRequired[float],
+    },
 )
 
 
@@ -184,6 +192,7 @@ class StudyView:
     # By the finalists, and when a run ends.
     ranking = Attribute[Ranking]("finalists", "a ranking", dict)
     biases_rmse = Attribute[float]("biases_rmse", "a number", float)  # on the validation ratings
+    mean_rmse = Attribute[float]("mean_rmse", "a number", float)  # of the mean rating, on the same
     held_out = Attribute[HeldOut]("held_out", "errors", dict)
     finalists_of = Attribute[str]("finalists_of", "a text", str)  # of a study of runs: whose
 

@@ -19,17 +19,13 @@ class Setting:
     trial: FrozenTrial
     config: Config
     best_epoch: int  # of the trial, or the median of the finalist's rounds
-    rmse: float  # of the trial's validation; of one that the timeout cut, that of the finalists
+    rmse: float  # of the trial, on the study's validation ratings, which chose it
+    fresh_rmse: float | None = None  # of the finalist, on fresh splits
 
     @property
     def was_cut(self) -> bool:
         """Whether the timeout cut its trial, so that this does not tell what it can do."""
         return TrialView(self.trial).was_cut
-
-    @property
-    def trial_rmse(self) -> float:
-        """The validation RMSE of its trial, whatever the finalists found."""
-        return math.sqrt(TrialView(self.trial).validation_mse or 0.0)
 
     @property
     def solver(self) -> str:
@@ -81,8 +77,7 @@ def best_settings(study: optuna.Study, n: int | None = None) -> list[Setting]:
         met = [by_config.pop(to_config(trials[number].params)) for number in ranking["trials"]]
         found = zip(met, ranking["best_epochs"], ranking["rmse"], strict=True)
         finalists = [
-            replace(one, best_epoch=best_epoch, rmse=rmse if rmse and one.was_cut else one.rmse)
-            for one, best_epoch, rmse in found
+            replace(one, best_epoch=best_epoch, fresh_rmse=rmse) for one, best_epoch, rmse in found
         ]
         settings = [*finalists, *by_config.values()]
     if n is None:

@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Mapping
 from difflib import get_close_matches
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import optuna
@@ -16,7 +17,6 @@ from optuna.samplers import BaseSampler
 from optuna.storages import BaseStorage
 from optuna.study import StudyDirection
 
-from model.dataset import Ratings
 from storage.errors import InputError
 from storage.lines import shown
 from storage.ratings import RatingsTable
@@ -25,13 +25,16 @@ from study.record.liveness import is_running
 from study.record.parameters import SPACE_VERSION, missing
 from study.record.record import FINALISTS, Record, is_of_finalists
 
+if TYPE_CHECKING:
+    from model.dataset import Ratings
+
 
 def default_name(table: RatingsTable) -> str:
     """The name of the study of a set of ratings, whatever file they came from."""
     return f"ratings-{table.digest[:10]}"
 
 
-def identity(table: RatingsTable, validation: Ratings, *, seed: int) -> dict[str, object]:
+def identity(table: RatingsTable, validation: "Ratings", *, seed: int) -> dict[str, object]:
     """What every trial of a study has in common, kept in the study's attributes."""
     digest = hashlib.sha256()
     for column in (validation.user_index, validation.item_index):

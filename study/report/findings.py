@@ -63,8 +63,20 @@ class Findings:
 
     @property
     def best_rmse(self) -> float:
-        """The validation RMSE of the best setting; NaN if there is none."""
+        """That of the best setting on the validation ratings; NaN if there is none."""
         return self.best.rmse if self.best else math.nan
+
+    @property
+    def splits(self) -> str:
+        """The fresh splits that the best setting was held against, for people."""
+        n = self.held_out["splits"] if self.held_out else 0
+        return "a fresh split" if n == 1 else f"{n} fresh splits"
+
+    @property
+    def original_is_worse_than_a_constant(self) -> bool:
+        """Whether the original's setting lost to the mean rating, on the same ratings."""
+        theirs, mean = self.original_rmse, self.record.mean_rmse
+        return theirs is not None and mean is not None and theirs > mean
 
     @property
     def original(self) -> FrozenTrial | None:

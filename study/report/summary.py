@@ -4,49 +4,52 @@ import csv
 from pathlib import Path
 
 import optuna
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FrozenTrial
 
 from storage.files import replacing
-from study.record.attributes import FINISHED, TrialView
-from study.record.parameters import is_original, names, to_params
-from study.record.ranking import best_settings, final_ranking, is_decided
-from study.report.findings import original_trial, rmse
+from study.record.attributes import TrialView
+from study.record.parameters import names, to_params
+from study.record.ranking import is_decided
+from study.record.record import Record
+from study.report.findings import findings
 
 
-def summary(study: optuna.Study, *, biases_rmse: float) -> str:
-    """The best setting, and what it gained over the original's setting and over biases alone."""
-    settings = best_settings(study)
-    if not settings:
+def summary(record: Record) -> str:
+    """What was gained, on ratings that chose nothing, and the best setting."""
+    found = findings(record)
+    if not found.best:
         return "No trial has come to a result."
-    best = settings[0].trial
-    ranking = final_ranking(study)
-    ours = settings[0].rmse
-    finished = study.get_trials(deepcopy=False, states=FINISHED)
-    pruned = sum(trial.state is TrialState.PRUNED for trial in finished)
-    lines = [f"Finished: {len(finished)} trials, {pruned} of them pruned"]
+    best, ranking, held_out = found.best, found.ranking, found.held_out
+    lines = []
+    if held_out:
+        ours = held_out["rmse"][0]
+        compared = _compared("biases alone", held_out["biases_rmse"], ours)
+        lines.append(f"{compared}, on {found.splits}")
+    lines.append(f"Finished: {found.n_finished} trials, {found.n_pruned} of them pruned")
     if ranking:
-        lines.append(
-            f"Finalists: trial {best.number} is first of {len(ranking['trials'])}, "
-            f"RMSE {ranking['rmse'][0]:.4f} on {_splits(ranking['rounds'][0])}"
-            + ("" if is_decided(study) else ", so far: they are not done")
-        )
+        so_far = "" if is_decided(record.study) else ", so far: they are not done"
+        first, n = best.trial.number, len(ranking["trials"])
+        lines.append(f"Finalists: trial {first} is first of {n}{so_far}")
         if ranking["average"] > 1:
             gain = 100 * ranking["average_gain"][ranking["average"] - 1]
             lines.append(f"Averaging the first {ranking['average']} gains {gain:.2f} %")
-    epoch = settings[0].best_epoch if settings[0].was_cut else TrialView(best).best_epoch
-    epochs = "1 epoch" if epoch == 1 else f"{epoch} epochs"
+    epochs = "1 epoch" if best.best_epoch == 1 else f"{best.best_epoch} epochs"
     lines.append(
-        f"Best by {'the finalists' if ranking else 'validation'}: trial {best.number}, "
-        f"validation RMSE {ours:.4f} after {epochs}{_cut(best)}:"
+        f"Best by {'the finalists' if ranking else 'validation'}: trial {best.trial.number}, "
+        f"after {epochs}{_cut(best.trial)}:"
     )
-    for name, value in to_params(settings[0].config).items():
+    for name, value in to_params(best.config).items():
         shown = f"{value:.4g}" if isinstance(value, float) else str(value)
         lines.append(f"    {name:<20} {shown}")
-    first = original_trial(finished)
-    if first and not is_original(best.params):
-        theirs = rmse(first) or 0.0
-        lines.append(_compared(f"the original's setting{_cut(first)}", theirs, ours))
-    lines.append(_compared("biases alone", biases_rmse, ours))
+    beside = [f"it {best.rmse:.4f}{_cut(best.trial)}"]
+    if found.original and found.original_rmse is not None:
+        note, cut = "", _cut(found.original)
+        if found.original_is_worse_than_a_constant:
+            note = f", worse than a constant, {record.mean_rmse:.4f}"
+        beside.append(f"the original's setting {found.original_rmse:.4f}{cut}{note}")
+    if not held_out and found.biases_rmse is not None:
+        beside.append(f"biases alone {found.biases_rmse:.4f}")
+    lines.append(f"RMSE on the validation ratings, which chose it: {'; '.join(beside)}")
     return "\n".join(lines)
 
 
@@ -73,10 +76,6 @@ def write_csv(study: optuna.Study, path: Path) -> None:
 
 def _cut(trial: FrozenTrial) -> str:
     return ", cut by the timeout" if TrialView(trial).was_cut else ""
-
-
-def _splits(n: int) -> str:
-    return "a fresh split" if n == 1 else f"{n} fresh splits"
 
 
 def _ended_by(trial: FrozenTrial) -> str:

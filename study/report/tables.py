@@ -18,12 +18,12 @@ from study.report.findings import Findings, epochs, rmse, seconds
 def headline(found: Findings) -> str:
     if not found.best:
         return "No trial has come to a result"
-    theirs, what = found.original_rmse, "the original’s setting"
-    if theirs is None:
-        theirs, what = found.biases_rmse, "biases alone"
+    if not found.held_out:
+        return f"RMSE {found.best_rmse:.4f}, on the ratings that chose it"
+    ours, theirs = found.held_out["rmse"][0], found.held_out["biases_rmse"]
     if not theirs:
-        return f"RMSE {found.best_rmse:.4f}"
-    return f"An error {gain(theirs, found.best_rmse)} than that of {what}"
+        return f"RMSE {ours:.4f}"
+    return f"An error {gain(theirs, ours)} than that of biases alone"
 
 
 def tiles(found: Findings) -> list[dict[str, str]]:
@@ -33,21 +33,25 @@ def tiles(found: Findings) -> list[dict[str, str]]:
     tiles = []
     if found.held_out:
         value, low, high = found.held_out["rmse"]
-        splits = found.held_out["splits"]
-        on = "a fresh split" if splits == 1 else f"{splits} fresh splits"
-        note = f"95 % interval {low:.3f} to {high:.3f}, on {on}"
+        note = f"95 % interval {low:.3f} to {high:.3f}, on {found.splits}"
         tiles.append({"name": "RMSE of the best", "figure": f"{value:.4f}", "note": note})
+        theirs = found.held_out["biases_rmse"]
+        if theirs:
+            figure, word = gain(theirs, value).rsplit(" ", 1)
+            sign = {"lower": "−", "higher": "+"}[word]
+            note = f"RMSE {theirs:.4f} → {value:.4f}, on {found.splits}"
+            tile = {"name": "Over biases alone", "figure": sign + figure, "note": note}
+            tiles.append(tile | {"kind": word})
     elif found.best:
         note = "on the validation ratings that chose it"
         figure = f"{found.best_rmse:.4f}"
         tiles.append({"name": "RMSE of the best", "figure": figure, "note": note})
-    for row in gains(found):
-        if row["gain"]:
-            figure, word = row["gain"].rsplit(" ", 1)
-            sign = {"lower": "−", "higher": "+"}[word]
-            note = f"RMSE {row['rmse']} → {found.best_rmse:.4f}, same validation ratings"
-            name = f"Over {row['name']}"
-            tiles.append({"name": name, "figure": sign + figure, "note": note, "kind": word})
+    if found.original_rmse is not None:
+        note = f"on the validation ratings; the best {found.best_rmse:.4f} there"
+        if found.original_is_worse_than_a_constant:
+            note += f", a constant {found.record.mean_rmse:.4f}"
+        figure = f"{found.original_rmse:.4f}"
+        tiles.append({"name": "RMSE of the original’s setting", "figure": figure, "note": note})
     taken = sum(map(seconds, found.trials))
     note = f"{found.n_pruned} pruned, {len(found.failed)} failed, {duration(taken)}"
     tiles.append({"name": "Trials finished", "figure": f"{found.n_finished:,}", "note": note})
@@ -55,22 +59,25 @@ def tiles(found: Findings) -> list[dict[str, str]]:
 
 
 def gains(found: Findings) -> list[dict[str, Any]]:
-    """What the best setting stands beside, and by how much it is better; itself comes last."""
+    """What the best setting stands beside, on the same ratings; itself comes last."""
     if not found.best:
         return []
+    held_out = found.held_out
+    ours = held_out["rmse"][0] if held_out else found.best_rmse
     others = {
-        "the original’s setting": found.original_rmse,
-        "biases alone": found.biases_rmse,
+        "the mean rating": held_out.get("mean_rmse") if held_out else found.record.mean_rmse,
+        "the original’s setting": None if held_out else found.original_rmse,
+        "biases alone": held_out["biases_rmse"] if held_out else found.biases_rmse,
     }
     shown = [(name, error, False) for name, error in others.items() if error is not None]
-    shown.append(("the best setting", found.best_rmse, True))
+    shown.append(("the best setting", ours, True))
     longest = max(error for _, error, _ in shown) or 1.0
     return [
         {
             "name": name,
             "rmse": f"{error:.4f}",
             "share": error / longest,
-            "gain": "" if first or not error else gain(error, found.best_rmse),
+            "gain": "" if first or not error or not held_out else gain(error, ours),
             "kind": "s0" if first else "",
             "first": first,
         }

@@ -28,16 +28,18 @@ FEWEST_GROUPS = 4
 Z = 1.959964  # standard deviations of a 95 % interval
 
 Column = NDArray[np.float64]
+Others = tuple[Column, Column]  # of biases alone, and of the mean rating
 
 
-def record_held_out(finalists: Finalists, *, biases_rmse: float) -> None:
+def record_held_out(finalists: Finalists, *, biases_rmse: float, mean_rmse: float) -> None:
     """Stores with the study how its best setting did on the splits that its finalists met on.
 
     That is left as it is if it is stored already, or if the finalists have not met. What biases
-    alone reach on the study's own validation ratings is kept beside it.
+    alone, and the mean rating, reach on the study's own validation ratings is kept beside it.
     """
     record = finalists.record
     record.keep(StudyView.biases_rmse, biases_rmse)
+    record.keep(StudyView.mean_rmse, mean_rmse)
     ranking = final_ranking(record.study)
     if ranking is None:
         return
@@ -55,15 +57,19 @@ def record_held_out(finalists: Finalists, *, biases_rmse: float) -> None:
         biases = fit_biases(training).predict(validation.user_index, validation.item_index)
         per_user = np.bincount(training.user_index.numpy(), minlength=training.n_users)
         per_item = np.bincount(training.item_index.numpy(), minlength=training.n_items)
-        errors = predicted - truth, biases.numpy() - truth
+        mean = float(training.values.mean())
+        errors = predicted - truth, biases.numpy() - truth, mean - truth
         rounds.append((users, *errors, per_user[users], per_item[items]))
-    users, ours, theirs, per_user, per_item = map(np.concatenate, zip(*rounds, strict=True))
+    users, ours, biased, constant, per_user, per_item = map(
+        np.concatenate, zip(*rounds, strict=True)
+    )
+    others = biased, constant
     found: HeldOut = {
         "trial": best.trial.number,
         "splits": n_rounds,
-        **_errors(ours, theirs, users),
-        "by_user": _by_count(per_user, ours, theirs, users),
-        "by_item": _by_count(per_item, ours, theirs, users),
+        **_errors(ours, others, users),
+        "by_user": _by_count(per_user, ours, others, users),
+        "by_item": _by_count(per_item, ours, others, users),
     }
     record.keep(StudyView.held_out, found)
 
@@ -80,13 +86,13 @@ def rmse_interval(errors: Column, users: NDArray[np.int64]) -> list[float]:
 
 
 def _by_count(
-    counts: NDArray[np.int64], ours: Column, theirs: Column, users: NDArray[np.int64]
+    counts: NDArray[np.int64], ours: Column, others: Others, users: NDArray[np.int64]
 ) -> list[GroupErrors]:
     """The errors in groups by count, each with the least and greatest count that it holds."""
-    groups = _groups(EDGES, counts, ours, theirs, users)
+    groups = _groups(EDGES, counts, ours, others, users)
     if len(groups) < FEWEST_GROUPS:  # nearly all have as many
         edges = np.unique(np.quantile(counts, np.linspace(0, 1, FEWEST_GROUPS + 2)[1:-1]))
-        groups = max(groups, _groups(edges, counts, ours, theirs, users), key=len)
+        groups = max(groups, _groups(edges, counts, ours, others, users), key=len)
     return groups
 
 
@@ -94,7 +100,7 @@ def _groups(
     edges: Sequence[int] | Column,
     counts: NDArray[np.int64],
     ours: Column,
-    theirs: Column,
+    others: Others,
     users: NDArray[np.int64],
 ) -> list[GroupErrors]:
     """The groups that begin at the edges, those that are too small joined with their neighbours."""
@@ -105,7 +111,7 @@ def _groups(
         here |= bins == number
         later = bins > number
         if not later.any() or (_is_enough(users[here]) and _is_enough(users[later])):
-            found = _errors(ours[here], theirs[here], users[here])
+            found = _errors(ours[here], (others[0][here], others[1][here]), users[here])
             lowest, highest = int(counts[here].min()), int(counts[here].max())
             groups.append({"from": lowest, "to": highest, **found})
             here = np.zeros(len(counts), dtype=bool)
@@ -117,9 +123,14 @@ def _is_enough(users: NDArray[np.int64]) -> bool:
     return len(users) >= FEWEST and len(np.unique(users)) >= FEWEST_USERS
 
 
-def _errors(ours: Column, theirs: Column, users: NDArray[np.int64]) -> Errors:
+def _errors(ours: Column, others: Others, users: NDArray[np.int64]) -> Errors:
     return {
         "ratings": len(ours),
         "rmse": rmse_interval(ours, users),
-        "biases_rmse": round(float(np.sqrt(np.square(theirs).mean())), 6),
+        "biases_rmse": _rmse(others[0]),
+        "mean_rmse": _rmse(others[1]),
     }
+
+
+def _rmse(errors: Column) -> float:
+    return round(float(np.sqrt(np.square(errors).mean())), 6)

@@ -57,6 +57,12 @@ class Joined:
         """The validation RMSE of biases alone."""
         return math.sqrt(fit_biases(self.objective.training).mse(self.objective.validation))
 
+    @cached_property
+    def mean_rmse(self) -> float:
+        """The validation RMSE of the mean rating."""
+        error = self.objective.validation.values - self.objective.training.values.mean()
+        return math.sqrt(error.square().mean().item())
+
     def work(self) -> None:
         """Runs trials up to the total, then finalists, among all others that do so.
 
