@@ -21,6 +21,8 @@ NAMES = {  # lower case, without "id" at the end, an "s" behind that, or what is
 LONGEST_LINE = 90  # characters of what is said of columns, where more need not be told
 LEVELS = 101  # whole numbers with more different values than this are no ratings, but ids
 
+DECIMAL_COMMA = re.compile(r"[+-]?[0-9]+,[0-9]+")
+
 Columns = tuple[str, str, str]  # of user, item and rating: names, or positions from 1
 Rows = Sequence[Sequence[str]]
 
@@ -169,11 +171,11 @@ def plain_name(name: str) -> str:
 
 
 def is_number(field: str) -> bool:
-    """Whether a field of a table is a number."""
+    """Whether a field of a table is a number, with a point or a comma."""
     try:
         number_of(field.strip(), float)
     except ValueError:
-        return False
+        return DECIMAL_COMMA.fullmatch(field.strip()) is not None
     return True
 
 

@@ -13,6 +13,7 @@ from storage import delimited, parquet
 from storage.columns import FRAME, ROLES, Chosen, Columns, choose_columns, choose_pair_columns
 from storage.errors import InputError
 from storage.files import TEXT
+from storage.ids import trimmed
 from storage.lines import first_lines
 from storage.mat_comp import looks_like_mat_comp, read_mat_comp
 from storage.memory import fitting
@@ -168,10 +169,10 @@ def _ids(values: "pa.Array") -> IdArray:
 
     if pa.types.is_integer(values.type):
         return np.asarray(values.to_numpy())
-    trimmed = compute.ascii_trim_whitespace(values)
-    if compute.all(compute.match_substring_regex(trimmed, WHOLE)).as_py():
+    texts = trimmed(values)
+    if compute.all(compute.match_substring_regex(texts, WHOLE)).as_py():
         try:
-            return np.asarray(trimmed.cast(pa.int64()).to_numpy())
+            return np.asarray(texts.cast(pa.int64()).to_numpy())
         except pa.ArrowInvalid:  # longer than 64 bits
             pass
-    return np.array(values.to_pylist(), dtype=TEXT)
+    return np.array(texts.to_pylist(), dtype=TEXT)
