@@ -20,6 +20,15 @@ NAMES = {  # lower case, without "id" at the end, an "s" behind that, or what is
 }
 LONGEST_LINE = 90  # characters of what is said of columns, where more need not be told
 LEVELS = 101  # whole numbers with more different values than this are no ratings, but ids
+LARGEST_LEVEL = 100  # nor are whole numbers beyond this, on either side
+FEW_LEVELS = 11  # 0 to 10: whole numbers with no more different values can be ratings or ids
+SCALE = 10  # whole numbers from minus this to this can be ratings
+TIMES = ((1e8, 5e9), (1e11, 5e12), (1e14, 5e15))  # since 1970 in seconds, ms, μs; 1973 to 2128
+DATE = re.compile(r"(19|20)\d\d-?(0[1-9]|1[0-2])-?([0-2]\d|3[01])([T ]\d\d:?\d\d.*)?")
+IDS = {  # what ids of well-known kinds look like
+    "user": re.compile(r"A(?=[A-Z]*[0-9])[0-9A-Z]{11,29}"),  # of Amazon
+    "item": re.compile(r"B0[0-9A-Z]{8}|[0-9]{9}[0-9X]|97[89][0-9]{10}|tt[0-9]{7,8}"),  # ISBN, IMDb
+}
 
 DECIMAL_COMMA = re.compile(r"[+-]?[0-9]+,[0-9]+")
 
@@ -104,7 +113,15 @@ def choose_columns(
         positions = tuple(position for (position,) in found)
         return Chosen(positions=positions, names=tuple(first), guessed=True)
     if not has_header and not any(found) and _is_plain(rows):
-        return Chosen(positions=tuple(range(len(ROLES))), names=(), guessed=True)
+        if (order := _order(rows)) == ROLES[:2]:
+            return Chosen(positions=tuple(range(len(ROLES))), names=(), guessed=True)
+        what = "items first" if order else "ids that may be of either"
+        example = "2,1,3" if order else "1,2,3 (user first) or 2,1,3"
+        raise InputError(
+            f"{path}: cannot tell whether users or items come first, got {what} in "
+            f"{_fields(first)}; name the columns of user, item and rating in that order, like "
+            f"--columns {example}, or begin with a line that does"
+        )
     what = "columns" if has_header or any(found) else "a first line of"
     example = _example(first)
     raise InputError(
@@ -145,7 +162,7 @@ def choose_pair_columns(
         if positions is not None:
             told = tuple(_told(path, first, column, by_name=False) for column in positions[:2])
             return Chosen(positions=told, names=(), guessed=False)
-        if len(first) <= 4:
+        if len(first) == 2 or _is_plain(rows):
             return Chosen(positions=(0, 1), names=(), guessed=True)
     call = "call them" if has_header else "begin with a line that calls them"
     raise InputError(
@@ -214,13 +231,82 @@ def _called(first: Sequence[str], role: str) -> list[int]:
 
 
 def _is_plain(rows: Rows) -> bool:
-    """Whether rows without a header can only be user, item, rating, then maybe a timestamp."""
-    if len(rows[0]) not in (3, 4):
+    """Whether rows without a header can only be of two ids, a rating, and maybe a time."""
+    if len(rows[0]) not in (3, 4) or not is_number(rows[0][2]):
         return False
-    levels = {row[2].strip() for row in rows}
-    are_ids = len(levels) > LEVELS and all(level.isdecimal() for level in levels)
-    moments = all(field.strip().isdecimal() for field in rows[0][3:])
-    return is_number(rows[0][2]) and moments and not are_ids
+    rated = [row for row in rows if is_number(row[2])]  # the reader complains about the others
+    columns = [[field.strip() for field in column] for column in zip(*rated, strict=True)]
+    if 2 * len(rated) <= len(rows) or not all(map(_are_times, columns[3:])):
+        return False
+    fields = [field for column in columns[:2] for field in column]
+    has_fractions = any(is_number(field) and not _is_whole(field) for field in fields)
+    return not has_fractions and not _is_index(columns[0]) and _can_be_ratings(*columns[:3])
+
+
+def _can_be_ratings(users: list[str], items: list[str], ratings: list[str]) -> bool:
+    """Whether the third of three columns looks more like ratings than like a time or ids."""
+    levels = set(ratings)
+    if _are_times(ratings):
+        return False
+    if not all(map(_is_whole, levels)):
+        return True
+    if len(levels) > LEVELS or max(abs(float(level)) for level in levels) > LARGEST_LEVEL:
+        return False
+    # Where more different values stand than ratings have, and those elsewhere, these are ids.
+    return len(levels) <= FEW_LEVELS or not any(map(_may_be_ratings, (users, items)))
+
+
+def _order(rows: Rows) -> tuple[str, ...]:
+    """The roles of the first two columns of rows without a header; empty if it is not plain.
+
+    Whole numbers come as in MovieLens' files, the user first. Of texts some tell by what they look
+    like: `u7`, `item_3`, ids of Amazon and IMDb.
+    """
+    columns = [[field.strip() for field in column] for column in list(zip(*rows, strict=True))[:2]]
+    kinds = tuple(map(_kind, columns))
+    if kinds[0] != kinds[1] and (kinds[0] != "item" and kinds[1] != "user"):
+        return ROLES[:2]
+    if kinds[0] != kinds[1]:
+        return ROLES[1::-1]
+    are_whole = all(_is_whole(field) for column in columns for field in column)
+    return ROLES[:2] if are_whole and not kinds[0] else ()
+
+
+def _kind(ids: Sequence[str]) -> str:
+    """Whether ids are of users or of items; empty if it cannot be told."""
+    for role, looks in IDS.items():
+        if all(map(looks.fullmatch, ids)) and not all(map(_is_whole, ids)):
+            return role
+        words = {re.sub(r"[\W\d_]+$", "", field) for field in ids}
+        if len(words) == 1 and words != set(ids) and plain_name(min(words)) in NAMES[role]:
+            return role
+    return ""
+
+
+def _are_times(fields: Sequence[str]) -> bool:
+    """Whether all are dates, or times since 1970 of one unit."""
+    if all(map(DATE.fullmatch, fields)):
+        return True
+    if not all(map(is_number, fields)) or any("," in field for field in fields):
+        return False
+    numbers = [float(field) for field in fields]
+    return any(all(low <= number < high for number in numbers) for low, high in TIMES)
+
+
+def _is_index(fields: Sequence[str]) -> bool:
+    """Whether these number the rows from 0 or 1, of which three are enough to tell."""
+    wanted = [[str(n) for n in range(start, start + len(fields))] for start in (0, 1)]
+    return len(fields) >= 3 and list(fields) in wanted
+
+
+def _may_be_ratings(fields: Sequence[str]) -> bool:
+    """Whether more than one whole number stands there, and none that is too large for a scale."""
+    whole = {int(field) for field in fields if _is_whole(field) and len(field) < 9}
+    return len(whole) > 1 and all(map(_is_whole, fields)) and max(map(abs, whole)) <= SCALE
+
+
+def _is_whole(field: str) -> bool:
+    return re.fullmatch(r"[+-]?[0-9]+", field) is not None
 
 
 def _has_words_above_numbers(rows: Rows) -> bool:
