@@ -21,8 +21,7 @@ NAMES = {  # lower case, without "id" at the end, an "s" behind that, or what is
 LONGEST_LINE = 90  # characters of what is said of columns, where more need not be told
 LEVELS = 101  # whole numbers with more different values than this are no ratings, but ids
 LARGEST_LEVEL = 100  # nor are whole numbers beyond this, on either side
-FEW_LEVELS = 11  # 0 to 10: whole numbers with no more different values can be ratings or ids
-SCALE = 10  # whole numbers from minus this to this can be ratings
+SCALE = 10  # whole numbers from minus this to this can be ratings as well as ids
 TIMES = ((1e8, 5e9), (1e11, 5e12), (1e14, 5e15))  # since 1970 in seconds, ms, μs; 1973 to 2128
 DATE = re.compile(r"(19|20)\d\d-?(0[1-9]|1[0-2])-?([0-2]\d|3[01])([T ]\d\d:?\d\d.*)?")
 IDS = {  # what ids of well-known kinds look like
@@ -250,10 +249,12 @@ def _can_be_ratings(users: list[str], items: list[str], ratings: list[str]) -> b
         return False
     if not all(map(_is_whole, levels)):
         return True
-    if len(levels) > LEVELS or max(abs(float(level)) for level in levels) > LARGEST_LEVEL:
+    largest = max(abs(float(level)) for level in levels)
+    if len(levels) > LEVELS or largest > LARGEST_LEVEL:
         return False
-    # Where more different values stand than ratings have, and those elsewhere, these are ids.
-    return len(levels) <= FEW_LEVELS or not any(map(_may_be_ratings, (users, items)))
+    # Where more or larger values stand than most scales have, and a scale elsewhere, these are ids.
+    is_usual = len(levels) <= 2 * SCALE + 1 and largest <= SCALE
+    return is_usual or not any(map(_may_be_ratings, (users, items)))
 
 
 def _order(rows: Rows) -> tuple[str, ...]:

@@ -101,7 +101,11 @@ def best_predict(options: argparse.Namespace) -> Outcome:
         check_database(url, must_exist=True)
         device = choose_device(options.device)
         data = load_data(
-            options.data, runs=runs_folder(url), columns=options.columns, queries=options.queries
+            options.data,
+            runs=runs_folder(url),
+            columns=options.columns,
+            missing=options.missing,
+            queries=options.queries,
         )
     table, truth = data.table, data.truth
     if options.truth is not None:

@@ -99,6 +99,13 @@ def make_parser(prog: str, description: str, epilog: str, *, trains: bool = True
         "(default: guessed where names or positions make it plain)",
     )
     parser.add_argument(
+        "--missing",
+        type=number,
+        metavar="CODE",
+        help="the rating that stands for none, such as 99 or -1: rows with it are left out "
+        "(default: none does)",
+    )
+    parser.add_argument(
         "--storage",
         default=DEFAULT_STORAGE,
         metavar="URL",
@@ -154,6 +161,17 @@ def at_least(low: float, kind: Callable[[str], float]) -> Callable[[str], float]
         return number
 
     return parse
+
+
+def number(text: str) -> float:
+    """An argument type: any number."""
+    try:
+        found = float(text)
+    except ValueError:
+        found = float("nan")
+    if not abs(found) < float("inf"):
+        raise argparse.ArgumentTypeError(f"expected a number, got '{text}'")
+    return found
 
 
 def parse_columns(text: str) -> tuple[str, str, str]:

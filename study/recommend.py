@@ -82,7 +82,9 @@ def recommend(options: argparse.Namespace) -> Outcome:
         url = parse_storage_url(options.storage)
         check_database(url, must_exist=True)
         device = choose_device(options.device)
-        data = load_data(options.data, runs=runs_folder(url), columns=options.columns)
+        data = load_data(
+            options.data, runs=runs_folder(url), columns=options.columns, missing=options.missing
+        )
         table, titles, given = data.table, {}, None
         if options.titles or options.ratings:
             known = frozenset(map(str, data.items.values.tolist()))

@@ -93,7 +93,9 @@ def _find(storage: "BaseStorage", url: "URL", options: argparse.Namespace) -> "o
         name = own[0] if len(own) == 1 else None
     if name is not None and options.data is None:
         return known_study(storage, name)
-    data = load_data(options.data, runs=runs_folder(url), columns=options.columns)
+    data = load_data(
+        options.data, runs=runs_folder(url), columns=options.columns, missing=options.missing
+    )
     return find_study(storage, name or default_name(data.table), data.table, about=data.source)
 
 

@@ -95,7 +95,9 @@ def run(options: argparse.Namespace) -> Outcome:
         url = parse_storage_url(options.storage)
         check_database(url)
         choose_device(options.device)
-        data = load_data(options.data, runs=runs_folder(url), columns=options.columns)
+        data = load_data(
+            options.data, runs=runs_folder(url), columns=options.columns, missing=options.missing
+        )
     if options.data is not None and data.source != str(options.data):
         options.data = data.file  # of a stream: where the next command reads it
     print(f"Data: {data.described()}")
@@ -174,6 +176,8 @@ def _next_command(options: argparse.Namespace, result: Result) -> str:
         words += ["--data", str(options.data)]
     if options.columns is not None:
         words += ["--columns", ",".join(options.columns)]
+    if options.missing is not None:
+        words += ["--missing", f"{options.missing:.15g}"]
     if options.storage != DEFAULT_STORAGE:
         words += ["--storage", result.storage]
     if options.study_name is not None:

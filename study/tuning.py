@@ -35,7 +35,12 @@ class TuningError(Exception):
         self.result = result
 
 
-def load(source: Any = None, *, columns: str | Sequence[str] | None = None) -> "Data":
+def load(
+    source: Any = None,
+    *,
+    columns: str | Sequence[str] | None = None,
+    missing: float | None = None,
+) -> "Data":
     """Ratings to tune for.
 
     Args:
@@ -46,6 +51,7 @@ def load(source: Any = None, *, columns: str | Sequence[str] | None = None) -> "
             runs/cache.
         columns: which hold user, item and rating, by name or by position from 1, as in
             "user_id,movie_id,rating"; guessed where names make it plain.
+        missing: the rating that stands for none, such as 99 or -1: rows with it are left out.
 
     Raises:
         InputError: it cannot be read, holds something else, or fewer than two ratings.
@@ -54,7 +60,10 @@ def load(source: Any = None, *, columns: str | Sequence[str] | None = None) -> "
     from study.inputs import load_data
 
     runs = runs_folder(parse_storage_url(DEFAULT_STORAGE))
-    return load_data(source, runs=runs, columns=_as_columns(columns))
+    if missing is not None and not (isinstance(missing, Real) and math.isfinite(missing)):
+        raise InputError(f"missing: expected a number, got {missing!r}")
+    code = None if missing is None else float(missing)
+    return load_data(source, runs=runs, columns=_as_columns(columns), missing=code)
 
 
 def tune(
@@ -129,17 +138,18 @@ def tune(
             demo = data.is_demonstration
             check_others(opened, name, source=data.source, is_demonstration=demo)
         n_workers = workers or suitable_workers(len(data.ratings), torch_device)
-        file, columns = data.file, data.columns
+        file, columns, missing = data.file, data.columns, data.missing
         if n_workers > 1:
             prepare()
             if data.is_frame:  # which workers cannot read
-                file, columns = kept(data.table, folder / "cache"), None
+                file, columns, missing = kept(data.table, folder / "cache"), None, None
         job = Job(
             storage=storage,
             study_name=name,
             total=trials,
             data=file,
             columns=columns,
+            missing=missing,
             folder=folder,
             device=device,
             seed=seed if seed is not None else stored_seed(opened, name) or 0,

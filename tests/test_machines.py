@@ -154,6 +154,7 @@ def test_a_worker_that_begins_while_the_database_is_away_waits_for_it(
         total=1,
         data=Path("mat_comp"),
         columns=None,
+        missing=None,
         folder=tmp_path,
         device="cpu",
         seed=0,
