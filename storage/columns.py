@@ -21,6 +21,7 @@ NAMES = {  # lower case, without "id" at the end, an "s" behind that, or what is
 LONGEST_LINE = 90  # characters of what is said of columns, where more need not be told
 LEVELS = 101  # whole numbers with more different values than this are no ratings, but ids
 LARGEST_LEVEL = 100  # nor are whole numbers beyond this, on either side
+FEWEST_NUMBERED = 6  # rows in a sequence that are no chance any more
 SCALE = 10  # whole numbers from minus this to this can be ratings as well as ids
 TIMES = ((1e8, 5e9), (1e11, 5e12), (1e14, 5e15))  # since 1970 in seconds, ms, μs; 1973 to 2128
 DATE = re.compile(r"(19|20)\d\d-?(0[1-9]|1[0-2])-?([0-2]\d|3[01])([T ]\d\d:?\d\d.*)?")
@@ -239,14 +240,13 @@ def _is_plain(rows: Rows) -> bool:
         return False
     fields = [field for column in columns[:2] for field in column]
     has_fractions = any(is_number(field) and not _is_whole(field) for field in fields)
-    return not has_fractions and not _is_index(columns[0]) and _can_be_ratings(*columns[:3])
+    others = any(map(_are_times, columns[:3])) or any(map(_is_index, columns[:3]))
+    return not has_fractions and not others and _can_be_ratings(*columns[:3])
 
 
 def _can_be_ratings(users: list[str], items: list[str], ratings: list[str]) -> bool:
-    """Whether the third of three columns looks more like ratings than like a time or ids."""
+    """Whether the third of three columns looks more like ratings than like ids."""
     levels = set(ratings)
-    if _are_times(ratings):
-        return False
     if not all(map(_is_whole, levels)):
         return True
     largest = max(abs(float(level)) for level in levels)
@@ -288,16 +288,16 @@ def _are_times(fields: Sequence[str]) -> bool:
     """Whether all are dates, or times since 1970 of one unit."""
     if all(map(DATE.fullmatch, fields)):
         return True
-    if not all(map(is_number, fields)) or any("," in field for field in fields):
-        return False
+    if not all(map(is_number, fields)) or any("," in f or f[0] == "0" for f in fields):
+        return False  # ids may begin with 0, such as ISBN
     numbers = [float(field) for field in fields]
     return any(all(low <= number < high for number in numbers) for low, high in TIMES)
 
 
 def _is_index(fields: Sequence[str]) -> bool:
-    """Whether these number the rows from 0 or 1, of which three are enough to tell."""
+    """Whether these number the rows from 0 or 1."""
     wanted = [[str(n) for n in range(start, start + len(fields))] for start in (0, 1)]
-    return len(fields) >= 3 and list(fields) in wanted
+    return len(fields) >= FEWEST_NUMBERED and list(fields) in wanted
 
 
 def _may_be_ratings(fields: Sequence[str]) -> bool:

@@ -45,15 +45,16 @@ def suspected_code(ratings: NDArray[np.float64]) -> tuple[float, int] | None:
     if not len(ratings):
         return None
     some = ratings[:: len(ratings) // LOOKED_AT + 1]
+    found: list[tuple[float, float, int]] = []  # how far apart, the value, how many
     for value in (float(ratings.min()), float(ratings.max())):
         n = int(np.count_nonzero(ratings == value))
         levels = np.unique(some[some != value])
         if n < max(2.0, SHARE * len(ratings)) or len(levels) < FEWEST_LEVELS:
             continue
         low, high = levels[0], levels[-1]
-        gap = np.abs(levels - value).min()
+        gap = float(np.abs(levels - value).min())
         is_far = gap >= WIDE * np.diff(levels).max() and gap > SPAN * (high - low)
         is_alone = value <= 0 < low or value < 0 <= low or high <= 0 < value
         if is_alone or is_far:
-            return value, n
-    return None
+            found.append((gap, value, n))
+    return max(found)[1:] if found else None

@@ -19,6 +19,7 @@ from storage.spelling import BLANKS, COLONS, NOTHING
 
 COMMAS = ",;"  # between which quotes are what RFC 4180 has them be
 NAMED = re.compile(r'"?sep=([^\w\s"]|\t)"?', re.IGNORECASE)  # how Excel begins a file
+ESCAPED = re.compile(rb'(?<!\\)\\"')
 LINE_END = re.compile(r"\r\n|\n|\r")
 
 Blocks = Callable[[], Iterable[bytes]]  # of whole lines of a file, from its beginning at each call
@@ -73,6 +74,7 @@ class _Ways:
         """
         literal, quoted = self._literal, self._quoted
         if literal.separator in COMMAS and not self._departs(padded=False, breaks=False):
+            self._check_escapes()
             return quoted
         plain = self._spelling.rows(self._spelling.literal, self._n_plain)
         off_plain = _departure(self._blocks(), plain)
@@ -90,12 +92,33 @@ class _Ways:
             return literal  # whose reader complains about a line further down
         if off_quoted:
             self._explain(off_quoted)
+        self._check_escapes()
         return replace(
             quoted,
             is_padded=bool(self._departs(padded=False, breaks=True)),
             has_breaks=bool(off_lines),
             n_lines=None if off_lines else literal.n_lines,
         )
+
+    def _check_escapes(self) -> None:
+        """Raises InputError if quotes behind backslashes may as well be characters of their fields.
+
+        So R's `write.table` writes them, where others write a quote twice.
+        """
+        line = 1
+        for block in self._blocks():
+            if found := ESCAPED.search(block):
+                line += _n_line_ends(block[: found.start()])
+                break
+            line += _n_line_ends(block)
+        else:
+            return
+        escaped = self._spelling.rows(self._spelling.escaped(), self._n_quoted)
+        if not _departure(self._blocks(), escaped):
+            raise InputError(
+                f"{self._path}:{line}: expected one way to read the file, got two: a quote behind "
+                "a backslash may end its field or not; write a quote within a field twice"
+            )
 
     def _departs(self, *, padded: bool, breaks: bool) -> int:
         """The line where the file is no table of quoted fields any more; 0 if it always is."""

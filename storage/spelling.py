@@ -49,6 +49,11 @@ class Spelling:
         before, closes = (self._blank, self._closes) if padded else ("", self._ahead)
         return rf'(?:{before}"(?:{inside}++|"")*+"{closes}|{self._plain})'
 
+    def escaped(self) -> str:
+        """The same where a backslash makes a quote one of the characters of a field."""
+        held = rf'{self._blank}"(?:[^"\\]++|\\[^\r\n])*+"{self._closes}'
+        return f"(?:{held}|{self._plain})"
+
     def rows(
         self, field: str, n_fields: int, *, other: str = "", at: int = -1
     ) -> re.Pattern[bytes]:

@@ -5,6 +5,7 @@ import gzip
 import io
 from collections.abc import Callable
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import duckdb
@@ -135,6 +136,11 @@ def test_lines_may_break_in_a_column_that_is_not_used(write_file: WriteFile) -> 
             id="escaped by a backslash",
         ),
         pytest.param(
+            'user item rating\n"0" "0" 1\n"\\"" " 0" 1\n',
+            ":3: expected one way to read the file, got two: a quote behind a backslash",
+            id="escaped or doubled",
+        ),
+        pytest.param(
             'user,item,rating\n"a,b",x,2\nu,y\n', ":3: expected 3 fields, got 2 fields", id="short"
         ),
         pytest.param(
@@ -150,6 +156,22 @@ def test_what_fits_no_way_or_two_is_refused_with_the_line(
     content: str, said: str, write_file: WriteFile
 ) -> None:
     assert complaint(write_file(content)).startswith(said)
+
+
+def test_a_backslash_may_end_a_field(write_file: WriteFile) -> None:
+    path = write_file('user,item,rating\n"C:\\","a, b",1\n"u2","\\""i\\""",2\n')
+    assert read_pairs(path).user_ids.tolist() == ["C:\\", "u2"]
+    assert read_pairs(path).item_ids.tolist() == ["a, b", '\\"i\\"']
+
+
+@pytest.mark.parametrize("separator", ["::", " "])
+def test_quotes_of_a_program_between_long_separators(separator: str, write_file: WriteFile) -> None:
+    rows = [(f"u {n}", item.replace('"', "'") + " :: x", n + 1) for n, item in enumerate(ITEMS)]
+    text = "".join(f'"{u}","{i}",{r}\n' for u, i, r in rows).replace('",', f'"{separator}')
+    path = write_file('"user","item","rating"\n'.replace(",", separator) + text)
+    assert read_pairs(path).user_ids.tolist() == [row[0] for row in rows]
+    assert read_pairs(path).item_ids.tolist() == [row[1] for row in rows]
+    assert read_ratings(path).n_ratings == 7
 
 
 def test_titles_with_quotes(write_file: WriteFile) -> None:
@@ -256,7 +278,7 @@ def test_cells_come_back_or_are_refused(
     )
     @given(
         cells=tables,
-        separator=st.sampled_from([",", ";", "\t", "|"]),
+        separator=st.sampled_from([",", ";", "\t", "|", *[" ", "::"] * (write is by_r)]),
         quoting=st.sampled_from([csv.QUOTE_MINIMAL, csv.QUOTE_NONNUMERIC, csv.QUOTE_ALL]),
         end=st.sampled_from(["\n", "\r\n"]),
     )
@@ -278,3 +300,36 @@ def test_cells_come_back_or_are_refused(
 
     check()
     assert n_read > 5
+
+
+@settings(max_examples=300, deadline=None, derandomize=True, database=None)
+@given(
+    cells=st.lists(
+        st.tuples(*[st.text(alphabet='ab"', min_size=1, max_size=6)] * 2), min_size=2, max_size=6
+    ),
+    separator=st.sampled_from([*SEPARATORS, " "]),
+)
+def test_lines_of_somebody_who_thinks_of_no_quotes(
+    cells: list[tuple[str, str]], separator: str
+) -> None:
+    """Every line is a row, or the file is refused; ids keep their quotes, or all lose them."""
+    rows = [(user, item, n % 5 + 1) for n, (user, item) in enumerate(cells)]
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "table"
+        path.write_text(lines(separator, [("user", "item", "rating"), *rows]))
+        try:
+            pairs = read_pairs(path)
+        except InputError as error:
+            assert str(error).isprintable()
+            return
+    found = list(zip(pairs.user_ids.tolist(), pairs.item_ids.tolist(), strict=True))
+    without = [tuple(unquoted(field) for field in row) for row in cells]
+    assert found in (cells, without)
+    assert found == cells or separator in ",;" or any(any('"' in f for f in row) for row in cells)
+
+
+def unquoted(field: str) -> str:
+    """A field as RFC 4180 reads it."""
+    if len(field) > 1 and field[0] == field[-1] == '"':
+        return field[1:-1].replace('""', '"')
+    return field

@@ -241,7 +241,7 @@ T = 1_100_000_000
     ],
 )
 @pytest.mark.parametrize("separator", [",", "\t", "::"])
-@pytest.mark.parametrize("n_rows", [4, 60])
+@pytest.mark.parametrize("n_rows", [6, 60])
 def test_columns_that_may_be_others_are_asked_for(
     row: Callable[..., tuple[object, ...]], separator: str, n_rows: int, write_file: WriteFile
 ) -> None:
@@ -281,7 +281,7 @@ def test_columns_that_are_plain_are_guessed(
 
 def test_pairs_with_an_index_are_asked_for(write_file: WriteFile) -> None:
     with pytest.raises(InputError, match="cannot tell which columns hold user and item"):
-        read_pairs(write_file("0,18,10\n1,18,11\n2,19,10\n"))
+        read_pairs(write_file("".join(f"{n},18,{n % 3}\n" for n in range(6))))
     with pytest.raises(InputError, match="cannot tell which columns hold user and item"):
         read_pairs(write_file(f"{T},18,10,4\n{T + 1},18,11,3\n"))
 
