@@ -11,9 +11,10 @@ from typing import IO
 
 import numpy as np
 
-from storage.columns import ROLES, Columns
+from storage.columns import Columns
 from storage.errors import InputError
 from storage.files import Arrays, DamagedFileError, read_arrays, replacing, write_arrays
+from storage.names import ROLES
 from storage.ratings import RatingsTable, arrow_ids
 from storage.tables import read_ratings
 

@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, NoReturn
 
 import numpy as np
 
-from storage.columns import DECIMAL_COMMA, ROLES, Chosen
+from storage.columns import Chosen
 from storage.dialect import (
     BLOCK_BYTES,
+    BOM,
     LONGEST_ROW,
     Dialect,
     check_fields,
@@ -24,6 +25,7 @@ from storage.dialect import (
     lines_of,
 )
 from storage.errors import InputError
+from storage.headerless import DECIMAL_COMMA
 from storage.ids import is_id, unusable
 from storage.lines import (
     LARGEST_RATING,
@@ -34,6 +36,7 @@ from storage.lines import (
     reason_of,
     shown,
 )
+from storage.names import ROLES
 from storage.quotes import find_dialect
 
 if TYPE_CHECKING:
@@ -180,8 +183,10 @@ def _below(path: Path, n_lines: int) -> Iterator[bytes]:
     with opened_bytes(path) as stream:
         for _ in range(n_lines):
             stream.readline(LONGEST_ROW)
+        mark = b"" if n_lines else BOM
         while block := stream.read(BLOCK_BYTES):
-            yield block + stream.readline(LONGEST_ROW)
+            yield (block + stream.readline(LONGEST_ROW)).removeprefix(mark)
+            mark = b""
 
 
 def _explain(path: Path, head: Head, chosen: Chosen, reason: str) -> NoReturn:

@@ -6,11 +6,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from storage.columns import NAMES, is_number, plain_name
 from storage.delimited import read_rows
 from storage.errors import InputError
 from storage.files import TEXT
+from storage.headerless import is_number
 from storage.lines import LARGEST_RATING, opened_bytes, rating_of, shown
+from storage.names import NAMES, plain_name
 from storage.parquet import column_names, is_parquet, read_columns
 from storage.ratings import IdArray
 

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from storage.columns import ROLES, Chosen
+from storage.columns import Chosen
 from storage.errors import InputError
 from storage.ids import unusable
 from storage.lines import LARGEST_RATING, opened_bytes, reason_of, shown
+from storage.names import ROLES
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from storage.columns import FRAME, ROLES
+from storage.columns import FRAME
 from storage.errors import InputError
 from storage.lines import shown
+from storage.names import ROLES
 
 EXPECTED = "expected a file, a data frame, a dict of columns or rows"
 RAW = str | bytes | bytearray | memoryview  # sequences that are no rows, nor columns

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from storage import delimited, parquet
-from storage.columns import FRAME, ROLES, Chosen, Columns, choose_columns, choose_pair_columns
+from storage.columns import FRAME, Chosen, Columns, choose_columns, choose_pair_columns
 from storage.errors import InputError
 from storage.files import TEXT
 from storage.ids import trimmed
@@ -18,6 +18,7 @@ from storage.lines import first_lines
 from storage.mat_comp import looks_like_mat_comp, read_mat_comp
 from storage.memory import fitting
 from storage.missing import rated_rows
+from storage.names import ROLES
 from storage.ratings import IdArray, RatingsTable, indexed
 
 if TYPE_CHECKING:
