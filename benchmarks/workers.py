@@ -40,6 +40,7 @@ def measure(data: Path, solver: str, *, trials: int, n_workers: int) -> tuple[fl
             total=trials,
             data=data,
             columns=None,
+            missing=None,
             folder=Path(folder),
             device="cpu",
             seed=0,

@@ -11,16 +11,19 @@ from typing import IO
 
 import numpy as np
 
-from storage.columns import ROLES, Columns
+from storage.columns import Columns
 from storage.errors import InputError
 from storage.files import Arrays, DamagedFileError, read_arrays, replacing, write_arrays
+from storage.names import ROLES
 from storage.ratings import RatingsTable, arrow_ids
 from storage.tables import read_ratings
 
-FORMAT = 3  # of the parsed columns: raise it when `RatingsTable` or a reader changes
+FORMAT = 4  # of the parsed columns: raise it when `RatingsTable` or a reader changes
 
 
-def read_cached(path: Path, folder: Path, columns: Columns | None = None) -> RatingsTable:
+def read_cached(
+    path: Path, folder: Path, columns: Columns | None = None, missing: float | None = None
+) -> RatingsTable:
     """The table of a file, from `folder` if this very content was parsed before.
 
     A cached file that is damaged is made again; a folder that cannot be written to is done without.
@@ -29,17 +32,17 @@ def read_cached(path: Path, folder: Path, columns: Columns | None = None) -> Rat
         InputError: the file cannot be read, is of no known format, or rates one pair only.
     """
     if not path.is_file():
-        return read_ratings(path, columns)  # which says what is wrong
+        return read_ratings(path, columns, missing)  # which says what is wrong
     try:
         with path.open("rb") as file:
             content = hashlib.file_digest(file, "sha256")
     except OSError:
-        return read_ratings(path, columns)
-    content.update(json.dumps([FORMAT, columns]).encode())
+        return read_ratings(path, columns, missing)
+    content.update(json.dumps([FORMAT, columns, missing]).encode())
     cached = folder / f"{content.hexdigest()[:32]}.safetensors"
     with contextlib.suppress(FileNotFoundError, DamagedFileError):
         return _table(*read_arrays(cached))
-    table = read_ratings(path, columns)
+    table = read_ratings(path, columns, missing)
     values = {field.name: getattr(table, field.name) for field in fields(table)}
     arrays = {name: value for name, value in values.items() if isinstance(value, np.ndarray)}
     others = {name: value for name, value in values.items() if name not in arrays}

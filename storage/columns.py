@@ -7,22 +7,14 @@ from difflib import get_close_matches
 from pathlib import Path
 
 from storage.errors import InputError
-from storage.lines import number_of, shown
+from storage.headerless import Rows, are_plain, id_order, is_number
+from storage.lines import shown
+from storage.names import NAMES, ROLES, plain_name
 
 FRAME = Path("data frame")  # what messages call a table in memory
-ROLES = ("user", "item", "rating")
-NAMES = {  # lower case, without "id" at the end, an "s" behind that, or what is no letter
-    "user": {"user", "u", "customer", "reviewer", "member", "profile", "account", "rater"},
-    "item": {"item", "i", "movie", "book", "product", "film", "song", "track", "artist", "album"}
-    | {"game", "anime", "business", "recipe", "joke", "isbn", "asin", "parentasin", "show"},
-    "title": {"title", "name", "movietitle", "booktitle"},
-    "rating": {"rating", "score", "star", "overall", "bookrating", "userrating", "starrating"},
-}
 LONGEST_LINE = 90  # characters of what is said of columns, where more need not be told
-LEVELS = 101  # whole numbers with more different values than this are no ratings, but ids
 
 Columns = tuple[str, str, str]  # of user, item and rating: names, or positions from 1
-Rows = Sequence[Sequence[str]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,7 +51,7 @@ class Chosen:
         if not self.guessed or self.names:
             return text
         is_of_pairs = len(self.positions) < len(ROLES)
-        mend = "begin the file with user,item" if is_of_pairs else "give --columns"
+        mend = "begin the file with user,item" if is_of_pairs else "give columns="
         return f"{text}; if that is wrong, {mend}"
 
     def _name(self, role: int) -> str:
@@ -86,7 +78,7 @@ def choose_columns(
         positions = tuple(_told(path, first, column, by_name) for column in wanted)
         if len(set(positions)) < len(positions):
             got = ",".join(wanted)
-            raise InputError(f"{_told_where(path)}: expected different columns, got {got}")
+            raise InputError(f"{path}: expected different columns, got {got} in columns=")
         header = has_header or by_name or not is_number(first[positions[2]])
         if header:
             _check_order(path, [first[position] for position in positions])
@@ -94,21 +86,28 @@ def choose_columns(
     if len(first) == 2:
         raise InputError(
             f"{path}: expected at least three columns, user, item and rating, got two, "
-            f"{' and '.join(map(shown, first))}: a rating is missing; pairs to predict are for "
-            "best_predict --queries"
+            f"{' and '.join(map(shown, first))}: a rating is missing; pairs to predict come by "
+            "queries="
         )
     found = [_called(first, role) for role in ROLES]
     if all(len(positions) == 1 for positions in found):
         positions = tuple(position for (position,) in found)
         return Chosen(positions=positions, names=tuple(first), guessed=True)
-    if not has_header and not any(found) and _is_plain(rows):
-        return Chosen(positions=tuple(range(len(ROLES))), names=(), guessed=True)
+    if not has_header and not any(found) and are_plain(rows):
+        if (order := id_order(rows)) == ROLES[:2]:
+            return Chosen(positions=tuple(range(len(ROLES))), names=(), guessed=True)
+        what = "items first" if order else "ids that may be of either"
+        user_first = "" if order else "columns='1,2,3' (user first) or "
+        raise InputError(
+            f"{path}: cannot tell whether users or items come first, got {what} in "
+            f"{_fields(first)}; name the columns of user, item and rating in that order, like "
+            f"{user_first}columns='2,1,3', or begin with a line that does"
+        )
     what = "columns" if has_header or any(found) else "a first line of"
     example = _example(first)
     raise InputError(
         f"{path}: cannot tell which columns hold user, item and rating, got {what} "
-        f"{_fields(first)}; name them in that order, like "
-        + (f'columns="{example}"' if path == FRAME else f"--columns {example}")
+        f"{_fields(first)}; name them in that order, like columns={example!r}"
     )
 
 
@@ -143,7 +142,7 @@ def choose_pair_columns(
         if positions is not None:
             told = tuple(_told(path, first, column, by_name=False) for column in positions[:2])
             return Chosen(positions=told, names=(), guessed=False)
-        if len(first) <= 4:
+        if len(first) == 2 or are_plain(rows):
             return Chosen(positions=(0, 1), names=(), guessed=True)
     call = "call them" if has_header else "begin with a line that calls them"
     raise InputError(
@@ -157,26 +156,6 @@ def are_positions(columns: Columns) -> bool:
     return all(column.isdecimal() for column in columns)
 
 
-def plain_name(name: str) -> str:
-    """What matters of a column's name, such as `user` of `User-ID` or `userId:token`.
-
-    Empty if it holds digits: `user7` is an id.
-    """
-    if any(map(str.isdecimal, name)):
-        return ""
-    letters = re.sub(r"[^a-z]", "", name.partition(":")[0].lower())
-    return re.sub(r"(?<=.)(ids?|index|idx|num|s)$", "", letters)
-
-
-def is_number(field: str) -> bool:
-    """Whether a field of a table is a number."""
-    try:
-        number_of(field.strip(), float)
-    except ValueError:
-        return False
-    return True
-
-
 def _told(path: Path, first: Sequence[str], column: str, by_name: bool) -> int:
     """The position of a column that is told by name, or by position from 1."""
     if by_name and first.count(column) == 1:
@@ -187,12 +166,8 @@ def _told(path: Path, first: Sequence[str], column: str, by_name: bool) -> int:
     names = {name.casefold(): name for name in first}
     near = get_close_matches(column.casefold(), names, n=1) if column not in first else []
     hint = f"; did you mean {shown(names[near[0]])}?" if near else ""
-    raise InputError(f"{_told_where(path)}: {why} {shown(column)} among {_fields(first)}{hint}")
-
-
-def _told_where(path: Path) -> str:
-    """What messages call columns that were told for a table."""
-    return f"{path}: {'columns' if path == FRAME else '--columns'}"
+    what = f"{why} {shown(column)} among {_fields(first)}"
+    raise InputError(f"{path}: in columns=, {what}{hint}")
 
 
 def _check_order(path: Path, told: Sequence[str]) -> None:
@@ -201,7 +176,7 @@ def _check_order(path: Path, told: Sequence[str]) -> None:
     if any(are_ratings[:2]) and not all(are_ratings[2:]):
         got = [f"{shown(name)} as {role}" for name, role in zip(told, ROLES, strict=False)]
         raise InputError(
-            f"{_told_where(path)}: expected user, item and rating in this order, "
+            f"{path}: in columns=, expected user, item and rating in this order, "
             f"got {', '.join(got)}"
         )
 
@@ -209,16 +184,6 @@ def _check_order(path: Path, told: Sequence[str]) -> None:
 def _called(first: Sequence[str], role: str) -> list[int]:
     """The positions of the columns whose name is one of a role."""
     return [p for p, name in enumerate(first) if plain_name(name) in NAMES[role]]
-
-
-def _is_plain(rows: Rows) -> bool:
-    """Whether rows without a header can only be user, item, rating, then maybe a timestamp."""
-    if len(rows[0]) not in (3, 4):
-        return False
-    levels = {row[2].strip() for row in rows}
-    are_ids = len(levels) > LEVELS and all(level.isdecimal() for level in levels)
-    moments = all(field.strip().isdecimal() for field in rows[0][3:])
-    return is_number(rows[0][2]) and moments and not are_ids
 
 
 def _has_words_above_numbers(rows: Rows) -> bool:

@@ -6,11 +6,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from storage.columns import NAMES, is_number, plain_name
 from storage.delimited import read_rows
 from storage.errors import InputError
 from storage.files import TEXT
+from storage.headerless import is_number
 from storage.lines import LARGEST_RATING, opened_bytes, rating_of, shown
+from storage.names import NAMES, plain_name
 from storage.parquet import column_names, is_parquet, read_columns
 from storage.ratings import IdArray
 
@@ -106,9 +107,10 @@ def _positions(
     ]
     is_row = any(field.isdecimal() or field in item_ids for field in first[:2])
     names_nothing = not any(found) and (roles[1] != "rating" or is_number(first[1]))
-    if not all(told) and (is_row or names_nothing):  # `1,Film 7` names no columns
+    is_bare = not all(told) and (is_row or names_nothing)  # `1,Film 7` names no columns
+    if is_bare and (roles[1] != "rating" or len(first) == 2):
         return (0, 1), False
-    if not all(len(positions) == 1 for positions in found) or found[0] == found[1]:
+    if is_bare or not all(len(positions) == 1 for positions in found) or found[0] == found[1]:
         raise InputError(
             f"{path}: cannot tell which columns hold {roles[0]} and {roles[1]} among "
             f"{', '.join(shown(name) for name in first[:12])}; call them {names[0]}, {names[1]}"

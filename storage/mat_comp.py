@@ -31,6 +31,7 @@ from storage.lines import (
     shown,
 )
 from storage.memory import fitting
+from storage.missing import are_missing
 from storage.ratings import RatingsTable
 
 LARGEST_ID = 2**31 - 1
@@ -40,8 +41,8 @@ RATING_LINE = np.dtype([("user", np.int64), ("item", np.int64), ("rating", np.fl
 QUERY_LINE = np.dtype([("user", np.int64), ("item", np.int64)])
 
 
-def read_mat_comp(path: Path) -> RatingsTable:
-    """The ratings and queries of a `mat_comp` file.
+def read_mat_comp(path: Path, missing: float | None = None) -> RatingsTable:
+    """The ratings and queries of a `mat_comp` file; rows rated `missing` are left out.
 
     Raises:
         InputError: the file cannot be read or is not of the format; says at which line.
@@ -61,10 +62,12 @@ def read_mat_comp(path: Path) -> RatingsTable:
                 or not rated["rating"].max() <= LARGEST_RATING
             ):
                 raise ValueError
+            is_rated = ~are_missing(rated["rating"], missing)
             return RatingsTable.from_columns(
-                user_ids=_checked_ids(rated["user"], n_users),
-                item_ids=_checked_ids(rated["item"], n_items),
-                ratings=rated["rating"],
+                user_ids=_checked_ids(rated["user"], n_users)[is_rated],
+                item_ids=_checked_ids(rated["item"], n_items)[is_rated],
+                ratings=rated["rating"][is_rated],
+                n_missing=int((~is_rated).sum()),
                 query_user_ids=_checked_ids(queries["user"], n_users),
                 query_item_ids=_checked_ids(queries["item"], n_items),
             )

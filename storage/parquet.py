@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from storage.columns import ROLES, Chosen
+from storage.columns import Chosen
 from storage.errors import InputError
+from storage.ids import unusable
 from storage.lines import LARGEST_RATING, opened_bytes, reason_of, shown
+from storage.names import ROLES
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -110,10 +112,22 @@ def checked(
                     f"-{LARGEST_RATING:g} to {LARGEST_RATING:g}, got '{ratings[at]:g}'"
                 )
         ids = [column.dictionary_encode() for column in columns[:2]]
-        for column in ids:
+        for role, column in zip(ROLES, ids, strict=False):
             column.dictionary.validate(full=True)  # that texts are UTF-8
+            if pa.types.is_string(column.dictionary.type):
+                _check_ids(path, role, column, n_before)
         yield pa.RecordBatch.from_arrays([*ids, *columns[2:]], names=[*ROLES[: len(columns)]])
         n_before += len(batch)
+
+
+def _check_ids(path: Path, role: str, ids: "pa.DictionaryArray", n_before: int) -> None:
+    """Raises InputError if a text is blank, or goes over more than one line."""
+    bad = unusable(ids.dictionary).to_numpy(zero_copy_only=False)
+    if bad.any():
+        at = int(np.argmax(bad[ids.indices.to_numpy()]))
+        text = ids[at].as_py()
+        got = f"a line break in {shown(text)}" if text.strip() else "nothing but blanks"
+        raise InputError(f"{path}: row {n_before + at + 1:,}: expected {role}, got {got}")
 
 
 @contextmanager

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from storage.files import TEXT
+from storage.missing import suspected_code
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -35,6 +36,10 @@ class RatingsTable:
     user_name: str = "user"  # what the columns are called where they came from
     item_name: str = "item"
     rating_name: str = ""  # empty if nothing names the columns
+    n_joined: int = 0  # ids that differ from others in the blanks around them alone
+    n_missing: int = 0  # rows left out, for their rating stands for none
+    code: float | None = None  # a rating that seems to stand for none
+    n_code: int = 0  # rows that have it
     about: str = ""  # for people: which columns were read, if it had to be found out
 
     @classmethod
@@ -46,6 +51,7 @@ class RatingsTable:
         ratings: NDArray[np.float64],
         query_user_ids: ArrayLike,
         query_item_ids: ArrayLike,
+        n_missing: int = 0,
     ) -> "RatingsTable":
         """The table of (n,) columns of raw ids in any order, repeated pairs merged."""
         return cls.from_indices(
@@ -54,6 +60,7 @@ class RatingsTable:
             ratings=ratings,
             query_user_ids=as_ids(query_user_ids),
             query_item_ids=as_ids(query_item_ids),
+            n_missing=n_missing,
         )
 
     @classmethod
@@ -66,6 +73,7 @@ class RatingsTable:
         **others: Any,
     ) -> "RatingsTable":
         """The table of sorted ids with (n,) rows of them, in any order, repeated pairs merged."""
+        code, n_code = suspected_code(ratings) or (None, 0)
         item_bits = len(items[0]).bit_length()
         pair = users[1].astype(np.int64) << item_bits
         pair |= items[1]
@@ -91,6 +99,8 @@ class RatingsTable:
             item_index=item_index,
             ratings=ratings,
             n_repeated=n_repeated,
+            code=code,
+            n_code=n_code,
             **others,
         )
 

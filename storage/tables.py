@@ -10,12 +10,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from storage import delimited, parquet
-from storage.columns import FRAME, ROLES, Chosen, Columns, choose_columns, choose_pair_columns
+from storage.columns import FRAME, Chosen, Columns, choose_columns, choose_pair_columns
 from storage.errors import InputError
 from storage.files import TEXT
+from storage.ids import trimmed
 from storage.lines import first_lines
 from storage.mat_comp import looks_like_mat_comp, read_mat_comp
 from storage.memory import fitting
+from storage.missing import rated_rows
+from storage.names import ROLES
 from storage.ratings import IdArray, RatingsTable, indexed
 
 if TYPE_CHECKING:
@@ -24,25 +27,29 @@ if TYPE_CHECKING:
 WHOLE = r"^(0|-?[1-9][0-9]*)$"  # the one way to write a number, so that it comes back as it was
 
 
-def read_ratings(source: "Path | pa.Table", columns: Columns | None = None) -> RatingsTable:
+def read_ratings(
+    source: "Path | pa.Table", columns: Columns | None = None, missing: float | None = None
+) -> RatingsTable:
     """The ratings of a `mat_comp` file, a text table, a Parquet file or a table in memory.
 
     Args:
         source: the file, or the table.
         columns: what the columns of user, item and rating are called, or their positions from 1;
             guessed where it is plain.
+        missing: the rating that stands for none: rows with it are left out.
 
     Raises:
         InputError: the file cannot be read, is of no such format, or rates one pair only.
     """
     if columns is None and isinstance(source, Path) and looks_like_mat_comp(first_lines(source)):
-        table = read_mat_comp(source)
+        table = read_mat_comp(source, missing)
     else:
-        table = _read_table(source, columns)
+        table = _read_table(source, columns, missing)
     if table.n_ratings < 2:
         raise InputError(
             f"{_named(source)}: expected at least 2 different pairs rated, one to train on and one "
             f"to validate on, got {table.n_ratings}"
+            + (f" besides {table.n_missing:,} rated {missing:g}" if table.n_missing else "")
         )
     return table
 
@@ -95,10 +102,14 @@ class _Read:
     about: str
     ids: list[tuple[IdArray, NDArray[np.int32]]]  # of users and items: sorted ids, rows of them
     ratings: NDArray[np.float64]  # empty if they were not asked for
+    n_joined: int  # ids that differ from others in the blanks around them alone
+    n_missing: int  # rows left out
 
 
-def _read_table(source: "Path | pa.Table", columns: Columns | None) -> RatingsTable:
-    found = _read_columns(source, partial(choose_columns, wanted=columns))
+def _read_table(
+    source: "Path | pa.Table", columns: Columns | None, missing: float | None
+) -> RatingsTable:
+    found = _read_columns(source, partial(choose_columns, wanted=columns), missing)
     chosen, nobody = found.chosen, np.empty(0, np.int64)
     return RatingsTable.from_indices(
         *found.ids,
@@ -108,11 +119,15 @@ def _read_table(source: "Path | pa.Table", columns: Columns | None) -> RatingsTa
         user_name=chosen.user_name,
         item_name=chosen.item_name,
         rating_name=chosen.names[chosen.positions[2]] if chosen.names else "",
+        n_joined=found.n_joined,
+        n_missing=found.n_missing,
         about=found.about,
     )
 
 
-def _read_columns(source: "Path | pa.Table", choose: Callable[..., Chosen]) -> _Read:
+def _read_columns(
+    source: "Path | pa.Table", choose: Callable[..., Chosen], missing: float | None = None
+) -> _Read:
     path = _named(source)
     if not isinstance(source, Path):
         names = source.column_names
@@ -129,15 +144,25 @@ def _read_columns(source: "Path | pa.Table", choose: Callable[..., Chosen]) -> _
         chosen = choose(path, head.rows)
         blocks = list(fitting(path, delimited.batches(path, head, chosen)))
         n_columns = len(head.rows[0])
-    if not sum(map(len, blocks)):
+    if not (n_rows := sum(map(len, blocks))):
         raise InputError(f"{path}: expected at least one row below the header, got none")
-    ids = [_joined([block.column(side) for block in blocks]) for side in range(2)]
+    if missing is not None:
+        blocks = [rated_rows(block, missing) for block in blocks]
+    n_missing = n_rows - sum(map(len, blocks))
+    joined = [_joined([block.column(side) for block in blocks]) for side in range(2)]
     has_ratings = len(chosen.positions) == len(ROLES)
     ratings = [block.column(2).to_numpy() for block in blocks] if has_ratings else []
     whole = np.concatenate(ratings) if ratings else np.empty(0)
     del blocks, ratings
     _release()
-    return _Read(chosen=chosen, about=chosen.described(n_columns), ids=ids, ratings=whole)
+    return _Read(
+        chosen=chosen,
+        about=chosen.described(n_columns),
+        ids=[(ids, rows) for ids, rows, _ in joined],
+        ratings=whole,
+        n_joined=sum(n for _, _, n in joined),
+        n_missing=n_missing,
+    )
 
 
 def _named(source: "Path | pa.Table") -> Path:
@@ -152,13 +177,16 @@ def _release() -> None:
     pa.default_memory_pool().release_unused()
 
 
-def _joined(chunks: list["pa.DictionaryArray"]) -> tuple[IdArray, NDArray[np.int32]]:
-    """The distinct ids of a column, sorted, and the row among them of each of its values."""
+def _joined(chunks: list["pa.DictionaryArray"]) -> tuple[IdArray, NDArray[np.int32], int]:
+    """The distinct ids of a column, sorted, the row among them of each of its values, and how
+    many differed from others in the blanks around them alone.
+    """
     import pyarrow as pa
 
     whole = pa.chunked_array(chunks).unify_dictionaries()
     ids, place = indexed(_ids(whole.chunk(0).dictionary))
-    return ids, place[np.concatenate([chunk.indices.to_numpy() for chunk in whole.chunks])]
+    rows = place[np.concatenate([chunk.indices.to_numpy() for chunk in whole.chunks])]
+    return ids, rows, len(place) - len(ids)
 
 
 def _ids(values: "pa.Array") -> IdArray:
@@ -168,10 +196,10 @@ def _ids(values: "pa.Array") -> IdArray:
 
     if pa.types.is_integer(values.type):
         return np.asarray(values.to_numpy())
-    trimmed = compute.ascii_trim_whitespace(values)
-    if compute.all(compute.match_substring_regex(trimmed, WHOLE)).as_py():
+    texts = trimmed(values)
+    if compute.all(compute.match_substring_regex(texts, WHOLE)).as_py():
         try:
-            return np.asarray(trimmed.cast(pa.int64()).to_numpy())
+            return np.asarray(texts.cast(pa.int64()).to_numpy())
         except pa.ArrowInvalid:  # longer than 64 bits
             pass
-    return np.array(values.to_pylist(), dtype=TEXT)
+    return np.array(texts.to_pylist(), dtype=TEXT)

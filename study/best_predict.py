@@ -14,6 +14,7 @@ from study.cli import (
     AtLeast,
     FilePath,
     Outcome,
+    as_options,
     complain,
     options,
     run_command,
@@ -89,6 +90,7 @@ def best_predict(
     *,
     data: Path | None,
     columns: tuple[str, str, str] | None,
+    missing: float | None,
     storage: str,
     study_name: str | None,
     device: str,
@@ -111,7 +113,9 @@ def best_predict(
 
         url = parse_storage_url(storage)
         check_database(url, must_exist=True)
-        ratings = load_data(data, runs=runs_folder(url), columns=columns, on_event=drawing)
+        ratings = load_data(
+            data, runs=runs_folder(url), columns=columns, missing=missing, on_event=drawing
+        )
         result = find(
             ratings, storage=storage, study_name=study_name, device=device, on_event=drawing
         )
@@ -127,7 +131,7 @@ def best_predict(
 
     if asked.doubt:
         complain(PROG, asked.doubt)
-    drawing.say(f"Data: {asked.described()}")
+    drawing.say(as_options(f"Data: {asked.described()}"))
     note = ", still running: the best so far" if result.ended is Ended.RUNNING else ""
     drawing.say(f"Study: {result.record.name}{note}")
     with drawing.status("Predicting…"):

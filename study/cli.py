@@ -4,6 +4,7 @@ import io
 import json
 import os
 import re
+import shlex
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -39,7 +40,7 @@ SCRIPTS = {  # what pyproject.toml calls the commands
 }
 
 PARAMETERS = (  # of the Python face that are options of a command
-    "average|columns|data|device|intervals|out|queries|seed|storage|study_name|timeout|titles|"
+    "average|columns|data|device|intervals|missing|out|queries|seed|storage|study_name|timeout|titles|"
     "trials|truth|workers"
 )
 
@@ -73,6 +74,23 @@ class AtLeast(click.ParamType[float]):
             what = "a whole number" if self._kind is int else "a number"
             self.fail(f"expected {what}, {self._low} or more, got '{value}'")
         return number
+
+
+class Number(click.ParamType[float]):
+    """Any number."""
+
+    name = "number"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        try:
+            found = float(value)
+        except ValueError:
+            found = float("nan")
+        if not abs(found) < float("inf"):
+            self.fail(f"expected a number, got '{value}'")
+        return found
 
 
 class FilePath(click.ParamType[Path]):
@@ -132,6 +150,12 @@ DATA = [
         metavar="USER,ITEM,RATING",
         help="Which columns of a table hold them, by name or by position from 1; guessed where "
         "names or positions make it plain.",
+    ),
+    click.option(
+        "--missing",
+        type=Number(),
+        metavar="CODE",
+        help="The rating that stands for none, such as 99 or -1: rows with it are left out.",
     ),
     click.option(
         "--storage",
@@ -229,7 +253,8 @@ def run_command(
         _flushed()
         code = NOBODY_READS
     except InputError as error:
-        complain(prog, as_options(error))
+        named = isinstance(error, ParameterError)
+        complain(prog, as_options(str(error).replace(":", "=:", 1) if named else str(error)))
         code = BAD_INPUT
     except KeyboardInterrupt:
         print(file=sys.stderr)
@@ -250,15 +275,16 @@ def as_called(text: str) -> str:
     return re.sub(r"python -m (study\.\w+)", lambda found: SCRIPTS.get(found[1], found[0]), text)
 
 
-def as_options(error: InputError) -> str:
-    """A message that speaks of parameters, such as `columns=` or `seed=3`, with options instead."""
+def as_options(text: str) -> str:
+    """What speaks of parameters, such as `columns=` or `seed=3`, with options instead."""
 
-    def option(found: re.Match[str]) -> str:
-        return "--" + found[1].replace("_", "-")
+    def told(found: re.Match[str]) -> str:
+        option = "--" + found[1].replace("_", "-")
+        if found[2] is None:
+            return option
+        return f"{option} {shlex.quote(found[2][1:-1]) if found[2] else ''}"
 
-    text = re.sub(rf"\b({PARAMETERS})=(?=[\w'/.~])", lambda found: option(found) + " ", str(error))
-    text = re.sub(rf"\b({PARAMETERS})=", option, text)
-    return re.sub(r"^(\w+)", option, text) if isinstance(error, ParameterError) else text
+    return re.sub(rf"\b({PARAMETERS})=('[^']*'|(?=[\w/.~-]))?", told, text)
 
 
 def complain(prog: str, message: str) -> None:

@@ -51,6 +51,7 @@ class Data:
     source: str  # for people: the file, or what else it is
     file: Path | None
     columns: Columns | None = None  # that were told
+    missing: float | None = None  # the rating that was told to stand for none
     table: RatingsTable
     ratings: Ratings
     users: Ids
@@ -111,6 +112,18 @@ class Data:
                 f"\nRepeated: {table.n_repeated:,} lines rate a pair again; "
                 "such a pair has the mean of its ratings"
             )
+        if table.n_joined:
+            text += (
+                f"\nBlanks: {table.n_joined:,} ids differ from others in the blanks around them "
+                "alone, and count as the same"
+            )
+        if self.missing is not None and not self.is_demonstration:
+            text += f"\nMissing: {table.n_missing:,} rows rated {self.missing:g} are left out"
+        if table.code is not None:
+            text += (
+                f"\nApart: {table.n_code:,} rows are rated {table.code:g}, unlike all others; if "
+                f"that stands for no rating, missing={table.code:.15g} leaves them out"
+            )
         return text
 
 
@@ -119,6 +132,7 @@ def load_data(
     *,
     runs: Path,
     columns: Columns | None = None,
+    missing: float | None = None,
     on_event: OnEvent = ignored,
 ) -> Data:
     """The ratings of a file, a data frame, of ./mat_comp, or of the built-in demonstration.
@@ -129,6 +143,7 @@ def load_data(
             read again.
         runs: the folder whose `cache` holds what was parsed before.
         columns: which columns hold user, item and rating; guessed where it is plain.
+        missing: the rating that stands for none: rows with it are left out.
         on_event: told that a public data set is downloaded, and on what terms.
 
     Raises:
@@ -143,10 +158,10 @@ def load_data(
         table, name = demo.table, "built-in demo"
         truth, noise_std = demo.truth, demo.noise_std
     elif is_frame(file):
-        table, name, file = read_ratings(arrow_table(file), columns), str(FRAME), None
+        table, name, file = read_ratings(arrow_table(file), columns, missing), str(FRAME), None
     else:
         file, name = _located(file, runs, on_event)
-        table = read_cached(file, runs / "cache", columns)
+        table = read_cached(file, runs / "cache", columns, missing)
     ratings = Ratings(
         n_users=len(table.users),
         n_items=len(table.items),
@@ -158,6 +173,7 @@ def load_data(
         source=printable(name),
         file=file,
         columns=columns,
+        missing=missing,
         table=table,
         ratings=ratings,
         users=Ids(table.users),

@@ -69,6 +69,7 @@ def recommend(
     *,
     data: Path | None,
     columns: tuple[str, str, str] | None,
+    missing: float | None,
     storage: str,
     study_name: str | None,
     device: str,
@@ -95,7 +96,9 @@ def recommend(
 
         url = parse_storage_url(storage)
         check_database(url, must_exist=True)
-        loaded = load_data(data, runs=runs_folder(url), columns=columns, on_event=drawing)
+        loaded = load_data(
+            data, runs=runs_folder(url), columns=columns, missing=missing, on_event=drawing
+        )
         table, named, given = loaded.table, {}, None
         known = frozenset(map(str, loaded.items.values.tolist())) if titles or ratings else set()
         if titles:

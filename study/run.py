@@ -17,6 +17,7 @@ from study.cli import (
     AtLeast,
     Outcome,
     as_called,
+    as_options,
     complain,
     options,
     run_command,
@@ -83,6 +84,7 @@ def run(
     *,
     data: Path | None,
     columns: tuple[str, str, str] | None,
+    missing: float | None,
     storage: str,
     study_name: str | None,
     device: str,
@@ -110,10 +112,12 @@ def run(
         url = parse_storage_url(storage)
         check_database(url)
         choose_device(device)
-        ratings = load_data(data, runs=runs_folder(url), columns=columns, on_event=drawing)
+        ratings = load_data(
+            data, runs=runs_folder(url), columns=columns, missing=missing, on_event=drawing
+        )
     if data is not None and ratings.source != str(data):
         data = ratings.file  # of a stream: where the next command reads it
-    drawing.say(f"Data: {ratings.described()}")
+    drawing.say(as_options(f"Data: {ratings.described()}"))
 
     with caught_interrupts():
         loading = time.monotonic() - began
@@ -144,7 +148,12 @@ def run(
         command = None
         if result.best:
             command = _next_command(
-                result, data=data, columns=columns, storage=storage, study_name=study_name
+                result,
+                data=data,
+                columns=columns,
+                missing=missing,
+                storage=storage,
+                study_name=study_name,
             )
             drawing.say(f"Next: {command}")
     codes = {Ended.FAILED: FAILED, Ended.BY_HAND: INTERRUPTED}
@@ -207,6 +216,7 @@ def _next_command(
     *,
     data: Path | None,
     columns: tuple[str, str, str] | None,
+    missing: float | None,
     storage: str,
     study_name: str | None,
 ) -> str:
@@ -216,6 +226,8 @@ def _next_command(
         words += ["--data", str(data)]
     if columns is not None:
         words += ["--columns", ",".join(columns)]
+    if missing is not None:
+        words += ["--missing", f"{missing:.15g}"]
     if storage != DEFAULT_STORAGE:
         words += ["--storage", result.storage]
     if study_name is not None:

@@ -45,6 +45,8 @@ def serve(drawing: Drawing, *, storage: str, host: str, port: int) -> int:
     """Serves a database to others by gRPC. It asks for no password and encrypts nothing: serve a
     network that you trust.
     """
+    import optuna
+
     from storage.database import open_storage, parse_storage_url
     from storage.errors import ParameterError
     from storage.proxy import is_proxy, serve_proxy, shown
@@ -52,6 +54,7 @@ def serve(drawing: Drawing, *, storage: str, host: str, port: int) -> int:
     url = parse_storage_url(storage)
     if is_proxy(url):
         raise ParameterError("storage", f"expected a database, got {shown(url)}, a proxy")
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
     opened = open_storage(url)
     drawing.say(f"Serving: {shown(url)} at grpc://{host}:{port}, Ctrl-C ends")
     serve_proxy(opened, host, port)

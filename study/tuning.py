@@ -38,17 +38,22 @@ class TuningError(Exception):
 
 
 def load(
-    source: "Source | Frame | None" = None, *, columns: str | Sequence[str] | None = None
+    source: "Source | Frame | None" = None,
+    *,
+    columns: str | Sequence[str] | None = None,
+    missing: float | None = None,
 ) -> "Data":
     """Ratings to tune for.
 
     Args:
         source: a file in any format that --data takes, the name of a public data set, a data frame
-            (pandas, Polars, Arrow, or another that speaks Arrow), a dict of columns, or rows of
-            user, item and rating; if not told, ./mat_comp or the built-in demonstration. What was
-            parsed from a file is kept in runs/cache.
+            (pandas, Polars, Arrow, or another that speaks Arrow), a dict of columns, or rows: of
+            user, item and rating in this order, or dicts and the like with names; if not told,
+            ./mat_comp or the built-in demonstration. What was parsed from a file is kept in
+            runs/cache.
         columns: which hold user, item and rating, by name or by position from 1, as in
             "user_id,movie_id,rating"; guessed where names make it plain.
+        missing: the rating that stands for none, such as 99 or -1: rows with it are left out.
 
     Raises:
         InputError: it cannot be read, holds something else, or fewer than two ratings.
@@ -57,7 +62,10 @@ def load(
     from study.inputs import load_data
 
     runs = runs_folder(parse_storage_url(DEFAULT_STORAGE))
-    return load_data(source, runs=runs, columns=_as_columns(columns))
+    if missing is not None and not (isinstance(missing, Real) and math.isfinite(missing)):
+        raise ParameterError("missing", f"expected a number, got {missing!r}")
+    code = None if missing is None else float(missing)
+    return load_data(source, runs=runs, columns=_as_columns(columns), missing=code)
 
 
 def tune(
@@ -133,17 +141,18 @@ def tune(
             demo = data.is_demonstration
             check_others(opened, name, source=data.source, is_demonstration=demo)
         n_workers = workers or suitable_workers(len(data.ratings), torch_device)
-        file, columns = data.file, data.columns
+        file, columns, missing = data.file, data.columns, data.missing
         if n_workers > 1:
             prepare()
             if data.is_frame:  # which workers cannot read
-                file, columns = kept(data.table, folder / "cache"), None
+                file, columns, missing = kept(data.table, folder / "cache"), None, None
         job = Job(
             storage=storage,
             study_name=name,
             total=trials,
             data=file,
             columns=columns,
+            missing=missing,
             folder=folder,
             device=device,
             seed=seed if seed is not None else stored_seed(opened, name) or 0,

@@ -50,7 +50,7 @@ def cache(tmp_path: Path) -> Path:
 def no_parsing(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
     """From its call on, a file that is parsed fails the test."""
 
-    def parsed(path: Path, columns: object) -> NoReturn:
+    def parsed(path: Path, *_: object) -> NoReturn:
         raise AssertionError(f"{path} was parsed")
 
     return lambda: monkeypatch.setattr("storage.cache.read_ratings", parsed)
@@ -94,6 +94,15 @@ def test_changed_content_is_parsed_anew(write_file: WriteFile, cache: Path) -> N
     assert 4.0 in read_cached(path, cache).ratings
     assert len(files_below(cache)) == 2
     assert 5.0 in read_cached(write_file(CONTENT), cache).ratings
+
+
+def test_what_stands_for_no_rating_is_parsed_anew(write_file: WriteFile, cache: Path) -> None:
+    path = write_file(CONTENT)
+    for _ in range(2):
+        assert read_cached(path, cache).n_ratings == 4
+        table = read_cached(path, cache, missing=-1.0)
+        assert (table.n_ratings, table.n_missing, table.n_queries) == (3, 1, 2)
+    assert len(files_below(cache)) == 2
 
 
 def test_another_format_is_parsed_anew(

@@ -16,8 +16,10 @@ from pyarrow import parquet
 
 from storage.errors import InputError
 from storage.lines import read_numbers
-from study import best_predict, run
+from study import best_predict, load, recommend, run
 from study.inputs import load_data, with_pairs
+from study.record.studies import default_name
+from study.report import __main__ as report
 
 Outcome = tuple[int, str, str]
 Call = Callable[..., Outcome]
@@ -231,6 +233,86 @@ def test_queries_of_nobody_known_are_answered_with_a_warning(call: Call) -> None
     with open("pairs.csv", "a") as file:
         file.write("Zürich-01,tt0001\n")
     assert call(*answer) == (0, "", "")
+
+
+def test_as_many_answers_as_pairs_whatever_quotes_they_hold(call: Call) -> None:
+    assert call(run.main, "--data", "ratings.csv", "--trials", 1)[0] == 0
+    answer = (best_predict.main, "--data", "ratings.csv", "--queries", "pairs.tsv")
+    notes = ['"Great', "so-so", 'a 7" single', "", 'the "best"']
+    pairs = [(f"Zürich-{n % 30:02d}", f"tt{n % 20:04d}", notes[n % 5]) for n in range(60)]
+    Path("pairs.tsv").write_text(
+        "".join("\t".join(row) + "\n" for row in [("user", "item", "note"), *pairs])
+    )
+    assert call(*answer, "--out", "answers.csv")[0] == 0
+    with open("answers.csv") as file:
+        answers = [tuple(row.values())[:2] for row in csv.DictReader(file)]
+    assert answers == [pair[:2] for pair in pairs]
+    text = Path("pairs.tsv").read_text()
+    Path("pairs.tsv").write_text(text.replace("so-so", 'so-so"'))
+    before = Path("answers.csv").read_bytes()
+    code, _, err = call(*answer, "--out", "answers.csv")
+    assert code == 2
+    assert "pairs.tsv:2: expected one way to read the file, got two" in err
+    assert len(err.splitlines()) == 1
+    assert Path("answers.csv").read_bytes() == before
+
+
+def test_codes_for_no_rating_are_left_out_by_all_commands_alike(call: Call) -> None:
+    with open("ratings.csv") as file:
+        rows = list(csv.reader(file))
+    for row in rows[1::4]:
+        row[1] = "99"
+    with open("ratings.csv", "w") as file:
+        csv.writer(file).writerows(rows)
+    code, out, err = call(run.main, "--data", "ratings.csv", "--trials", 1)
+    assert (code, err) == (0, "")
+    assert (
+        "Apart: 100 rows are rated 99, unlike all others; if that stands for no rating, "
+        "--missing 99 leaves them out\n"
+    ) in out
+    options = ("--data", "ratings.csv", "--missing", 99)
+    asking = (best_predict.main, *options, "--queries", "pairs.csv")
+    code, _, err = call(*asking)
+    assert code == 2
+    assert "did you mean other --columns or --missing?" in err
+    code, out, err = call(run.main, *options, "--trials", 2, "--workers", 2)
+    assert (code, err) == (0, "")
+    assert "Missing: 100 rows rated 99 are left out\n" in out
+    assert "Apart: " not in out
+    assert "Next: python -m study.best_predict --data ratings.csv --missing 99 --queries" in out
+    (name,) = re.findall(r"^Study: (\S+),", out, re.M)
+    code, out, _ = call(*asking)
+    assert code == 0
+    assert f"Study: {name}\n" in out
+    assert np.loadtxt("mat_comp_ans").max() < 9
+    assert f"Study: {name}\n" in call(report.main, *options)[1]
+    assert call(recommend.main, *options, "--user", "Zürich-03", "--items", 2)[0] == 0
+    assert default_name(load("ratings.csv", missing=99).table) == name
+    kept = [row for row in rows[1:] if row[1] != "99"]
+    columns = dict(
+        zip(("rating", "movie_id", "user_id"), list(zip(*kept, strict=True))[1:], strict=True)
+    )
+    columns["rating"] = tuple(map(float, columns["rating"]))  # type: ignore[arg-type]
+    assert default_name(load(columns).table) == name
+    assert default_name(load(rows_with_codes(rows), missing=99).table) == name
+    with pytest.raises(InputError, match="missing: expected a number, got 'x'"):
+        load("ratings.csv", missing="x")  # type: ignore[arg-type]
+    for wrong in ("x", "nan", "inf"):
+        assert call(run.main, "--data", "ratings.csv", "--missing", wrong)[0] == 2
+
+
+def rows_with_codes(rows: list[list[str]]) -> list[dict[str, object]]:
+    """Rows of a file as dicts."""
+    names = rows[0]
+    return [dict(zip(names, [*row[:1], float(row[1]), *row[2:]], strict=True)) for row in rows[1:]]
+
+
+def test_ratings_of_somebody_new_without_names_are_two_columns(call: Call) -> None:
+    assert call(run.main, "--data", "ratings.csv", "--trials", 1)[0] == 0
+    Path("mine.csv").write_text("Zürich-01,tt0001,4\nZürich-01,tt0002,3\n")
+    code, _, err = call(recommend.main, "--data", "ratings.csv", "--ratings", "mine.csv")
+    assert code == 2
+    assert "cannot tell which columns hold item and rating" in err
 
 
 def test_no_pairs_to_predict(call: Call) -> None:

@@ -71,7 +71,7 @@ def proxy(tmp_path: Path) -> Iterator[optuna.storages.BaseStorage]:
             break
     yield storage
     process.send_signal(signal.SIGINT)
-    assert process.wait(timeout=10) == 130
+    assert process.wait(timeout=30) == 130
 
 
 def test_machines_go_on_with_the_same_study(call: Call, proxy: optuna.storages.BaseStorage) -> None:
@@ -170,6 +170,7 @@ def test_a_worker_that_begins_while_the_database_is_away_waits_for_it(
         total=1,
         data=Path("mat_comp"),
         columns=None,
+        missing=None,
         folder=tmp_path,
         device="cpu",
         seed=0,

@@ -356,7 +356,9 @@ def test_other_data_than_the_study_has_are_told_what_it_has(
 def test_other_columns_than_the_study_was_made_with(call: Call) -> None:
     code, _, err = call(command.main, "--user", "tt0003", "--columns", "2,1,3")
     assert code == 2
-    assert err.endswith("; did you mean other --columns? Or ratings.csv has changed since\n")
+    assert err.endswith(
+        "; did you mean other --columns or --missing? Or ratings.csv has changed since\n"
+    )
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ from storage.errors import InputError
 from storage.files import TEXT
 from storage.mat_comp import read_mat_comp
 from storage.memory import ROW_BYTES
+from storage.missing import suspected_code
 from storage.ratings import RatingsTable
 from storage.tables import read_pairs, read_ratings
 
@@ -95,6 +96,7 @@ def test_blocks_do_not_cut_separators(
     block: int, separator: str, write_file: WriteFile, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("storage.delimited.BLOCK_BYTES", block)
+    monkeypatch.setattr("storage.dialect.BLOCK_BYTES", block)
     assert rated(read_ratings(write_file(STAMPED.replace(",", separator)))) == RATED
 
 
@@ -142,7 +144,7 @@ def test_texts_stay_as_they_are(write_file: WriteFile) -> None:
 @pytest.mark.parametrize("odd", ["07", "7.0", "x", "+7", "-0", str(2**63), " 7 x"])
 def test_one_id_that_is_no_whole_number_makes_all_texts(odd: str, write_file: WriteFile) -> None:
     table = read_ratings(write_file(f"user,item,rating\n7,1,2\n{odd},1,3\n-3,1,2\n"))
-    assert set(table.users.tolist()) == {"7", "-3", odd}
+    assert set(table.users.tolist()) == {"7", "-3", odd.strip()}
     assert table.items.tolist() == [1]
 
 
@@ -157,8 +159,8 @@ def test_texts_have_digests_that_tell_them_apart(write_file: WriteFile) -> None:
     assert len(digests) == 4
 
 
-def test_a_field_may_hold_separators_newlines_and_quotes(write_file: WriteFile) -> None:
-    odd = 'a,"b"\nc'
+def test_a_field_may_hold_separators_and_quotes(write_file: WriteFile) -> None:
+    odd = 'a,"b" c'
     quoted = '"' + odd.replace('"', '""') + '"'
     table = read_ratings(write_file(f"user,item,rating,note\n{quoted},1,2,x\n1,1,3,{quoted}\n"))
     assert table.users.tolist() == ["1", odd]
@@ -209,6 +211,192 @@ def test_positions_are_not_mistaken_for_what_the_first_row_holds(
     assert read_pairs(path, positions=("3", "1", "2")).user_ids.tolist() == [2, 5]
 
 
+T = 1_100_000_000
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        pytest.param(lambda u, i, r, n: (n, u, i, r), id="an index first"),
+        pytest.param(lambda u, i, r, n: (n + 1, u, i, r), id="an index from 1 first"),
+        pytest.param(lambda u, i, r, n: (T + n, u, i, r), id="the time first"),
+        pytest.param(lambda u, i, r, n: (u, i, T + n, r), id="the time third"),
+        pytest.param(lambda u, i, r, n: (u, i, r, 1), id="a decimal comma"),
+        pytest.param(lambda u, i, r, n: (u, i, r, 5 * (n % 2)), id="half stars, decimal commas"),
+        pytest.param(lambda u, i, r, n: (u, i, r, n), id="an index last"),
+        pytest.param(lambda u, i, r, n: (n, u, i, T + n), id="an index, no rating"),
+        pytest.param(lambda u, i, r, n: (n, i, r, T + n), id="an index, no user"),
+        pytest.param(lambda u, i, r, n: (r, u, i, T + n), id="the rating first"),
+        pytest.param(lambda u, i, r, n: (u, r, i, T + n), id="the rating second"),
+        pytest.param(lambda u, i, r, n: (r, u, i), id="the rating first, no time"),
+        pytest.param(lambda u, i, r, n: (r / 2, u, i % 4), id="half stars first"),
+        pytest.param(lambda u, i, r, n: (u, i, T + n), id="a time, no rating"),
+        pytest.param(lambda u, i, r, n: (n, u, i), id="an index, no rating, no time"),
+        pytest.param(lambda u, i, r, n: (f"i{i}", f"u{u}", r), id="items first"),
+        pytest.param(
+            lambda u, i, r, n: (f"00{1e7 + i:.0f}X", f"A{u}XYZ{1e9:.0f}", r, T), id="ISBN"
+        ),
+        pytest.param(lambda u, i, r, n: (f"B0{1e7 + i:.0f}", f"A{u}XYZ{1e9:.0f}", r, T), id="ASIN"),
+        pytest.param(lambda u, i, r, n: ("x" * u, "y" * i, r), id="texts that say nothing"),
+    ],
+)
+@pytest.mark.parametrize("separator", [",", "\t", "::"])
+@pytest.mark.parametrize("n_rows", [6, 60])
+def test_columns_that_may_be_others_are_asked_for(
+    row: Callable[..., tuple[object, ...]], separator: str, n_rows: int, write_file: WriteFile
+) -> None:
+    rows = [row(18 + n % 3, 40 + n * 7 % 23, n % 5 + 1, n) for n in range(n_rows)]
+    text = "".join(separator.join(map(str, fields)) + "\n" for fields in rows)
+    said = complaint(write_file(text))
+    if separator != "\t":  # or it may begin like a mat_comp file
+        assert said.startswith(" cannot tell w")
+        assert "columns='" in said
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        lambda u, i, r, n: (u, i, r),
+        lambda u, i, r, n: (u, i, r, T + n),
+        lambda u, i, r, n: (u, i, r, 1000 * (T + n)),
+        lambda u, i, r, n: (u, i, r, f"2005-03-{n % 28 + 1:02d}"),
+        lambda u, i, r, n: (u, i, r / 2, T + n),
+        lambda u, i, r, n: (u, i, 20 * r, T + n),
+        lambda u, i, r, n: (u, i, r - 3.25),
+        lambda u, i, r, n: (f"u{u}", f"i{i}", r),
+        lambda u, i, r, n: (f"user_{u}", i, r),
+        lambda u, i, r, n: (u, f"tt{1e6 + i:.0f}", r),
+        lambda u, i, r, n: (f"A{u}XYZ{1e9:.0f}", f"B0{1e7 + i:.0f}", r, T),
+    ],
+)
+def test_columns_that_are_plain_are_guessed(
+    row: Callable[..., tuple[object, ...]], write_file: WriteFile
+) -> None:
+    rows = [row(18 + n % 3, 40 + n * 7 % 23, n % 5 + 1, n) for n in range(60)]
+    table = read_ratings(write_file("".join(",".join(map(str, one)) + "\n" for one in rows)))
+    assert {str(user) for user in table.users} == {str(fields[0]) for fields in rows}
+    assert {str(item) for item in table.items} == {str(fields[1]) for fields in rows}
+    assert table.n_ratings + table.n_repeated == 60
+
+
+def test_pairs_with_an_index_are_asked_for(write_file: WriteFile) -> None:
+    with pytest.raises(InputError, match="cannot tell which columns hold user and item"):
+        read_pairs(write_file("".join(f"{n},18,{n % 3}\n" for n in range(6))))
+    with pytest.raises(InputError, match="cannot tell which columns hold user and item"):
+        read_pairs(write_file(f"{T},18,10,4\n{T + 1},18,11,3\n"))
+
+
+def test_blanks_around_ids_do_not_count_and_what_they_joined_is_told(
+    write_file: WriteFile, tmp_path: Path
+) -> None:
+    rows = [("u0", "a b", 1.0), (" u0", "c", 2.0), ("u0 ", "\u00a0c", 3.0), ("u1\t", "c", 4.0)]
+    lines = "".join(f"{u},{i},{r:g}\n" for u, i, r in rows)
+    columns = dict(zip(("user", "item", "rating"), zip(*rows, strict=True), strict=True))
+    parquet.write_table(pa.table(columns), tmp_path / "parquet")
+    path = write_file("user,item,rating\n" + lines)
+    for source in (path, tmp_path / "parquet", pa.table(columns)):
+        table = read_ratings(source)
+        assert (table.users.tolist(), table.items.tolist()) == (["u0", "u1"], ["a b", "c"])
+        assert (table.n_ratings, table.n_repeated, table.n_joined) == (3, 1, 3)
+    assert read_pairs(path).user_ids.tolist() == ["u0", "u0", "u0", "u1"]
+    table = read_ratings(write_file("user,item,rating\n1,1,2\n 1,2,3\n"))
+    assert (table.users.tolist(), table.n_joined) == ([1], 1)
+    table = read_ratings(write_file('user, item, rating\n"u1", "i0", 4\n"u 2" , "i, ""1""", 3\n'))
+    assert rated(table) == {("u1", "i0"): 4.0, ("u 2", 'i, "1"'): 3.0}
+    assert table.n_joined == 0
+
+
+def test_a_blank_id_is_none(write_file: WriteFile, tmp_path: Path) -> None:
+    found = complaint(write_file("user,item,rating\nu1,i1,2\n  ,i1,3\n"))
+    assert found == "3: expected a user, got an empty field"
+    columns = {"user": ["u1", "u2"], "item": ["i1", " "], "rating": [1, 2]}
+    parquet.write_table(pa.table(columns), tmp_path / "table")
+    assert complaint(tmp_path / "table") == " row 2: expected item, got nothing but blanks"
+    columns["item"][1] = "i\n2"
+    with pytest.raises(InputError, match="row 2: expected item, got a line break in 'i\ufffd2'"):
+        read_ratings(pa.table(columns))
+
+
+def coded(code: float, scale: list[float], share: float) -> list[float]:
+    """A hundred ratings, of which a share are the code."""
+    n = round(100 * share)
+    return [code] * n + [scale[k % len(scale)] for k in range(100 - n)]
+
+
+TEN = [float(n) for n in range(1, 11)]
+HALVES = [n / 2 for n in range(1, 11)]
+JOKES = [round(-9.97 + 0.31 * n, 2) for n in range(65)]
+
+
+@pytest.mark.parametrize(
+    ("code", "scale"),
+    [
+        *((99, JOKES), (99, [n - 10.0 for n in range(21)]), (-1, TEN), (0, TEN), (0, HALVES)),
+        *((-1, HALVES), (99, TEN), (-99, JOKES), (9, TEN[:5]), (0, TEN[:5]), (255, TEN[:5])),
+        (-1, [0.0, *TEN, *TEN]),
+    ],
+)
+@pytest.mark.parametrize("kind", ["csv", "parquet", "mat_comp", "frame"])
+def test_a_code_for_no_rating_is_noticed_and_left_out(
+    code: float, scale: list[float], kind: str, tmp_path: Path
+) -> None:
+    for share in (0.1, 0.6):
+        values = coded(code, scale, share)
+        n = round(100 * share)
+        ids = [k % 10 + 1 for k in range(100)], [k // 10 + 1 for k in range(100)]
+        columns = {"user": ids[0], "item": ids[1], "rating": values}
+        path: Any = tmp_path / kind
+        match kind:
+            case "parquet":
+                parquet.write_table(pa.table(columns), path)
+            case "frame":
+                path = pa.table(columns)
+            case _:
+                lines = [f"{u} {i} {r:g}" for u, i, r in zip(*ids, values, strict=True)]
+                text = "\n".join(lines).replace(" ", ",")
+                is_csv = kind == "csv"
+                path.write_text(
+                    "user,item,rating\n" + text
+                    if is_csv
+                    else "10 10 100\n" + "\n".join(lines) + "\n0\n"
+                )
+        table = read_ratings(path)
+        assert (table.n_ratings, table.code, table.n_code) == (100, code, n)
+        table = read_ratings(path, missing=float(code))
+        assert (table.n_ratings, table.n_missing, table.code) == (100 - n, n, None)
+        assert code not in table.ratings
+        rest = {
+            name: [v for v, r in zip(c, values, strict=True) if r != code]
+            for name, c in columns.items()
+        }
+        assert table.digest == read_ratings(pa.table(rest)).digest
+
+
+@pytest.mark.parametrize(
+    ("code", "scale", "share"),
+    [
+        *((99, JOKES, 0.05), (0, TEN, 0.09), (5, TEN[:4], 0.4), (1, TEN[1:], 0.3)),
+        *((0, [1.0], 0.5), (-10, JOKES, 0.2), (0.5, HALVES[1:], 0.2), (-1, [0.0, 1.0], 0.3)),
+        (10, JOKES, 0.3),
+    ],
+)
+def test_what_belongs_to_the_scale_is_no_code(
+    code: float, scale: list[float], share: float
+) -> None:
+    assert suspected_code(np.array(coded(code, scale, share))) is None
+    assert suspected_code(np.empty(0)) is None
+
+
+def test_ratings_that_are_all_missing(write_file: WriteFile) -> None:
+    path = write_file("user,item,rating\n1,1,99\n1,2,99\n")
+    with pytest.raises(InputError, match="to validate on, got 0 besides 2 rated 99"):
+        read_ratings(path, missing=99.0)
+    frame = pa.table(
+        {"user": [1, 1, 2], "item": [1, 2, 2], "rating": pa.array([0.1, 2, 3], "float")}
+    )
+    assert read_ratings(frame, missing=0.1).ratings.tolist() == [2.0, 3.0]
+
+
 def test_what_was_guessed_is_told(write_file: WriteFile) -> None:
     header, row = "user,item,rating", "1,2,3\n2,1,4\n"
     wide = "".join(f",{'x' * 20}{n}" for n in range(9))
@@ -217,7 +405,7 @@ def test_what_was_guessed_is_told(write_file: WriteFile) -> None:
         about = read_ratings(write_file(f"{header}{more}\n{fields}")).about
         assert about == f"user user, item item, rating rating; {said}"
     assert read_ratings(write_file(STAMPED)).about == (
-        "user 1, item 2, rating 3, no header; 1 more not used; if that is wrong, give --columns"
+        "user 1, item 2, rating 3, no header; 1 more not used; if that is wrong, give columns="
     )
     assert read_ratings(write_file("1 2 2\n1 1 5\n1 2 4\n0\n")).about == ""
 
@@ -225,11 +413,11 @@ def test_what_was_guessed_is_told(write_file: WriteFile) -> None:
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        pytest.param("a,b,c\n1,2,3\n", "like --columns a,b,c", id="names that say nothing"),
+        pytest.param("a,b,c\n1,2,3\n", "like columns='a,b,c'", id="names that say nothing"),
         pytest.param("u_x,movie,rating\n1,2,3\n", "user, item and rating", id="one is unknown"),
         pytest.param("user,user_id,item,rating\n1,2,3,4\n", "'user', 'user_id'", id="two users"),
         pytest.param("user,item\n1,2\n", "'user' and 'item': a rating is missing", id="no rating"),
-        pytest.param("1,2\n1,3\n", "pairs to predict are for best_predict", id="two columns"),
+        pytest.param("1,2\n1,3\n", "pairs to predict come by queries=", id="two columns"),
         pytest.param("1,2,3,4,5\n1,3,4,5,6\n", "a first line of '1', '2'", id="five columns"),
         pytest.param("1,2,3,x\n1,3,4,y\n", "cannot tell", id="the fourth is no timestamp"),
         pytest.param("1,2,x\n1,3,y\n", "cannot tell", id="the third is no number"),

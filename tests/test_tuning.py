@@ -2,13 +2,16 @@
 
 import re
 import signal
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import numpy as np
 import optuna
 import pandas as pd
@@ -43,6 +46,25 @@ def rows(columns: Columns) -> list[tuple[object, ...]]:
     return list(zip(*columns.values(), strict=True))
 
 
+@dataclass
+class Rated:
+    """A row as a program may have it."""
+
+    user_id: object
+    movie_id: object
+    rating: object = None
+
+
+def database_rows(columns: Columns) -> list[sqlite3.Row]:
+    connection = sqlite3.connect(":memory:")
+    connection.row_factory = sqlite3.Row
+    connection.execute(f"CREATE TABLE rated ({', '.join(columns)})")
+    marks = ", ".join("?" * len(columns))
+    connection.executemany(f"INSERT INTO rated VALUES ({marks})", rows(columns))
+    return connection.execute("SELECT * FROM rated").fetchall()
+
+
+BY_POSITION = {"rows", "lists", "generator", "object array"}
 FRAMES: dict[str, Callable[[Columns], Any]] = {
     "pandas": pd.DataFrame,
     "pandas, of categories": lambda columns: pd.DataFrame(columns).astype({"user_id": "category"}),
@@ -52,6 +74,22 @@ FRAMES: dict[str, Callable[[Columns], Any]] = {
     "dict of arrays": lambda columns: {name: np.array(c) for name, c in columns.items()},
     "dict of lists": dict,
     "rows": rows,
+    "lists": lambda columns: [list(row) for row in rows(columns)],
+    "generator": lambda columns: (row for row in rows(columns)),
+    "object array": lambda columns: np.array(rows(columns), dtype=object),
+    "dicts": lambda columns: pd.DataFrame(columns).to_dict("records"),
+    "dicts in any order": lambda columns: [
+        dict(sorted(row.items(), reverse=n % 2 == 0))
+        for n, row in enumerate(pl.DataFrame(columns).rows(named=True))
+    ],
+    "named tuples": lambda columns: list(pd.DataFrame(columns).itertuples()),
+    "dataclasses": lambda columns: [
+        Rated(**row) for row in pd.DataFrame(columns).to_dict("records")
+    ],
+    "series": lambda columns: [row for _, row in pd.DataFrame(columns).iterrows()],
+    "records": lambda columns: list(pd.DataFrame(columns).to_records(index=False)),
+    "rows of a database": database_rows,
+    "duckdb": lambda columns: duckdb.from_arrow(pa.table(columns)),
     "record array": lambda columns: pd.DataFrame(columns).to_records(index=False),
 }
 
@@ -77,7 +115,8 @@ PAIRS = {"movie_id": [3, 7, 99], "user_id": ["Zürich-00", "Zürich-11", "nobody
 
 def in_order(pairs: Columns, frame: str) -> Columns:
     """Rows have no names: of those the user comes first."""
-    return {name: pairs[name] for name in ("user_id", "movie_id")} if frame == "rows" else pairs
+    named = {name: pairs[name] for name in ("user_id", "movie_id")}
+    return named if frame in BY_POSITION else pairs
 
 
 @pytest.mark.filterwarnings(OLD)
@@ -95,10 +134,11 @@ def test_answers_are_of_the_kind_of_the_pairs(columns: Columns, frame: str) -> N
     result = tune(load(columns), trials=2, quiet=True)
     pairs = FRAMES[frame](in_order(PAIRS, frame))
     answers = result.predict(pairs, intervals=True, quiet=True)
-    kind = {"interchange": pa.Table, "rows": dict, "record array": dict}
-    assert isinstance(answers, kind.get(frame, type(pairs)))
+    frames = {"interchange": pa.Table, "duckdb": pa.Table, "arrow": pa.Table}
+    frames |= {"pandas": pd.DataFrame, "pandas, of categories": pd.DataFrame}
+    assert isinstance(answers, (frames | {"polars": pl.DataFrame}).get(frame, dict))
     table = pa.table(answers)
-    user, item = ("user", "item") if frame == "rows" else ("user_id", "movie_id")
+    user, item = ("user", "item") if frame in BY_POSITION else ("user_id", "movie_id")
     assert table.column_names == [user, item, "prediction", "std", "lower", "upper"]
     assert table[user].to_pylist() == PAIRS["user_id"]
     assert table[item].to_pylist() == PAIRS["movie_id"]
@@ -106,7 +146,8 @@ def test_answers_are_of_the_kind_of_the_pairs(columns: Columns, frame: str) -> N
     assert (lower < upper).all()
     assert (lower <= middle).all()
     assert (middle <= upper).all()
-    plain = pa.table(result.predict(pairs, quiet=True))
+    again = FRAMES[frame](in_order(PAIRS, frame))  # a generator can be read once
+    plain = pa.table(result.predict(again, quiet=True))
     assert plain.column_names == [user, item, "prediction"]
     assert plain["prediction"].to_pylist() == middle.tolist()
 
@@ -133,7 +174,7 @@ def test_an_index_without_a_name_is_no_column(columns: Columns) -> None:
     with pytest.raises(InputError) as caught:
         load(frame[["user_id", "rating", "movie_id"]], columns="user_id,movie,rating")
     assert str(caught.value) == (
-        "data frame: columns: no column 'movie' among 'user_id', 'rating', 'movie_id'; "
+        "data frame: in columns=, no column 'movie' among 'user_id', 'rating', 'movie_id'; "
         "did you mean 'movie_id'?"
     )
     result = tune(load(frame), trials=1, quiet=True)
@@ -145,6 +186,14 @@ def test_an_index_without_a_name_is_no_column(columns: Columns) -> None:
     )
     with pytest.raises(InputError, match="holds no pairs to predict; queries= takes"):
         result.predict()
+
+
+def test_rows_that_share_a_type_have_whole_ids() -> None:
+    frame = pd.DataFrame({"user": [1, 2, 2], "item": [10, 10, 20], "rating": [4.5, 3.0, 2.0]})
+    expected = load(frame).table.digest
+    assert load([row for _, row in frame.iterrows()]).table.digest == expected
+    assert load(list(frame.to_numpy())).table.digest == expected
+    assert load([pd.Series(row) for row in frame.to_numpy()]).table.digest == expected
 
 
 def test_an_array_of_numbers_has_whole_ids() -> None:
@@ -200,6 +249,24 @@ def test_pairs_that_are_mistaken_are_refused_or_warned_of(columns: Columns) -> N
         ({"user": [1, 2], "item": [1], "rating": [1, 2]}, "expected a file, a data frame"),
         ([(1, 2, 3, 4)], "expected rows of user, item and maybe rating, got 4 fields"),
         (object(), "expected a file, a data frame, a dict of columns or rows, got object$"),
+        ({"user": "u1", "item": "i1", "rating": 4}, "as column 'user', got str; a single row goes"),
+        ({"user": 1, "item": 2, "rating": 4}, "as column 'user', got int; a single row goes into"),
+        ({"user": {0: 1}, "item": {0: 1}, "rating": {0: 1}}, "as column 'user', got dict"),
+        ({"user": {1, 2}, "item": [1, 2], "rating": [1, 2]}, "as column 'user', got set"),
+        (["abc", "abd"], "or rows, got list with a str as row 1"),
+        ([b"abc"], "or rows, got list with a bytes as row 1"),
+        ([{1, 2, 3}, {2, 3, 4}], "got list with a set as row 1"),
+        ({(1, 2, 3), (2, 3, 4)}, "got set, which has no order"),
+        ((1, 2, 3), "got tuple with a int as row 1; a single row goes into a list"),
+        (Rated(1, 2, 3), "got Rated; a single row goes into a list"),
+        (pd.Series({"user": 1, "item": 2, "rating": 3}), "got Series; a single row goes into a"),
+        (pl.Series([1, 2]), "got Series; a single row goes into a list"),
+        (b"ratings.csv", "or rows, got bytes$"),
+        ([(1, 2, 3), {"user": 1}], "got list with a dict as row 2"),
+        ([{"user": 1}, (1, 2, 3)], "got list with a dict as row 1"),
+        ([(1, 2, 3), (1, 2)], "row 2: expected 3 fields, as in row 1, got 2"),
+        ([{"user": 1, "item": 2, "rating": 3}, {"user": 1, "item": 2}], "row 2: expected rating"),
+        ([], "expected rows of user, item and maybe rating, got 0 fields"),
         (42, "expected a file, a data frame, a dict of columns or rows, got int$"),
         ([1, 2], "expected a file, a data frame, a dict of columns or rows, got list"),
         ({}, "cannot tell which columns"),

@@ -192,6 +192,7 @@ def test_workers_that_keep_dying_end_the_study(
         total=3,
         data=None,
         columns=None,
+        missing=None,
         folder=folder,
         device="cpu",
         seed=0,

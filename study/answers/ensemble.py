@@ -75,11 +75,19 @@ class Ensemble:
         )
 
     def answer(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """The (n_queries,) predictions and their uncalibrated spread."""
+        """The (n_queries,) predictions and their uncalibrated spread.
+
+        Raises:
+            RuntimeError: there are more or fewer, or one is no number.
+        """
         table = self.data.table
         users = self.data.users.index(table.query_user_ids)
         items = self.data.items.index(table.query_item_ids)
-        return self.predict(users, items)
+        predictions, spread = self.predict(users, items)
+        n_answers = int(np.isfinite(predictions).sum())
+        if predictions.shape != (table.n_queries,) or n_answers != table.n_queries:
+            raise RuntimeError(f"{table.n_queries:,} pairs, {n_answers:,} answers")
+        return predictions, spread
 
     def kinds(self) -> NDArray[np.int64]:
         """What is unknown of the (n_queries,) pairs: 0 nothing, 1 the user, 2 the item, 3 both."""

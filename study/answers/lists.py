@@ -215,6 +215,8 @@ def find_row(
     Raises:
         InputError: there is none; says what may have been meant.
     """
+    if isinstance(wanted, str):
+        wanted = wanted.strip()  # as all ids are
     titles, text = titles or {}, str(wanted).casefold()
     named = [one for one, title in titles.items() if title.casefold() == text]
     found = [ids.index(np.asarray([one])).item() for one in (wanted, *named)]

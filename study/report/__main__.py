@@ -47,6 +47,7 @@ def report(
     *,
     data: Path | None,
     columns: tuple[str, str, str] | None,
+    missing: float | None,
     storage: str,
     study_name: str | None,
     out: Path | None,
@@ -61,7 +62,7 @@ def report(
 
     url = parse_storage_url(storage)
     check_database(url, must_exist=True)
-    record = _find(url, study_name=study_name, data=data, columns=columns)
+    record = _find(url, study_name=study_name, data=data, columns=columns, missing=missing)
     path = out or report_path(record, runs_folder(url))
     precious = [one for one in (database_file(url), data) if one is not None]
     try:
@@ -80,6 +81,7 @@ def _find(
     study_name: str | None,
     data: Path | None,
     columns: tuple[str, str, str] | None,
+    missing: float | None,
 ) -> "Record":
     """The study that is named, else that of the data that are named, else the only one.
 
@@ -104,7 +106,7 @@ def _find(
         return known_study(storage, study_name)
     from study.inputs import load_data
 
-    loaded = load_data(data, runs=runs_folder(url), columns=columns)
+    loaded = load_data(data, runs=runs_folder(url), columns=columns, missing=missing)
     name = study_name or default_name(loaded.table)
     return find_study(storage, name, loaded.table, about=loaded.source)
 

@@ -16,6 +16,7 @@ class Job:
     total: int  # finished trials that the study is to have
     data: Path | None  # as load_data takes it
     columns: Columns | None
+    missing: float | None
     folder: Path  # where files beside the database are
     device: str
     seed: int

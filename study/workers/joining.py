@@ -119,7 +119,7 @@ def join_anew(job: Job, *, interrupted: Callable[[], bool]) -> Joined:
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     url = parse_storage_url(job.storage)
-    data = load_data(job.data, runs=job.folder, columns=job.columns)
+    data = load_data(job.data, runs=job.folder, columns=job.columns, missing=job.missing)
     until = time.monotonic() + LONGEST_WAIT
     while True:
         try:

@@ -1,0 +1,23 @@
+"""What columns are called by those who name them."""
+
+import re
+
+ROLES = ("user", "item", "rating")
+NAMES = {  # lower case, without "id" at the end, an "s" behind that, or what is no letter
+    "user": {"user", "u", "customer", "reviewer", "member", "profile", "account", "rater"},
+    "item": {"item", "i", "movie", "book", "product", "film", "song", "track", "artist", "album"}
+    | {"game", "anime", "business", "recipe", "joke", "isbn", "asin", "parentasin", "show"},
+    "title": {"title", "name", "movietitle", "booktitle"},
+    "rating": {"rating", "score", "star", "overall", "bookrating", "userrating", "starrating"},
+}
+
+
+def plain_name(name: str) -> str:
+    """What matters of a column's name, such as `user` of `User-ID` or `userId:token`.
+
+    Empty if it holds digits: `user7` is an id.
+    """
+    if any(map(str.isdecimal, name)):
+        return ""
+    letters = re.sub(r"[^a-z]", "", name.partition(":")[0].lower())
+    return re.sub(r"(?<=.)(ids?|index|idx|num|s)$", "", letters)

@@ -1,0 +1,244 @@
+"""What the quotes of a text table mean, found out from all of it.
+
+A file is read in the one way in which all of its lines fit; where two would do and give other rows,
+it is refused. A way of reading is a regular expression that runs over the file.
+"""
+
+import io
+import re
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import NoReturn
+
+import numpy as np
+
+from storage.dialect import LONGEST_ROW, Dialect, check_fields, end_of_rows, ended
+from storage.errors import InputError
+from storage.spelling import BLANKS, COLONS, NOTHING
+
+COMMAS = ",;"  # between which quotes are what RFC 4180 has them be
+NAMED = re.compile(r'"?sep=([^\w\s"]|\t)"?', re.IGNORECASE)  # how Excel begins a file
+ESCAPED = re.compile(rb'(?<!\\)\\"')
+LINE_END = re.compile(r"\r\n|\n|\r")
+
+Blocks = Callable[[], Iterable[bytes]]  # of whole lines of a file, from its beginning at each call
+
+
+def find_dialect(path: Path, text: str, blocks: Blocks) -> Dialect:
+    """How a file becomes fields.
+
+    Args:
+        path: of the file.
+        text: its first lines.
+        blocks: gives all of it.
+
+    Raises:
+        InputError: it is empty, a quote does not close, or there are two ways to read it.
+    """
+    first, n_skipped = _first_line(path, text), 0
+    if named := NAMED.fullmatch(first):
+        separator, n_skipped = named[1], 1
+        text = text.replace(first, "", 1)
+        _first_line(path, text)
+    else:
+        separator = _separator(re.sub(r'"(?:[^"]|"")*"', "", first) or first)
+
+    def below() -> Iterator[bytes]:
+        return _with_first_line_empty(blocks()) if n_skipped else iter(blocks())
+
+    has_quotes, n_lines = _counted(below())
+    dialect = Dialect(separator=separator)
+    if separator != BLANKS:  # of which an empty line may hold some
+        dialect = replace(dialect, n_lines=n_lines)
+    if has_quotes:
+        dialect = _Ways(path, text, below, dialect).chosen()
+    return replace(dialect, n_skipped_lines=n_skipped)
+
+
+class _Ways:
+    """The ways to read a file that holds quotes."""
+
+    def __init__(self, path: Path, text: str, blocks: Blocks, literal: Dialect) -> None:
+        self._path, self._text, self._blocks, self._literal = path, text, blocks, literal
+        self._spelling = literal.spelling
+        self._quoted = replace(literal, is_quoted=True)
+        self._n_plain = self._n_fields(literal)
+        self._n_quoted = self._n_fields(self._quoted) or self._n_plain
+
+    def chosen(self) -> Dialect:
+        """The one way in which all lines fit.
+
+        Raises:
+            InputError: there are two that give other rows, or there is none for the quotes.
+        """
+        literal, quoted = self._literal, self._quoted
+        if literal.separator in COMMAS and not self._departs(padded=False, breaks=False):
+            self._check_escapes()
+            return quoted
+        plain = self._spelling.rows(self._spelling.literal, self._n_plain)
+        off_plain = _departure(self._blocks(), plain)
+        off_quoted = self._departs(padded=True, breaks=True)
+        off_lines = self._departs(padded=True, breaks=False)
+        if off_lines and not (off_plain or off_quoted):
+            raise InputError(
+                f"{self._path}:{off_lines}: expected one way to read the file, got two: a quote "
+                "opens here and closes on a later line, and yet each line is a row by itself; take "
+                "the quotes out, or the line breaks between them"
+            )
+        if not off_plain and not self._are_structural():
+            return literal
+        if off_quoted and off_plain >= off_quoted + (literal.separator in COMMAS):
+            return literal  # whose reader complains about a line further down
+        if off_quoted:
+            self._explain(off_quoted)
+        self._check_escapes()
+        return replace(
+            quoted,
+            is_padded=bool(self._departs(padded=False, breaks=True)),
+            has_breaks=bool(off_lines),
+            n_lines=None if off_lines else literal.n_lines,
+        )
+
+    def _check_escapes(self) -> None:
+        """Raises InputError if quotes behind backslashes may as well be characters of their fields.
+
+        So R's `write.table` writes them, where others write a quote twice.
+        """
+        line = 1
+        for block in self._blocks():
+            if found := ESCAPED.search(block):
+                line += _n_line_ends(block[: found.start()])
+                break
+            line += _n_line_ends(block)
+        else:
+            return
+        escaped = self._spelling.rows(self._spelling.escaped(), self._n_quoted)
+        if not _departure(self._blocks(), escaped):
+            raise InputError(
+                f"{self._path}:{line}: expected one way to read the file, got two: a quote behind "
+                "a backslash may end its field or not; write a quote within a field twice"
+            )
+
+    def _departs(self, *, padded: bool, breaks: bool) -> int:
+        """The line where the file is no table of quoted fields any more; 0 if it always is."""
+        field = self._spelling.quoted(padded=padded, breaks=breaks)
+        return _departure(self._blocks(), self._spelling.rows(field, self._n_quoted))
+
+    def _are_structural(self) -> bool:
+        """Whether quotes hold fields together where every line is a row by itself.
+
+        Between commas and semicolons they do if any field begins and ends with one. Elsewhere only
+        if a program has set them: around all of a column, or around just what holds quotes itself.
+        """
+        spelling, n = self._spelling, self._n_plain
+        if not _departure(self._blocks(), spelling.rows(spelling.unpaired, n)):
+            return False
+        if self._literal.separator in COMMAS:
+            return True
+        as_needed = f"(?:{spelling.doubled}|{spelling.unpaired})"
+        if not _departure(self._blocks(), spelling.rows(as_needed, n)):
+            return True
+        return any(
+            not _departure(
+                _with_first_line_empty(self._blocks()),  # it may be a header
+                spelling.rows(spelling.literal, n, other=spelling.paired_or_nothing, at=position),
+                skips=False,
+            )
+            for position in self._quoted_columns()
+        )
+
+    def _quoted_columns(self) -> Iterator[int]:
+        """Positions of columns that seem to be quoted throughout, by the first lines."""
+        rows = [row for _, row in self._literal.rows(self._path, _lines(self._text))][1:]
+        columns = zip(*(row for row in rows if len(row) == self._n_plain), strict=True)
+        for position, column in enumerate(columns):
+            fields = [field.strip() for field in column]
+            paired = [len(field) > 1 and field[0] == field[-1] == '"' for field in fields]
+            others = (f for f, is_paired in zip(fields, paired, strict=True) if not is_paired)
+            if any(paired) and all(re.fullmatch(NOTHING, field) for field in others):
+                yield position
+
+    def _n_fields(self, dialect: Dialect) -> int:
+        """Of the first row; 0 if it does not end."""
+        try:
+            return len(next(dialect.rows(self._path, _lines(self._text)))[1])
+        except (InputError, StopIteration):
+            return 0
+
+    def _explain(self, line: int) -> NoReturn:
+        """Raises the InputError of the first row that is none of quoted fields."""
+        lines = (
+            line for block in self._blocks() for line in _lines(block.decode(errors="replace"))
+        )
+        for number, row in self._quoted.rows(self._path, lines):
+            check_fields(f"{self._path}:{number}", row, self._n_quoted)
+        raise InputError(f"{self._path}:{line}: expected quotes that close, or none")
+
+
+def _departure(blocks: Iterable[bytes], rows: re.Pattern[bytes], *, skips: bool = True) -> int:
+    """The line where a file is not made of such rows any more; 0 if it always is.
+
+    What holds no quote may be skipped: it is the same however the file is read.
+    """
+    line, rest = 1, b""
+    for block in ended(blocks):
+        if skips and not rest and b'"' not in block and block.endswith(b"\n"):
+            line += _n_line_ends(block)
+            continue
+        block = rest + block  # noqa: PLW2901
+        end = end_of_rows(rows, block)
+        line += _n_line_ends(block[:end])
+        rest = block[end:]
+        if len(rest) > LONGEST_ROW:
+            break
+    return line if rest else 0
+
+
+def _with_first_line_empty(blocks: Iterable[bytes]) -> Iterator[bytes]:
+    """The blocks without what stands in the first line that is not empty."""
+    is_first = True
+    for block in blocks:
+        if is_first and (line := re.search(rb"[^\r\n]+", block)):
+            block = block[: line.start()] + block[line.end() :]  # noqa: PLW2901
+            is_first = False
+        yield block
+
+
+def _counted(blocks: Iterable[bytes]) -> tuple[bool, int | None]:
+    """Whether there are quotes, and the number of lines that are not empty if they end in LF."""
+    has_quotes, n_lines, is_counted, last = False, 0, True, b"\n"
+    for block in filter(None, blocks):
+        has_quotes = has_quotes or b'"' in block
+        n_lines += int(np.count_nonzero(np.frombuffer(block, np.uint8) == ord("\n")))
+        if b"\r" in block:
+            is_counted = is_counted and block.count(b"\r") == block.count(b"\r\n")
+        if block[:1] in b"\r\n" or b"\n\n" in block or b"\n\r\n" in block:
+            n_lines -= len(re.findall(rb"^\r?\n", block, re.MULTILINE))
+        last = block[-1:]
+    return has_quotes, n_lines + (last not in b"\r\n") if is_counted else None
+
+
+def _n_line_ends(block: bytes) -> int:
+    return block.count(b"\n") + block.count(b"\r") - block.count(b"\r\n")
+
+
+def _first_line(path: Path, text: str) -> str:
+    line = next((line for line in LINE_END.split(text) if line.strip()), "")
+    if not line:
+        raise InputError(f"{path}:1: expected a table, got the end of the file")
+    return line
+
+
+def _lines(text: str) -> Iterator[str]:
+    return io.StringIO(text, newline="")
+
+
+def _separator(line: str) -> str:
+    if COLONS in line:
+        return COLONS
+    if "\t" in line:
+        return "\t"
+    counts = {separator: line.count(separator) for separator in ",;|"}
+    most = max(counts, key=lambda separator: counts[separator])
+    return most if counts[most] else BLANKS
