@@ -153,7 +153,7 @@ def test_answers_are_of_the_kind_of_the_pairs(columns: Columns, frame: str) -> N
 
 
 def test_under_a_timeout_finalists_meet_before_the_trials_are_done(columns: Columns) -> None:
-    result = tune(load(columns), trials=100_000, timeout=4.0, workers=1, quiet=True)
+    result = tune(load(columns), trials=100_000, timeout=6.0, workers=1, quiet=True)
     assert result.ended is Ended.TIME_IS_UP
     met = result.study.user_attrs["finalists"]
     assert met["rounds"][0] >= 1
