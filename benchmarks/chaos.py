@@ -29,9 +29,10 @@ import psutil
 from optuna.trial import FrozenTrial, TrialState
 
 from storage.database import open_storage, parse_storage_url
+from study.record.attributes import FINISHED, TrialView
 from study.record.ranking import best_settings, final_ranking, ranked_trials
+from study.record.record import is_of_finalists
 
-FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
 FIRST_TRIALS, MORE_TRIALS = 60, 40
 SHARES = {"worker": 0.8, "started by hand": 0.1, "server of workers": 0.1}  # of those killed
 
@@ -128,7 +129,7 @@ class Chaos:
     def study(self) -> optuna.Study | None:
         """The study, if it is there by now."""
         storage = open_storage(parse_storage_url(self.url))
-        names = [n for n in optuna.get_all_study_names(storage) if not n.endswith("-finalists")]
+        names = [n for n in optuna.get_all_study_names(storage) if not is_of_finalists(n)]
         return optuna.load_study(study_name=names[0], storage=storage) if names else None
 
     def look(self) -> int:
@@ -163,17 +164,19 @@ class Chaos:
             now = trials[number]
             if (now.state, now.value, now.params) != (before.state, before.value, before.params):
                 found.append(f"trial {number} has changed since it was finished")
-        again = Counter(trial.user_attrs.get("retry_of") for trial in trials)
-        for number, times in again.items():
-            if number is not None and (times > 1 or trials[number].state is not TrialState.FAIL):
-                found.append(f"trial {number} was done again {times} times")
+        known = (TrialView(trial).retry_of for trial in trials)
+        again = Counter(number for number in known if number is not None)
+        for retried, times in again.items():
+            if times > 1 or trials[retried].state is not TrialState.FAIL:
+                found.append(f"trial {retried} was done again {times} times")
         settings = Counter(str(sorted(trial.params.items())) for trial in finished)
         found += [f"done twice: {params}" for params, times in settings.items() if times > 1]
         best = ranked_trials(study)[0]
-        table = [t for t in finished if t.state is TrialState.COMPLETE]
-        if best.value != min(trial.value for trial in table):
+        complete = [trial for trial in finished if trial.state is TrialState.COMPLETE]
+        if best.value != min(trial.value for trial in complete if trial.value is not None):
             found.append("the best trial is not the best of the table")
-        if not (final_ranking(study) or {}).get("decided"):
+        ranking = final_ranking(study)
+        if not (ranking and ranking["decided"]):
             found.append("the finalists are not decided")
         if not best_settings(study):
             found.append("there is no setting to answer with")

@@ -20,6 +20,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -222,11 +223,11 @@ def database() -> bytes:
 
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "study.db"
-        storage = open_storage(parse_storage_url(f"sqlite:///{path}"))
-        study = optuna.create_study(storage=storage, study_name="one")
-        study.tell(study.ask(), 1.0)
-        storage.remove_session()
-        storage._backend.engine.dispose()  # type: ignore[attr-defined]
+        with closed_afterwards():
+            storage = open_storage(parse_storage_url(f"sqlite:///{path}"))
+            study = optuna.create_study(storage=storage, study_name="one")
+            study.tell(study.ask(), 1.0)
+            storage.remove_session()
         return path.read_bytes()
 
 
@@ -239,13 +240,30 @@ def read_database(path: Path) -> None:
     for journal in path.parent.glob(f"{path.name}-*"):
         journal.unlink()
     url = parse_storage_url(f"sqlite:///{path}")
-    check_database(url, must_exist=True)
-    storage = open_storage(url)
-    try:
+    with closed_afterwards():
+        check_database(url, must_exist=True)
+        storage = open_storage(url)
         for name in optuna.get_all_study_names(storage):
             optuna.load_study(study_name=name, storage=storage).get_trials()
+
+
+@contextmanager
+def closed_afterwards() -> Iterator[None]:
+    """Closes the databases that are connected to inside."""
+    from sqlalchemy import Connection, Engine, event
+
+    engines = set()
+
+    def note(connection: Connection) -> None:
+        engines.add(connection.engine)
+
+    event.listen(Engine, "engine_connect", note)
+    try:
+        yield
     finally:
-        storage._backend.engine.dispose()  # type: ignore[attr-defined]
+        event.remove(Engine, "engine_connect", note)
+        for engine in engines:
+            engine.dispose()
 
 
 def database_errors() -> tuple[type[Exception], ...]:
@@ -265,7 +283,8 @@ def run_child(name: str, examples: int, folder: Path) -> None:
     from hypothesis import HealthCheck, Phase, given, seed, settings
 
     reader = readers()[name]
-    taken, slowest, failures = [0, 0], 0.0, []
+    taken, slowest = [0, 0], 0.0
+    failures: list[str] = []
     path = folder / "file"
 
     @seed(0)

@@ -26,14 +26,13 @@ import torch
 
 from benchmarks.epoch import first_loop
 from benchmarks.planted import planted, sizes
+from benchmarks.studies import new_record, objective_of, run_trials
 from model.dataset import Ratings, index_ratings, split
 from model.kernels.threads import set_n_threads
 from model.solvers import ORIGINAL, GradientConfig
 from study.inputs import load_data
-from study.search.objective import Objective
-from study.search.pruning import SolverMedianPruner
+from study.record.attributes import TrialView
 from study.search.sampler import SlotSampler
-from study.workers.trials import run_trials
 
 NINE_HOURS = 9 * 3600.0
 PATIENCE, MOST_EPOCHS = 5, 50
@@ -92,16 +91,12 @@ def exhaustive(combinations: Iterable[GradientConfig], parts: tuple[Ratings, Rat
 
 def studied(parts: tuple[Ratings, Ratings], enough: Callable[[Sequence[float]], bool]) -> Search:
     """The study, until the validation MSEs of its trials are enough, or they are too many."""
-    training, validation = parts
     began = time.perf_counter()
-    study = optuna.create_study(sampler=SlotSampler(0), pruner=SolverMedianPruner())
-    objective = Objective(
-        training=training, validation=validation, device=torch.device("cpu"), study_seed=0
-    )
+    record, objective = new_record(SlotSampler(0)), objective_of(parts, seed=0)
     for total in itertools.count(1):
-        run_trials(study, objective, total=total)
-        trials = study.get_trials(deepcopy=False)
-        found = [trial.user_attrs.get("validation_mse", math.inf) for trial in trials]
+        run_trials(record, objective, total=total)
+        known = [TrialView(trial).validation_mse for trial in record.trials()]
+        found = [math.inf if mse is None else mse for mse in known]
         if enough(found) or total == MOST_TRIALS:
             break
     return Search(time.perf_counter() - began, total, min(found))

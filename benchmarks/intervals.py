@@ -19,11 +19,10 @@ from storage.database import open_storage, parse_storage_url, runs_folder
 from storage.lines import read_numbers
 from study.answers.ensemble import Ensemble
 from study.answers.intervals import Calibration, calibrate
-from study.cli import DEFAULT_STORAGE
 from study.inputs import load_data
-from study.record.ranking import best_settings
 from study.record.seeds import stable_seed
 from study.record.studies import default_name, find_study
+from study.tuning import DEFAULT_STORAGE
 
 
 def coverage(
@@ -48,14 +47,9 @@ def main() -> None:
     torch.set_num_threads(1)
     url = parse_storage_url(options.storage)
     data = load_data(options.data, runs=runs_folder(url))
-    study = find_study(open_storage(url), default_name(data.table), data.table, about=data.source)
-    ensemble = Ensemble(
-        settings=best_settings(study),
-        data=data,
-        study=study,
-        folder=runs_folder(url),
-        device=torch.device("cpu"),
-        say=lambda line: None,
+    record = find_study(open_storage(url), default_name(data.table), data.table, about=data.source)
+    ensemble = Ensemble.of_best(
+        record, data, None, folder=runs_folder(url), device=torch.device("cpu")
     )
     calibration = calibrate(ensemble)
     print("| held out | inside | mean width |")

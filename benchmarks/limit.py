@@ -35,7 +35,7 @@ from model.kernels.simd import LANES
 from model.kernels.threads import set_n_threads
 from model.ordinal import OrdinalLikelihood
 from model.posterior import Draw, Posterior
-from model.solvers import SOLVERS, Config, GibbsConfig, make_solver
+from model.solvers import SOLVERS, ALSConfig, Config, GibbsConfig, make_solver
 
 CPU = torch.device("cpu")
 MATRIX = 1024
@@ -54,10 +54,11 @@ COLUMNS = [*KERNEL, "priors", "noise", "likelihood", "latent", "model"]
 
 def configs(rank: int) -> dict[str, Config]:
     """The solvers at a rank, else as by default."""
-    gibbs = SOLVERS["gibbs"].default
+    gibbs, als = SOLVERS["gibbs"].default, SOLVERS["als"].default
     assert isinstance(gibbs, GibbsConfig)
+    assert isinstance(als, ALSConfig)
     return {
-        "als": replace(SOLVERS["als"].default, rank=rank),
+        "als": replace(als, rank=rank),
         "gibbs, gaussian": replace(gibbs, rank=rank, likelihood="gaussian"),
         "gibbs, ordinal": replace(gibbs, rank=rank, likelihood="ordinal"),
     }

@@ -89,7 +89,7 @@ def run_seconds(work: Callable[[], object], repeats: int) -> list[float]:
 # Not cached on disk: numba would not notice that the functions called here have changed.
 @njit(nogil=True, error_model="numpy")
 def run_part(part: int, begin: int, end: int, arrays: tuple[Array, ...], width: int) -> float:
-    """One part of `model.compiled.solve_rows`, for rows begin … end - 1."""
+    """One part of `solve_rows`, for rows begin … end - 1."""
     first, others, places, table, targets, residuals = arrays
     padded = table.shape[1]
     panel = np.zeros((max(TILE, PANEL // padded), padded), dtype=np.float32)

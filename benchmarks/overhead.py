@@ -3,13 +3,14 @@
     python -m benchmarks.overhead --data FILE [--trials 100] [--finished 100 300 1000]
 
 The trials of `study.run`, without its finalists, on an SQLite database of their own; each part is
-timed without those inside it. Then how long a proposal takes after so many finished trials, of
+timed without those inside it, and after each trial is told what `study.run` tells twice a second
+from a thread of its own. Then how long a proposal takes after so many finished trials, of
 random settings and made-up errors, beside the mean seconds of a real trial.
 """
 
 import argparse
-import contextlib
 import io
+import math
 import random
 import statistics
 import tempfile
@@ -26,39 +27,70 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from benchmarks.search import random_setting
 from benchmarks.stopwatch import Parts, Stopwatch
-from model.dataset import Ratings, split
+from model.dataset import Ratings
 from model.solver import Epoch, Solver
 from model.solvers import Config, make_solver
 from storage.database import open_storage, parse_storage_url
-from study import objective as objectives
-from study import trials as running
-from study.inputs import Data, choose_device, load_data
-from study.record.parameters import SOLVER
-from study.record.studies import identity, open_study
+from study.drawing import Drawing
+from study.inputs import Data, load_data
+from study.record.attributes import Stop, TrialView
+from study.record.parameters import SOLVER, space
+from study.record.record import Record
+from study.search import objective as objectives
 from study.search.sampler import SlotSampler, suggest
-from study.workers.clock import Timeout
-from study.workers.finalists import Finalists
-from study.workers.progress import StudyProgress
+from study.workers import claims
+from study.workers.clock import Clock
+from study.workers.job import Job
+from study.workers.joining import Joined, join
+from study.workers.leases import Lease
+from study.workers.progress import Follower
+from study.workers.trials import Trials
 
 PARTS: Parts = {
     "proposals": [(SlotSampler, "propose")],
-    "begin, suggest": [(running, "begin"), (running, "suggest")],
+    "claim, suggest": [
+        *((optuna.Study, "ask"), (claims, "suggest")),
+        *((Trials, "is_over"), (Trials, "offer"), (Trials, "is_needed")),
+    ],
+    "lease": [(Lease, "sign")],
     "report": [(objectives, "report")],
     "should_prune": [(optuna.Trial, "should_prune")],
-    "finish": [(running, "finish")],
+    "finish": [(Record, "finish")],
     "attributes": [(optuna.Trial, "set_user_attr")],
-    "progress shown": [(StudyProgress, "look")],
+    "progress shown": [(Follower, "look")],
 }
 PROPOSALS = 5  # of which the median is told
 EPOCHS = 60  # of a made-up trial
 
 
-def opened(data: Data, folder: str) -> tuple[optuna.Study, Ratings, Ratings]:
-    """A study as `study.run` opens it, in a database of its own, with both parts of its split."""
-    training, validation = split(data.ratings, seed=0)
-    storage = open_storage(parse_storage_url(f"sqlite:///{folder}/study.db"))
-    wanted = identity(data.table, validation, seed=0)
-    return open_study(storage, "study", wanted, about=data.source), training, validation
+class Followed(Trials):
+    """Trials after each of which is told how the study is doing."""
+
+    def __init__(self, joined: Joined, *, total: int, follower: Follower) -> None:
+        super().__init__(joined.record, joined.objective, total=total, clock=joined.clock)
+        self._follower = follower
+
+    def take(self, trial: FrozenTrial) -> None:
+        """Tells it."""
+        super().take(trial)
+        self._follower.look()
+
+
+def opened(data: Data, folder: str, *, total: int) -> Joined:
+    """A study as `study.run` opens it, in a database of its own."""
+    url = f"sqlite:///{folder}/study.db"
+    job = Job(
+        storage=url,
+        study_name="study",
+        total=total,
+        data=data.file,
+        columns=None,
+        folder=Path(folder),
+        device="cpu",
+        seed=0,
+        clock=Clock(),
+    )
+    return join(job, data, open_storage(parse_storage_url(url)), interrupted=lambda: False)
 
 
 def run_study(data: Data, n_trials: int) -> tuple[float, Stopwatch]:
@@ -79,28 +111,17 @@ def run_study(data: Data, n_trials: int) -> tuple[float, Stopwatch]:
         return SimpleNamespace(epochs=lambda validation: watched(solver.epochs(validation)))
 
     with tempfile.TemporaryDirectory() as folder:
-        study, training, validation = opened(data, folder)
-        objective = objectives.Objective(
-            training=training, validation=validation, device=choose_device("cpu"), study_seed=0
+        joined = opened(data, folder, total=n_trials)
+        follower = Follower(
+            joined.record,
+            joined.finalists,
+            clock=joined.clock,
+            total=n_trials + 1,  # so that no race begins
+            on_event=Drawing(io.StringIO()),
         )
-        finalists = Finalists(
-            study, storage=study._storage, ratings=data.ratings, objective=objective
-        )
-        with (
-            watch.watching(PARTS),
-            patch.object(objectives, "make_solver", make_watched),
-            contextlib.redirect_stdout(io.StringIO()),
-            StudyProgress(
-                study, finalists, timeout=Timeout(study=study), total=n_trials + 1
-            ) as progress,
-        ):
+        with watch.watching(PARTS), patch.object(objectives, "make_solver", make_watched):
             began = time.perf_counter()
-            running.run_trials(
-                study,
-                objective,
-                total=n_trials,
-                on_finish=lambda trial: progress.look(),
-            )
+            Followed(joined, total=n_trials, follower=follower).run()
             return time.perf_counter() - began, watch
 
 
@@ -116,11 +137,11 @@ def made_up(number: int) -> FrozenTrial:
         value=mse,
         intermediate_values=curve,
         user_attrs={
-            "stopped": objectives.Stop.PATIENCE.value,
-            "seconds": 1.0,
-            "best_epoch": EPOCHS,
-            "validation_mse": mse,
-            "validation_rmse": round(mse**0.5, 6),
+            TrialView.stopped.name: Stop.PATIENCE.value,
+            TrialView.seconds.name: 1.0,
+            TrialView.best_epoch.name: EPOCHS,
+            TrialView.validation_mse.name: mse,
+            TrialView.validation_rmse.name: round(math.sqrt(mse), 6),
         },
     )
 
@@ -128,8 +149,7 @@ def made_up(number: int) -> FrozenTrial:
 def proposal_seconds(data: Data, counts: list[int]) -> Iterator[tuple[int, float]]:
     """How long a proposal takes after each number of finished trials."""
     with tempfile.TemporaryDirectory() as folder:
-        study, _, _ = opened(data, folder)
-        n_trials = 0
+        study, n_trials = opened(data, folder, total=max(counts)).record.study, 0
         for count in sorted(counts):
             study.add_trials(made_up(number) for number in range(n_trials, count))
             n_trials = count

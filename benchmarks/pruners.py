@@ -6,7 +6,6 @@ Every study runs for real, with TPE in the loop, on one thread and with its tria
 """
 
 import argparse
-import math
 import statistics
 import time
 from pathlib import Path
@@ -15,13 +14,12 @@ import optuna
 import torch
 from optuna.pruners import BasePruner, MedianPruner, NopPruner
 
+from benchmarks.studies import new_record, objective_of, run_trials
 from model.dataset import split
 from study.inputs import Data, load_data
-from study.record.ranking import ranked_trials
-from study.search.objective import Objective
+from study.record.ranking import ranked_settings
 from study.search.pruning import SolverMedianPruner
 from study.search.sampler import SlotSampler
-from study.workers.trials import run_trials
 
 
 def pruners() -> dict[str, BasePruner]:
@@ -43,18 +41,14 @@ def run_study(
     data: Data, pruner: BasePruner, *, trials: int, seed: int
 ) -> tuple[float, int, float]:
     """The best validation RMSE, the epochs and the seconds of a study."""
-    training, validation = split(data.ratings, seed=seed)
-    study = optuna.create_study(sampler=SlotSampler(seed), pruner=pruner)
-    objective = Objective(
-        training=training, validation=validation, device=torch.device("cpu"), study_seed=seed
-    )
+    record = new_record(SlotSampler(seed), pruner)
+    objective = objective_of(split(data.ratings, seed=seed), seed=seed)
     began = time.perf_counter()
-    run_trials(study, objective, total=trials)
+    run_trials(record, objective, total=trials)
     seconds = time.perf_counter() - began
     # The first trial is the same under every pruner.
-    epochs = sum(len(trial.intermediate_values) for trial in study.get_trials()[1:])
-    best = ranked_trials(study)[0]
-    return math.sqrt(best.user_attrs["validation_mse"]), epochs, seconds
+    epochs = sum(len(trial.intermediate_values) for trial in record.trials()[1:])
+    return ranked_settings(record.study)[0].rmse, epochs, seconds
 
 
 def main() -> None:

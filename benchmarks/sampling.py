@@ -16,7 +16,7 @@ from unittest.mock import patch
 
 from study import load, tune
 from study.inputs import Data
-from study.workers.held_out import HELD_OUT
+from study.record.attributes import TrialView
 
 
 def row(data: Data, seen: float, trials: int, seed: int) -> str:
@@ -29,8 +29,10 @@ def row(data: Data, seen: float, trials: int, seed: int) -> str:
         storage = f"sqlite:///{folder}/study.db"
         result = tune(data, trials=trials, workers=1, seed=seed, storage=storage, quiet=True)
         seconds = time.perf_counter() - began
-        in_trials = sum(t.user_attrs.get("seconds", 0.0) for t in result.study.trials)
-        found = result.study.user_attrs[HELD_OUT]
+        in_trials = sum(TrialView(trial).seconds or 0.0 for trial in result.record.trials())
+        found = result.record.held_out
+    if found is None:
+        raise SystemExit("expected finalists that met, got too few trials; see --trials")
     n_seen = f"{min(seen, len(data.ratings)):,.0f}"
     splits, rmse = found["splits"], found["rmse"][0]
     return f"| {n_seen} | {seed} | {in_trials:.0f} | {seconds:.0f} | {splits} | {rmse:.4f} |"

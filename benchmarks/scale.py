@@ -29,15 +29,16 @@ from benchmarks.search import planted, random_setting
 from model.dataset import Ratings, split
 from storage.database import open_storage, parse_storage_url
 from storage.optuna_internals import report
-from study.record.attributes import Stop
-from study.record.parameters import SOLVER, SPACE_VERSION
-from study.record.record import n_finished
+from study.record.attributes import Stop, StudyView, TrialView
+from study.record.parameters import SOLVER, SPACE_VERSION, space
+from study.record.record import Record, n_finished
 from study.report.page import write_report
-from study.search.objective import Objective
+from study.search.objective import Context, Objective, Trained
 from study.search.pruning import SolverMedianPruner
 from study.search.sampler import SlotSampler, suggest
+from study.workers.clock import Clock
 from study.workers.leases import Watch
-from study.workers.trials import run_trials
+from study.workers.trials import Trials
 
 EPOCHS, EPOCH_SECONDS, REPORT_EVERY = 10, 0.1, 5
 DASHBOARD_PORT = 18_080
@@ -46,7 +47,13 @@ DASHBOARD_PORT = 18_080
 class Sleeping(Objective):
     """Sleeps, and reports what it might have found."""
 
-    def __call__(self, trial: optuna.Trial) -> float:
+    def __call__(
+        self,
+        trial: optuna.Trial,
+        *,
+        deadline: float = math.inf,
+        lost: Callable[[], bool] = lambda: False,
+    ) -> Trained:
         value = 1 + random.random()
         for epoch in range(1, EPOCHS + 1):
             time.sleep(EPOCH_SECONDS)
@@ -55,48 +62,46 @@ class Sleeping(Objective):
                 trial.should_prune()
         for name, attribute in attributes(value).items():
             trial.set_user_attr(name, attribute)
-        return value
+        return Trained(validation_mse=value, predictions=None)
 
 
 def attributes(value: float) -> dict[str, object]:
     """What a trial stores."""
     return {
-        "stopped": Stop.EPOCHS.value,
-        "seconds": EPOCHS * EPOCH_SECONDS,
-        "best_epoch": EPOCHS,
-        "validation_mse": value,
-        "validation_rmse": math.sqrt(value),
+        TrialView.stopped.name: Stop.EPOCHS.value,
+        TrialView.seconds.name: EPOCHS * EPOCH_SECONDS,
+        TrialView.best_epoch.name: EPOCHS,
+        TrialView.validation_mse.name: value,
+        TrialView.validation_rmse.name: math.sqrt(value),
     }
 
 
-def opened(url: str, name: str) -> optuna.Study:
-    """The study of that name, with the study's own sampler and pruner."""
+def opened(url: str, name: str) -> Record:
+    """The study of that name, with the sampler and the pruner of `study.run`."""
+    storage = open_storage(parse_storage_url(url))
     study = optuna.create_study(
         study_name=name,
-        storage=open_storage(parse_storage_url(url)),
+        storage=storage,
         sampler=SlotSampler(0),
         pruner=SolverMedianPruner(),
         load_if_exists=True,
     )
-    identity = {"seed": 0, "space_version": SPACE_VERSION, "ratings_digest": "", "data": "none"}
-    for key, value in identity.items():
-        study.set_user_attr(key, value)
-    return study
+    record = Record(study, storage)
+    record.keep(StudyView.seed, 0)
+    record.keep(StudyView.space_version, SPACE_VERSION)
+    record.keep(StudyView.ratings_digest, "")
+    record.keep(StudyView.data, "none")
+    return record
 
 
 def work(url: str, name: str, ratings: Ratings, begin: float, seconds: float) -> None:
     """The life of a worker."""
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    study = opened(url, name)
+    record = opened(url, name)
+    context = Context(device=torch.device("cpu"), study_seed=0)
+    objective = Sleeping(context=context, training=ratings, validation=ratings)
     time.sleep(max(0.0, begin - time.time()))
-    objective = Sleeping(
-        training=ratings,
-        validation=ratings,
-        device=torch.device("cpu"),
-        study_seed=0,
-        deadline=time.monotonic() + seconds,
-    )
-    run_trials(study, objective, total=10**9)
+    Trials(record, objective, total=10**9, clock=Clock(end=time.monotonic() + seconds)).run()
 
 
 def crowd(url: str, n_workers: int, seconds: float) -> tuple[float, float]:
@@ -107,7 +112,7 @@ def crowd(url: str, n_workers: int, seconds: float) -> tuple[float, float]:
     context = multiprocessing.get_context("forkserver")
     begin = time.time() + 3 + 0.2 * n_workers
     workers = [
-        context.Process(target=work, args=(url, name, ratings[:10], begin, seconds))
+        context.Process(target=work, args=(url, name, ratings[torch.arange(10)], begin, seconds))
         for _ in range(n_workers)
     ]
     for worker in workers:
@@ -116,7 +121,7 @@ def crowd(url: str, n_workers: int, seconds: float) -> tuple[float, float]:
         worker.join()
     if any(worker.exitcode for worker in workers):
         raise RuntimeError(f"not all of {n_workers} workers came to their end")
-    trials = opened(url, name).get_trials(states=(TrialState.COMPLETE,))
+    trials = opened(url, name).trials(TrialState.COMPLETE)
     end = max(t.datetime_complete.timestamp() for t in trials if t.datetime_complete)
     took = end - begin
     return len(trials) / took, 1 - len(trials) * EPOCHS * EPOCH_SECONDS / (took * n_workers)
@@ -149,8 +154,9 @@ def seconds_of(action: Callable[[], object]) -> float:
 @contextmanager
 def dashboard(url: str) -> Iterator[str]:
     """The address of a dashboard of the database."""
-    command = [sys.executable, "-c", "from optuna_dashboard._cli import main; main()", url]
-    process = subprocess.Popen([*command, "--port", str(DASHBOARD_PORT), "--quiet"])
+    program = Path(sys.executable).with_name("optuna-dashboard")
+    command = [program, url, "--port", str(DASHBOARD_PORT)]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     address = f"http://127.0.0.1:{DASHBOARD_PORT}"
     for _ in range(100):
         try:
@@ -165,28 +171,28 @@ def dashboard(url: str) -> Iterator[str]:
 
 def large(url: str, n: int, folder: Path) -> dict[str, float]:
     """What a study of n finished trials costs, in seconds."""
-    filling = opened(url, f"large-{n}")
-    fill(filling, n)
-    found: list[optuna.Study] = []
+    fill(opened(url, f"large-{n}").study, n)
+    found: list[Record] = []
     costs = {"open and count": seconds_of(lambda: found.append(_counted(url, n)))}
-    (study,) = found
+    (record,) = found
+    study = record.study
     costs["count again"] = seconds_of(lambda: n_finished(study))
-    costs["look after it once"] = seconds_of(lambda: Watch().look(study))
+    costs["look after it once"] = seconds_of(lambda: Watch().look(record))
     trial = study.ask()
     costs["propose"] = seconds_of(lambda: suggest(trial))
     study.tell(trial, state=TrialState.FAIL)
-    costs["report"] = seconds_of(lambda: write_report(study, folder / "report.html"))
+    costs["report"] = seconds_of(lambda: write_report(record, folder / "report.html"))
     with dashboard(url) as address:
-        pages = f"{address}/api/studies/{study._study_id}"
+        pages = f"{address}/api/studies/{record.storage.get_study_id_from_name(record.name)}"
         costs["dashboard, first"] = seconds_of(lambda: urlopen(pages).read())
         costs["dashboard, again"] = seconds_of(lambda: urlopen(pages).read())
     return costs
 
 
-def _counted(url: str, n: int) -> optuna.Study:
-    study = opened(url, f"large-{n}")
-    assert n_finished(study) == n
-    return study
+def _counted(url: str, n: int) -> Record:
+    record = opened(url, f"large-{n}")
+    assert n_finished(record.study) == n
+    return record
 
 
 def main() -> None:

@@ -22,51 +22,64 @@ import optuna
 import torch
 from optuna.trial import FrozenTrial
 
+from benchmarks.studies import new_record, objective_of, run_trials
 from model.dataset import Ratings, index_ratings, split
 from model.solvers import ORIGINAL
 from study.inputs import load_data
-from study.record.parameters import SOLVER, to_params
+from study.record.attributes import TrialView
+from study.record.parameters import SOLVER, fixed, searched, to_params
 from study.record.seeds import stable_seed
-from study.search.objective import Objective
-from study.search.pruning import SolverMedianPruner
-from study.search.sampler import FIRST_SETTINGS, FIXED, SlotSampler, slot
-from study.workers.trials import run_trials
+from study.search.sampler import FIRST_SETTINGS, SlotSampler, slot
 
 CLOSE = 1.005
 
 
-class FromChance(SlotSampler):
+class Another(SlotSampler):
+    """Another search than the study's: a setting for each place, by a seed."""
+
+    def __init__(self, seed: int) -> None:
+        super().__init__(seed)
+        self.seed = seed
+
+    def propose(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, Any]:
+        """The parameters for the trial's place."""
+        place = slot(study.get_trials(deepcopy=False), trial)
+        found = self.setting(place)
+        return super().propose(study, trial) if found is None else found
+
+    def setting(self, place: int) -> dict[str, Any] | None:
+        """The parameters for a place; those of the study's search if None."""
+        raise NotImplementedError
+
+
+class FromChance(Another):
     """The study's search, begun with random settings instead of known ones."""
 
-    def propose(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, Any]:
-        if slot(study.get_trials(deepcopy=False), trial) < len(FIRST_SETTINGS):
-            return random_setting(
-                stable_seed(self._study_seed, slot(study.get_trials(deepcopy=False), trial))
-            )
-        return super().propose(study, trial)
+    def setting(self, place: int) -> dict[str, Any] | None:
+        if place >= len(FIRST_SETTINGS):
+            return None
+        return random_setting(stable_seed(self.seed, place))
 
 
-class Random(SlotSampler):
+class Random(Another):
     """A random solver, at a random setting."""
 
-    def propose(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, Any]:
-        return random_setting(
-            stable_seed(self._study_seed, slot(study.get_trials(deepcopy=False), trial))
-        )
+    def setting(self, place: int) -> dict[str, Any]:
+        return random_setting(stable_seed(self.seed, place))
 
 
-class Grid(SlotSampler):
+class Grid(Another):
     """The plain form at every combination around the original's setting, in random order."""
 
-    def propose(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, Any]:
+    def setting(self, place: int) -> dict[str, Any]:
         combinations = [
             replace(ORIGINAL, rank=rank, learning_rate=learning_rate, weight_decay=weight_decay)
             for rank, learning_rate, weight_decay in itertools.product(
                 (10, 25, 50, 75, 100), (1e-3, 2e-3, 3e-3, 5e-3, 1e-2), (1e-5, 1e-4, 1e-3, 1e-2)
             )
         ]
-        random.Random(self._study_seed).shuffle(combinations)
-        return to_params(combinations[slot(study.get_trials(deepcopy=False), trial)])
+        random.Random(self.seed).shuffle(combinations)
+        return to_params(combinations[place])
 
 
 SEARCHES: dict[str, Callable[[int], SlotSampler]] = {
@@ -81,7 +94,8 @@ def random_setting(seed: int) -> dict[str, Any]:
     """Parameters drawn evenly, or evenly on a logarithmic axis, from the searched space."""
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=seed))
     solver = study.ask({"solver": SOLVER}).params["solver"]
-    return {"solver": solver} | study.ask(searched(solver)).params | FIXED.get(solver, {})
+    drawn = study.ask(searched(solver)).params
+    return {"solver": solver, **drawn, **fixed(solver)}
 
 
 def planted(seed: int) -> Ratings:
@@ -100,13 +114,10 @@ def planted(seed: int) -> Ratings:
 
 def best_so_far(sampler: SlotSampler, ratings: Ratings, *, trials: int, seed: int) -> list[float]:
     """The lowest validation RMSE after each trial of a study."""
-    training, validation = split(ratings, seed=seed)
-    study = optuna.create_study(sampler=sampler, pruner=SolverMedianPruner())
-    objective = Objective(
-        training=training, validation=validation, device=torch.device("cpu"), study_seed=seed
-    )
-    run_trials(study, objective, total=trials)
-    values = [t.user_attrs.get("validation_mse", math.inf) ** 0.5 for t in study.get_trials()]
+    record = new_record(sampler)
+    run_trials(record, objective_of(split(ratings, seed=seed), seed=seed), total=trials)
+    found = [TrialView(trial).validation_mse for trial in record.trials()]
+    values = [math.inf if mse is None else math.sqrt(mse) for mse in found]
     return list(itertools.accumulate(values, min))
 
 

@@ -1,5 +1,6 @@
 """Seconds that are spent inside chosen functions, while all the rest runs as it is."""
 
+import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -11,9 +12,13 @@ Parts = Mapping[str, Sequence[tuple[object, str]]]  # functions of each part: (o
 
 
 class Stopwatch:
-    """Counts the seconds of each part; while a part is inside another, only it is counted."""
+    """Counts the seconds of each part; while a part is inside another, only it is counted.
+
+    What other threads than the one that made it do is not counted.
+    """
 
     def __init__(self) -> None:
+        self._thread = threading.get_ident()
         self.seconds: defaultdict[str, float] = defaultdict(float)
         self._part, self._since = "", time.perf_counter()
 
@@ -46,6 +51,8 @@ class Stopwatch:
 
     def _timed(self, part: str, function: Callable[..., Any]) -> Callable[..., Any]:
         def timed(*arguments: Any, **named: Any) -> Any:
+            if threading.get_ident() != self._thread:
+                return function(*arguments, **named)
             with self.counting(part):
                 return function(*arguments, **named)
 

@@ -9,20 +9,20 @@ one's end, so that the start of the processes, told apart, is not in it.
 """
 
 import argparse
-import math
 import statistics
 import tempfile
 import time
 from pathlib import Path
 
 import optuna
-from optuna.trial import TrialState, create_trial
 
 from model.kernels.threads import n_threads, set_n_threads
 from model.solvers import SOLVERS
 from storage.database import open_storage, parse_storage_url
+from study.events import ignored
 from study.inputs import load_data
 from study.record.parameters import to_params
+from study.workers.clock import Clock
 from study.workers.interrupts import Interrupts
 from study.workers.job import Job
 from study.workers.joining import join
@@ -44,22 +44,16 @@ def measure(data: Path, solver: str, *, trials: int, n_workers: int) -> tuple[fl
             folder=Path(folder),
             device="cpu",
             seed=0,
-            timeout=math.inf,
-            deadline=math.inf,
-            n_workers=n_workers,
+            clock=Clock(n_workers=n_workers),
         )
         loaded = load_data(data, runs=Path(folder))
         storage = open_storage(parse_storage_url(url))
         joined = join(job, loaded, storage, interrupted=lambda: False)
-        waiting = create_trial(
-            state=TrialState.WAITING,
-            system_attrs={"fixed_params": to_params(SOLVERS[solver].default)},
-        )
         for _ in range(trials):
-            storage.create_new_trial(joined.study._study_id, waiting)
+            joined.record.study.enqueue_trial(to_params(SOLVERS[solver].default))
         began = time.time()
-        run_job(job, joined, interrupts=Interrupts())
-        done = joined.study.get_trials()
+        run_job(job, joined, interrupts=Interrupts(), on_event=ignored)
+        done = joined.record.trials()
         starts = [one.datetime_start.timestamp() for one in done if one.datetime_start]
         ends = [one.datetime_complete.timestamp() for one in done if one.datetime_complete]
         assert len(ends) == trials
