@@ -22,16 +22,14 @@ import numpy as np
 import torch
 
 from benchmarks.commands import queries_rmse, run, validation_rmse
+from benchmarks.studies import CPU, tried
 from model.biases import fit_biases
 from model.dataset import split
 from model.posterior import Draw
-from model.solver import Epoch, best_epoch
 from model.solvers import ORIGINAL, SOLVERS, Config, GibbsConfig, make_solver, solver_name
 from storage.lines import read_numbers
 from study.inputs import Data, load_data
-from study.search.objective import PATIENCE
 
-CPU = torch.device("cpu")
 DRAWS_ALONE = "… the same from draws alone, without Rao-Blackwell"
 
 
@@ -59,17 +57,10 @@ def settings() -> dict[str, Config]:
 
 def rmse_of(config: Config, data: Data, truth: np.ndarray, seed: int) -> tuple[float, float]:
     """The RMSE on the validation ratings, and on the queries after training on all ratings."""
-    training, validation = split(data.ratings, seed=seed)
-    entry = SOLVERS[solver_name(config)]
-    epochs: list[Epoch] = []
-    for epoch in make_solver(config, training, device=CPU, seed=seed).epochs(validation):
-        epochs.append(replace(epoch, validation_predictions=None))
-        best = best_epoch(epochs)
-        assert best is not None
-        if epoch.number in (best.number + PATIENCE, entry.most_epochs):
-            break
+    best = tried(config, split(data.ratings, seed=seed), seed=seed)
+    assert best is not None
     solver = make_solver(config, data.ratings, device=CPU, seed=seed)
-    n_epochs = entry.retraining_epochs or best.number
+    n_epochs = SOLVERS[solver_name(config)].retraining_epochs or best.number
     next(epoch for epoch in solver.epochs(None) if epoch.number == n_epochs)
     return best.validation_mse**0.5, on_queries(solver.model.predict, data, truth)
 

@@ -14,7 +14,7 @@ import tempfile
 from pathlib import Path
 
 from benchmarks.commands import queries_rmse, run
-from benchmarks.peer_results import Record, read_records
+from benchmarks.peers.results import Record, read_records
 
 
 def best_peer(records: list[Record], seconds: float) -> str:

@@ -7,9 +7,9 @@ a file's users for the same share of its items. The grid trains each combination
 `epoch` until the validation MSE has not improved for 5 epochs, 50 at most. The study takes its own
 order, until a trial's validation MSE is as low as the lowest of the grid.
 
-With a file follows the full size, by arithmetic: the grid's nine hours are its author's, on another
-machine and other data, beside the seconds in which the study, on all ratings of the file, comes at
-least as low as its own first trial, which is the setting that this grid chose.
+With a file follows the full size, by arithmetic: the grid's hours, over nine, are its author's, on
+another machine and other data; beside them stand the seconds in which the study, on all ratings of
+the file, comes at least as low as its own first trial, the setting that the author's grid chose.
 """
 
 import argparse
@@ -40,7 +40,11 @@ MOST_TRIALS = 100
 
 
 def grid() -> list[GradientConfig]:
-    """Every combination of the four parameters that the original tuned."""
+    """Every combination of values of the four parameters that the original tuned.
+
+    Its author tells which parameters, what was best and how long all took, but not the values that
+    were tried: those here lie around the best.
+    """
     return [
         replace(
             ORIGINAL,

@@ -155,7 +155,7 @@ def seconds_of(action: Callable[[], object]) -> float:
 def dashboard(url: str) -> Iterator[str]:
     """The address of a dashboard of the database."""
     program = Path(sys.executable).with_name("optuna-dashboard")
-    command = [program, url, "--port", str(DASHBOARD_PORT)]
+    command = [str(program), url, "--port", str(DASHBOARD_PORT)]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     address = f"http://127.0.0.1:{DASHBOARD_PORT}"
     for _ in range(100):

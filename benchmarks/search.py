@@ -3,8 +3,9 @@
     python -m benchmarks.search [--data FILE] [--trials 100] [--seeds 10]
 
 Beside the study's own search: the same without its first settings, random search over the same
-space, and the exhaustive grid of the setting that this project replaces. Of a seed all of them see
-the same split. Without a file the ratings are planted: 200 users, 150 items, 6,000 ratings, rank 4.
+space, and the exhaustive grid of `benchmarks.grid`, which this project replaces, in random order.
+Of a seed all of them see the same split. Without a file the ratings are planted: 200 users, 150
+items, 6,000 ratings, rank 4.
 """
 
 import argparse
@@ -13,7 +14,6 @@ import math
 import random
 import statistics
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +22,12 @@ import optuna
 import torch
 from optuna.trial import FrozenTrial
 
-from benchmarks.studies import new_record, objective_of, run_trials
+from benchmarks.grid import grid
+from benchmarks.studies import new_record, objective_of, run_trials, tried
 from model.dataset import Ratings, index_ratings, split
-from model.solvers import ORIGINAL
 from study.inputs import load_data
 from study.record.attributes import TrialView
-from study.record.parameters import SOLVER, fixed, searched, to_params
+from study.record.parameters import SOLVER, fixed, searched
 from study.record.seeds import stable_seed
 from study.search.sampler import FIRST_SETTINGS, SlotSampler, slot
 
@@ -68,26 +68,12 @@ class Random(Another):
         return random_setting(stable_seed(self.seed, place))
 
 
-class Grid(Another):
-    """The plain form at every combination around the original's setting, in random order."""
-
-    def setting(self, place: int) -> dict[str, Any]:
-        combinations = [
-            replace(ORIGINAL, rank=rank, learning_rate=learning_rate, weight_decay=weight_decay)
-            for rank, learning_rate, weight_decay in itertools.product(
-                (10, 25, 50, 75, 100), (1e-3, 2e-3, 3e-3, 5e-3, 1e-2), (1e-5, 1e-4, 1e-3, 1e-2)
-            )
-        ]
-        random.Random(self.seed).shuffle(combinations)
-        return to_params(combinations[place])
-
-
 SEARCHES: dict[str, Callable[[int], SlotSampler]] = {
     "this study": SlotSampler,
     "… without its first settings": FromChance,
     "random search": Random,
-    "the original's grid": Grid,
 }
+GRID = "the original's grid"
 
 
 def random_setting(seed: int) -> dict[str, Any]:
@@ -121,6 +107,16 @@ def best_so_far(sampler: SlotSampler, ratings: Ratings, *, trials: int, seed: in
     return list(itertools.accumulate(values, min))
 
 
+def best_of_grid(ratings: Ratings, *, trials: int, seed: int) -> list[float]:
+    """The same of as many combinations of the grid, in random order."""
+    combinations = grid()
+    random.Random(seed).shuffle(combinations)
+    parts = split(ratings, seed=seed)
+    best = [tried(config, parts, seed=seed) for config in combinations[:trials]]
+    values = [math.sqrt(epoch.validation_mse) if epoch else math.inf for epoch in best]
+    return list(itertools.accumulate(values, min))
+
+
 def main() -> None:
     """Prints a row a search."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -130,13 +126,14 @@ def main() -> None:
     options = parser.parse_args()
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     torch.set_num_threads(1)
-    curves: dict[str, list[list[float]]] = {name: [] for name in SEARCHES}
+    curves: dict[str, list[list[float]]] = {name: [] for name in (*SEARCHES, GRID)}
     for seed in range(options.seeds):
         data = options.data
         ratings = load_data(data, runs=Path("runs")).ratings if data else planted(seed)
         for name, make in SEARCHES.items():
             curve = best_so_far(make(seed), ratings, trials=options.trials, seed=seed)
             curves[name].append(curve)
+        curves[GRID].append(best_of_grid(ratings, trials=options.trials, seed=seed))
     best = [min(curve[-1] for curve in of_seed) for of_seed in zip(*curves.values(), strict=True)]
     print("| search | within 0.5 % | trials until then, median | best RMSE, mean |")
     print("|---|---|---|---|")

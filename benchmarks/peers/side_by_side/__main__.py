@@ -1,6 +1,6 @@
 """Lines, commands, CPU seconds and RMSE of the same job with several libraries, as a table.
 
-    python -m benchmarks.side_by_side --peers PEERS/bin/python --recbole RECBOLE/bin/python
+    python -m benchmarks.peers.side_by_side --peers PEERS/bin/python --recbole RECBOLE/bin/python
 
 The job: from ratings.csv, whose ids are texts, tuned in 30 trials, to answers.csv with a rating for
 each pair of pairs.csv, its ids, and a 90 % interval where the library has any. The ratings are
@@ -8,7 +8,7 @@ planted, or those of --data; a tenth of them is held out, and asked for. Each sc
 this one. Counted are its lines that hold code, not blanks, comments and the docstring; the
 commands that are typed once all is installed; and what they took, on one core, for the sake of
 libraries whose threads a busy machine would stall. The environments are those of
-`benchmarks/peers-requirements.txt`; without one, its libraries are left out.
+`benchmarks/peers/requirements.txt`; without one, its libraries are left out.
 """
 
 import argparse
@@ -30,8 +30,8 @@ from benchmarks.planted import planted, sizes
 from model.dataset import Ratings, split
 from study.inputs import load_data
 
-HERE = Path(__file__).parent
-ROOT = HERE.parent.parent
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parents[2]
 N_RATINGS = 100_000
 
 

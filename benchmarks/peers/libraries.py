@@ -1,6 +1,6 @@
 """How the peers from PyPI are used: each library's own data structure, fit and predictions.
 
-Runs in their environment, `peers-requirements.txt`; a library is imported when it is first used.
+Runs in their environment, `requirements.txt`; a library is imported when it is first used.
 """
 
 from dataclasses import dataclass

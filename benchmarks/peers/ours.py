@@ -1,6 +1,6 @@
 """Our side of `benchmarks.peers`: how the error falls with the seconds, solver by solver.
 
-    python -m benchmarks.peer_curves --what als --data FILE --truth FILE --runs FOLDER --threads 1
+    python -m benchmarks.peers.ours --what als --data FILE --truth FILE --runs FOLDER --threads 1
 
 The clock starts with the solver's construction, from ratings that are tensors already, and nothing
 is scored while it runs, for that would let caches and threads go cold: the queries are scored in a
@@ -18,8 +18,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from benchmarks.accuracy import CPU, on_queries
-from benchmarks.peer_results import Clock, Curve
+from benchmarks.accuracy import on_queries
+from benchmarks.peers.results import Clock, Curve
+from benchmarks.studies import CPU
 from model.biases import fit_biases
 from model.dataset import Ratings
 from model.solvers import SOLVERS, Config, GibbsConfig, GradientConfig, make_solver, solver_name

@@ -1,6 +1,6 @@
 """Draws what `benchmarks.peers` measured: RMSE over seconds, ours as curves, peers as points.
 
-    python -m benchmarks.peer_plot FILE.jsonl … PICTURE.png
+    python -m benchmarks.peers.picture FILE.jsonl … PICTURE.png
 
 A panel for each data set and number of threads. `benchmarks.peers --plot` calls it in the peers'
 environment, which has matplotlib and adjustText.
@@ -10,15 +10,15 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from benchmarks.peer_results import Results, read_records, summarize
+from benchmarks.peers.results import Results, read_records, summarize
 
 try:
     import matplotlib
     from adjustText import adjust_text
 except ImportError as error:
     raise SystemExit(
-        f"benchmarks.peer_plot: this Python has no {error.name}; "
-        "benchmarks/peers-requirements.txt says where to get it"
+        f"benchmarks.peers.picture: this Python has no {error.name}; "
+        "benchmarks/peers/requirements.txt says where to get it"
     ) from None
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt

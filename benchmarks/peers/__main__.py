@@ -1,6 +1,6 @@
 """Time to accuracy beside peers from PyPI: what each takes to fit, and ours to reach its RMSE.
 
-    python -m venv PEERS && PEERS/bin/pip install -r benchmarks/peers-requirements.txt
+    python -m venv PEERS && PEERS/bin/pip install -r benchmarks/peers/requirements.txt
     python -m benchmarks.peers --data FILE --truth FILE --peers-python PEERS/bin/python
         [--threads 1] [--repeats 3] [--only NAME …] [--json FILE] [--plot FILE]
     python -m benchmarks.peers --table FILE … [--peers-python … --plot FILE]
@@ -24,13 +24,13 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.peer_curves import OURS
-from benchmarks.peer_fits import peers
-from benchmarks.peer_results import Record, markdown, read_records, summarize
+from benchmarks.peers.ours import OURS
+from benchmarks.peers.results import Record, markdown, read_records, summarize
+from benchmarks.peers.settings import peers
 from storage.lines import read_numbers
 from study.inputs import Data, load_data
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 LIMITS = (  # each set to --threads; LK is LensKit
     "OMP_NUM_THREADS",
     "OPENBLAS_NUM_THREADS",
@@ -72,7 +72,7 @@ class Bench:
             names = "user_ids", "item_ids", "ratings", "query_user_ids", "query_item_ids"
             np.savez(columns, **{column: getattr(table, column) for column in names})
         arguments = ["--peer", name, "--data", columns, "--out", self.folder, "--seed", seed]
-        self._run(self.peers_python, "benchmarks.peer_fits", *arguments)
+        self._run(self.peers_python, "benchmarks.peers.fits", *arguments)
         record: Record = json.loads((self.folder / "fit.json").read_text())
         ratings = self.data.table.ratings
         predictions = np.load(self.folder / "predictions.npy")
@@ -97,7 +97,7 @@ class Bench:
             self.folder,
         ]
         options = ["--what", name, "--seed", seed, "--longest", self.longest]
-        output = self._run(Path(sys.executable), "benchmarks.peer_curves", *files, *options)
+        output = self._run(Path(sys.executable), "benchmarks.peers.ours", *files, *options)
         record: Record = json.loads(output.splitlines()[-1])
         return record
 
@@ -149,7 +149,7 @@ def draw(python: Path | None, records: list[Record], file: Path) -> None:
     with tempfile.NamedTemporaryFile("w", suffix=".jsonl") as lines:
         lines.writelines(json.dumps(record) + "\n" for record in records)
         lines.flush()
-        command = [str(python or sys.executable), "-m", "benchmarks.peer_plot", lines.name]
+        command = [str(python or sys.executable), "-m", "benchmarks.peers.picture", lines.name]
         done = subprocess.run([*command, str(file.resolve())], cwd=ROOT, check=False)
     if done.returncode:
         sys.exit(done.returncode)

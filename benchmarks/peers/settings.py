@@ -1,29 +1,15 @@
-"""Fits one peer from PyPI, in an environment of their own: `peers-requirements.txt`.
-
-    python -m benchmarks.peer_fits --peer NAME --data FILE.npz --out FOLDER --threads 1
-
-`benchmarks.peers` calls it, within the thread limits. It writes the seconds to `fit.json` and the
-queries' predictions to `predictions.npy`; the queries' true ratings never get here.
+"""The peers from PyPI by name, and their settings.
 
 Where a setting comes from stands beside it. `LibRec` is "Examples on Real Data Sets" of LibRec 1.3,
 guoguibing.github.io/librec/release/v1.3/example.html, whose models have the same updates. "Chosen
 here" means the best of a small grid on a tenth of the training ratings, split off at random.
 """
 
-import argparse
-import importlib.metadata
-import json
-import os
 from collections.abc import Callable
-from pathlib import Path
 
-import numpy as np
-
-from benchmarks.peer_libraries import LIBMF, Columns, Cornac, LensKit, MyFM, Peer, Surprise
-from benchmarks.peer_results import Clock
+from benchmarks.peers.libraries import LIBMF, Cornac, LensKit, MyFM, Peer, Surprise
 
 LARGE = 300_000  # ratings from which a setting published for MovieLens-1M is taken, not for 100K
-WARM_UP = 2_000  # ratings that are fitted once before the clock starts
 
 
 def peers(n_ratings: int, threads: int) -> dict[str, Callable[[], Peer]]:
@@ -76,39 +62,3 @@ def peers(n_ratings: int, threads: int) -> dict[str, Callable[[], Peer]]:
     if large:
         del all_peers["LensKit ALS, tuned"]
     return all_peers
-
-
-def main() -> None:
-    """Fits on a few ratings, then on all, and writes what came of it."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--peer", required=True)
-    parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--threads", type=int, required=True)
-    parser.add_argument("--seed", type=int, default=0)
-    options = parser.parse_args()
-    with np.load(options.data) as arrays:
-        columns = Columns(**arrays)
-    peer = peers(len(columns.ratings), options.threads)[options.peer]()
-    peer.fit(peer.build(columns.head(WARM_UP)), options.seed)
-
-    with Clock() as building:
-        dataset = peer.build(columns)
-    with Clock() as fitting:
-        model = peer.fit(dataset, options.seed)
-    with Clock() as predicting:
-        predictions = peer.predict(model, columns)
-    np.save(options.out / "predictions.npy", predictions)
-    fit = {
-        "version": importlib.metadata.version(peer.package),
-        "build_seconds": building.seconds,
-        "fit_seconds": fitting.seconds,
-        "predict_seconds": predicting.seconds,
-        "cpu_share": fitting.cpu_seconds / fitting.seconds,
-        "cores": len(os.sched_getaffinity(0)),
-    }
-    (options.out / "fit.json").write_text(json.dumps(fit))
-
-
-if __name__ == "__main__":
-    main()
