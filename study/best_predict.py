@@ -11,6 +11,7 @@ from study.cli import (
     DATA,
     DEVICE,
     OUTPUT,
+    Asked,
     AtLeast,
     FilePath,
     Outcome,
@@ -88,12 +89,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def best_predict(
     drawing: Drawing,
     *,
-    data: Path | None,
-    columns: tuple[str, str, str] | None,
-    missing: float | None,
-    storage: str,
-    study_name: str | None,
-    device: str,
+    asked: Asked,
     out: Path,
     queries: Path | None,
     average: int | None,
@@ -104,44 +100,36 @@ def best_predict(
     in the order of the queries.
     """
     with drawing.status("Reading the ratings…"):
-        from storage.database import check_database, database_file, parse_storage_url, runs_folder
+        from storage.database import database_file
         from storage.lines import read_numbers
         from storage.predictions import check_ending, check_writable, write_answers, write_table
-        from study.inputs import load_data
         from study.result import Ended
-        from study.tuning import find
 
-        url = parse_storage_url(storage)
-        check_database(url, must_exist=True)
-        ratings = load_data(
-            data, runs=runs_folder(url), columns=columns, missing=missing, on_event=drawing
-        )
-        result = find(
-            ratings, storage=storage, study_name=study_name, device=device, on_event=drawing
-        )
-        asked = result.asked(queries)
-    true = asked.truth
+        url = asked.url(must_exist=True)
+        result = asked.find(asked.load(drawing), drawing)
+        pairs = result.asked(queries)
+    true = pairs.truth
     if truth is not None:
-        true = read_numbers(truth, expected=asked.table.n_queries)
-    precious = list(filter(None, (asked.file, queries, truth, database_file(url))))
+        true = read_numbers(truth, expected=pairs.table.n_queries)
+    precious = list(filter(None, (pairs.file, queries, truth, database_file(url))))
     for path in filter(None, (out, intervals)):
         check_writable(path, precious=precious)
         check_ending(path)
         precious.append(path)
 
-    if asked.doubt:
-        complain(PROG, asked.doubt)
-    drawing.say(as_options(f"Data: {asked.described()}"))
+    if pairs.doubt:
+        complain(PROG, pairs.doubt)
+    drawing.say(as_options(f"Data: {pairs.described()}"))
     note = ", still running: the best so far" if result.ended is Ended.RUNNING else ""
     drawing.say(f"Study: {result.record.name}{note}")
     with drawing.status("Predicting…"):
-        answers = result.answer(asked, average=average)
-    write_answers(out, asked.table, answers.predictions)
-    drawing.say(f"Wrote: {out}, {asked.table.n_queries:,} predictions")
+        answers = result.answer(pairs, average=average)
+    write_answers(out, pairs.table, answers.predictions)
+    drawing.say(f"Wrote: {out}, {pairs.table.n_queries:,} predictions")
     if intervals is not None:
         with drawing.status("Calibrating the intervals…"):
             calibration = answers.calibration
-        write_table(intervals, asked.table, answers.intervals)
+        write_table(intervals, pairs.table, answers.intervals)
         drawing.say(
             f"Wrote: {intervals}, 90 % intervals, calibrated on "
             f"{calibration.n_ratings:,} held-out ratings"
@@ -151,14 +139,14 @@ def best_predict(
     settings = answers.ensemble.settings
     facts: dict[str, object] = {
         "study": result.record.name,
-        "data": asked.source,
+        "data": pairs.source,
         "trials": [setting.trial.number for setting in settings],
         "validation_rmse": round(settings[0].rmse, 6),
-        "predictions": asked.table.n_queries,
+        "predictions": pairs.table.n_queries,
         "files": {"out": str(out), "intervals": intervals and str(intervals)},
     }
-    if true is not None and asked.table.n_queries:
-        facts["score"] = _score(answers.predictions, true, asked, drawing)
+    if true is not None and pairs.table.n_queries:
+        facts["score"] = _score(answers.predictions, true, pairs, drawing)
     return Outcome(facts=facts)
 
 

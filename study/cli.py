@@ -7,17 +7,25 @@ import re
 import shlex
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import click
 
 from storage.errors import InputError, ParameterError, fault_outside, printable
 from storage.urls import hidden, without_passwords
 from study.drawing import Drawing
-from study.tuning import DEFAULT_STORAGE, parse_columns
+from study.tuning import DEFAULT_STORAGE, find, parse_columns
+
+if TYPE_CHECKING:
+    from sqlalchemy import URL
+
+    from study.inputs import Data
+    from study.result import Result
+
+Columns = tuple[str, str, str]
 
 FAILED = 1
 BAD_INPUT = 2
@@ -53,6 +61,73 @@ class Outcome:
 
     code: int = 0
     facts: Mapping[str, object] = field(default_factory=dict)  # for --json
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """The options that every command on a study has: which ratings, and which study of them."""
+
+    data: Path | None
+    columns: Columns | None
+    missing: float | None
+    storage: str
+    study_name: str | None
+    device: str = "auto"
+
+    @property
+    def words(self) -> list[str]:
+        """Them again as words of a command line, as far as they are not as by default."""
+        words = {
+            "--data": None if self.data is None else str(self.data),
+            "--columns": None if self.columns is None else ",".join(self.columns),
+            "--missing": None if self.missing is None else f"{self.missing:.15g}",
+            "--storage": None if self.storage == DEFAULT_STORAGE else self.storage,
+            "--study-name": self.study_name,
+        }
+        return [word for name, value in words.items() if value for word in (name, value)]
+
+    def url(self, *, must_exist: bool = False) -> "URL":
+        """The URL of the database, checked.
+
+        Raises:
+            InputError: it is none, or there is no such database and there must be.
+        """
+        from storage.database import check_database, parse_storage_url
+
+        url = parse_storage_url(self.storage)
+        check_database(url, must_exist=must_exist)
+        return url
+
+    def load(self, drawing: Drawing) -> "Data":
+        """The ratings.
+
+        Raises:
+            InputError: they cannot be read.
+        """
+        from storage.database import parse_storage_url, runs_folder
+        from study.inputs import load_data
+
+        return load_data(
+            self.data,
+            runs=runs_folder(parse_storage_url(self.storage)),
+            columns=self.columns,
+            missing=self.missing,
+            on_event=drawing,
+        )
+
+    def find(self, ratings: "Data", drawing: Drawing) -> "Result":
+        """What the study of these ratings has found.
+
+        Raises:
+            InputError: there is none.
+        """
+        return find(
+            ratings,
+            storage=self.storage,
+            study_name=self.study_name,
+            device=self.device,
+            on_event=drawing,
+        )
 
 
 class AtLeast(click.ParamType[float]):
@@ -102,14 +177,14 @@ class FilePath(click.ParamType[Path]):
         return Path(value)
 
 
-class ColumnNames(click.ParamType[tuple[str, str, str]]):
+class ColumnNames(click.ParamType[Columns]):
     """Three columns, such as user_id,movie_id,rating or 1,2,3."""
 
     name = "user,item,rating"
 
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> tuple[str, str, str]:
+    ) -> Columns:
         try:
             return parse_columns(value) if isinstance(value, str) else value
         except ValueError:
@@ -212,16 +287,19 @@ def run_command(
     """Runs a function that has click's options, and exits with its code.
 
     Bad input is one line on standard error. The function is called with a `Drawing`, on which it
-    tells what goes on, and with its options but those of OUTPUT.
+    tells what goes on, with what is `Asked` if it has those options, and with its own options.
     """
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # a file's name may hold what cannot be encoded
             stream.reconfigure(errors="backslashreplace")
     called = as_called(f"python -m {prog}")
 
-    def call(quiet: bool = False, as_json: bool = False, **asked: object) -> int:
+    def call(quiet: bool = False, as_json: bool = False, **named: Any) -> int:
+        if "data" in named:
+            shared = [one.name for one in fields(Asked) if one.name in named]
+            named["asked"] = Asked(**{name: named.pop(name) for name in shared})
         with Drawing(sys.stderr if as_json else None, quiet=quiet) as drawing:
-            outcome = function(drawing, **asked)
+            outcome = function(drawing, **named)
         if isinstance(outcome, int):
             outcome = Outcome(code=outcome)
         if as_json:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from study.cli import DATA, DEVICE, OUTPUT, AtLeast, FilePath, Outcome, options, run_command
+from study.cli import DATA, DEVICE, OUTPUT, Asked, AtLeast, FilePath, Outcome, options, run_command
 from study.drawing import Drawing
 
 if TYPE_CHECKING:
@@ -67,12 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def recommend(
     drawing: Drawing,
     *,
-    data: Path | None,
-    columns: tuple[str, str, str] | None,
-    missing: float | None,
-    storage: str,
-    study_name: str | None,
-    device: str,
+    asked: Asked,
     user: str | None,
     ratings: Path | None,
     similar: str | None,
@@ -83,22 +78,17 @@ def recommend(
     """Lists what a user would like and has not rated, or what is like an item, by the models that
     best_predict answers with. They are trained if they were not yet.
     """
-    if sum(asked is not None for asked in (user, ratings, similar)) != 1:
+    if sum(one is not None for one in (user, ratings, similar)) != 1:
         raise click.UsageError("Expected one of --user, --ratings and --similar")
     with drawing.status("Reading the ratings…"):
         import numpy as np
 
-        from storage.database import check_database, database_file, parse_storage_url, runs_folder
+        from storage.database import database_file
         from storage.item_tables import read_item_ratings, read_titles
         from storage.predictions import check_ending, check_writable, write_columns
-        from study.inputs import load_data
-        from study.tuning import find
 
-        url = parse_storage_url(storage)
-        check_database(url, must_exist=True)
-        loaded = load_data(
-            data, runs=runs_folder(url), columns=columns, missing=missing, on_event=drawing
-        )
+        url = asked.url(must_exist=True)
+        loaded = asked.load(drawing)
         table, named, given = loaded.table, {}, None
         known = frozenset(map(str, loaded.items.values.tolist())) if titles or ratings else set()
         if titles:
@@ -110,9 +100,7 @@ def recommend(
                 item_ids=known,
                 within=(table.ratings.min(), table.ratings.max()),
             )
-        result = find(
-            loaded, storage=storage, study_name=study_name, device=device, on_event=drawing
-        )
+        result = asked.find(loaded, drawing)
     if out is not None:
         read = [loaded.file, titles, ratings, database_file(url)]
         check_writable(out, precious=[path for path in read if path is not None])

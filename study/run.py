@@ -3,7 +3,7 @@
 import shlex
 import time
 from collections.abc import Sequence
-from pathlib import Path
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import click
@@ -14,6 +14,7 @@ from study.cli import (
     FAILED,
     INTERRUPTED,
     OUTPUT,
+    Asked,
     AtLeast,
     Outcome,
     as_called,
@@ -82,12 +83,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def run(
     drawing: Drawing,
     *,
-    data: Path | None,
-    columns: tuple[str, str, str] | None,
-    missing: float | None,
-    storage: str,
-    study_name: str | None,
-    device: str,
+    asked: Asked,
     trials: int,
     timeout: float | None,
     workers: int | None,
@@ -102,21 +98,17 @@ def run(
 
         if workers != 1:
             prepare()
-        from storage.database import check_database, parse_storage_url, runs_folder
-        from study.inputs import choose_device, load_data
+        from study.inputs import choose_device
         from study.record.record import n_finished
         from study.report.summary import summary
         from study.result import Ended
         from study.workers.interrupts import caught_interrupts
 
-        url = parse_storage_url(storage)
-        check_database(url)
-        choose_device(device)
-        ratings = load_data(
-            data, runs=runs_folder(url), columns=columns, missing=missing, on_event=drawing
-        )
-    if data is not None and ratings.source != str(data):
-        data = ratings.file  # of a stream: where the next command reads it
+        asked.url()
+        choose_device(asked.device)
+        ratings = asked.load(drawing)
+    if asked.data is not None and ratings.source != str(asked.data):
+        asked = replace(asked, data=ratings.file)  # of a stream: where the next command reads it
     drawing.say(as_options(f"Data: {ratings.described()}"))
 
     with caught_interrupts():
@@ -128,9 +120,9 @@ def run(
                 timeout=None if timeout is None else timeout - loading,
                 workers=workers,
                 seed=seed,
-                storage=storage,
-                study_name=study_name,
-                device=device,
+                storage=asked.storage,
+                study_name=asked.study_name,
+                device=asked.device,
                 on_event=drawing,
             )
         except TuningError as error:
@@ -147,14 +139,7 @@ def run(
         drawing.say(f"Look: optuna-dashboard {shlex.quote(result.storage)}")
         command = None
         if result.best:
-            command = _next_command(
-                result,
-                data=data,
-                columns=columns,
-                missing=missing,
-                storage=storage,
-                study_name=study_name,
-            )
+            command = _next_command(result, asked)
             drawing.say(f"Next: {command}")
     codes = {Ended.FAILED: FAILED, Ended.BY_HAND: INTERRUPTED}
     facts = {**_facts(result), "files": files, "next": command}
@@ -211,27 +196,11 @@ def _fresh(result: "Result") -> dict[str, object] | None:
     }
 
 
-def _next_command(
-    result: "Result",
-    *,
-    data: Path | None,
-    columns: tuple[str, str, str] | None,
-    missing: float | None,
-    storage: str,
-    study_name: str | None,
-) -> str:
+def _next_command(result: "Result", asked: Asked) -> str:
     """What writes the predictions, of pairs in a table if none came with the ratings."""
-    words = as_called("python -m study.best_predict").split()
-    if data is not None:
-        words += ["--data", str(data)]
-    if columns is not None:
-        words += ["--columns", ",".join(columns)]
-    if missing is not None:
-        words += ["--missing", f"{missing:.15g}"]
-    if storage != DEFAULT_STORAGE:
-        words += ["--storage", result.storage]
-    if study_name is not None:
-        words += ["--study-name", study_name]
+    if asked.storage != DEFAULT_STORAGE:
+        asked = replace(asked, storage=result.storage)  # without a password
+    words = [*as_called("python -m study.best_predict").split(), *asked.words]
     if not result.ratings.table.n_queries:
         words += ["--queries", "PAIRS.csv", "--out", "answers.csv"]
     return shlex.join(words)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from study.cli import DATA, OUTPUT, FilePath, Outcome, options, run_command
+from study.cli import DATA, OUTPUT, Asked, FilePath, Outcome, options, run_command
 from study.drawing import Drawing
 
 if TYPE_CHECKING:
@@ -45,26 +45,21 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def report(
     drawing: Drawing,
     *,
-    data: Path | None,
-    columns: tuple[str, str, str] | None,
-    missing: float | None,
-    storage: str,
-    study_name: str | None,
+    asked: Asked,
     out: Path | None,
 ) -> Outcome:
     """Writes what a study has found as one HTML file: what was gained, the best setting, the
     search, the parameters that matter, errors and intervals.
     """
-    from storage.database import check_database, database_file, parse_storage_url, runs_folder
+    from storage.database import database_file, runs_folder
     from storage.errors import InputError
     from storage.predictions import check_writable
     from study.report.page import report_path, write_report
 
-    url = parse_storage_url(storage)
-    check_database(url, must_exist=True)
-    record = _find(url, study_name=study_name, data=data, columns=columns, missing=missing)
+    url = asked.url(must_exist=True)
+    record = _find(url, asked, drawing)
     path = out or report_path(record, runs_folder(url))
-    precious = [one for one in (database_file(url), data) if one is not None]
+    precious = [one for one in (database_file(url), asked.data) if one is not None]
     try:
         check_writable(path, precious=precious, makes_folder=out is None)
     except InputError as error:
@@ -75,14 +70,7 @@ def report(
     return Outcome(facts={"study": record.name, "files": {"report": str(path)}})
 
 
-def _find(
-    url: "URL",
-    *,
-    study_name: str | None,
-    data: Path | None,
-    columns: tuple[str, str, str] | None,
-    missing: float | None,
-) -> "Record":
+def _find(url: "URL", asked: Asked, drawing: Drawing) -> "Record":
     """The study that is named, else that of the data that are named, else the only one.
 
     Where neither is named and the database holds several, it is that of the data by default.
@@ -92,21 +80,20 @@ def _find(
     """
     import optuna
 
-    from storage.database import open_storage, runs_folder
+    from storage.database import open_storage
     from study.record.record import is_of_finalists
     from study.record.studies import default_name, find_study, known_study
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     storage = open_storage(url, to_read=True)
-    if study_name is None and data is None:
+    study_name = asked.study_name
+    if study_name is None and asked.data is None:
         names = optuna.get_all_study_names(storage)
         own = [one for one in names if not is_of_finalists(one)]
         study_name = own[0] if len(own) == 1 else None
-    if study_name is not None and data is None:
+    if study_name is not None and asked.data is None:
         return known_study(storage, study_name)
-    from study.inputs import load_data
-
-    loaded = load_data(data, runs=runs_folder(url), columns=columns, missing=missing)
+    loaded = asked.load(drawing)
     name = study_name or default_name(loaded.table)
     return find_study(storage, name, loaded.table, about=loaded.source)
 
