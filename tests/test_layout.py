@@ -37,7 +37,7 @@ COMMANDS |= {"study.report.__main__"}
 OUTSIDE = {  # packages that belong to some rooms alone
     "optuna": ("storage", "study"),
     "torch": ("model", "study"),
-    "sqlalchemy": ("storage", "study.answers", "study.tuning", "study.report"),
+    "sqlalchemy": ("storage", "study.cli", "study.tuning", "study.report"),
     "numba": ("model.kernels",),
     "click": ("study",),
     "rich": ("study.drawing", "study.recommend"),
