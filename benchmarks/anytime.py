@@ -22,7 +22,7 @@ def best_peer(records: list[Record], seconds: float) -> str:
     in_time = [
         (record["rmse"], record["name"], record["fit_seconds"])
         for record in records
-        if record.get("fit_seconds", seconds + 1) <= seconds
+        if record["kind"] == "peer" and record.get("fit_seconds", seconds + 1) <= seconds
     ]
     if not in_time:
         return "none | – | –"

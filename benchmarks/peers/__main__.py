@@ -1,6 +1,6 @@
 """Time to accuracy beside peers from PyPI: what each takes to fit, and ours to reach its RMSE.
 
-    python -m venv PEERS && PEERS/bin/pip install -r benchmarks/peers/requirements.txt
+    python3.13 -m venv PEERS && PEERS/bin/pip install -r benchmarks/peers/requirements.txt
     python -m benchmarks.peers --data FILE --truth FILE --peers-python PEERS/bin/python
         [--threads 1] [--repeats 3] [--only NAME …] [--json FILE] [--plot FILE]
     python -m benchmarks.peers --table FILE … [--peers-python … --plot FILE]
@@ -10,6 +10,10 @@ are those of its fit, from its own data structure in memory; ours are counted fr
 and end at the first epoch, of those scored, whose RMSE on the truth is no higher. Which epoch that
 is, only the truth tells: this compares speeds, it is no way to stop. All predictions are kept to
 the range of the ratings. With several repeats seeds differ and medians are told.
+
+`default` is ours without a search: the default setting of `gibbs`, trained as for an answer. It has
+a row of its own, whose seconds are those of the whole training; `--only default` measures it alone,
+and `--only cmfrec LensKit` those peers. requirements.txt tells more of how to install them.
 """
 
 import argparse
@@ -24,7 +28,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.peers.ours import OURS
+from benchmarks.peers.ours import DEFAULT, OURS, READING
 from benchmarks.peers.results import Record, markdown, read_records, summarize
 from benchmarks.peers.settings import peers
 from storage.lines import read_numbers
@@ -82,7 +86,7 @@ class Bench:
         return record | {"rmse": float(np.sqrt(np.mean(error**2)))}
 
     def ours(self, name: str, seed: int) -> Record:
-        """The curve of one of ours, or the seconds of reading.
+        """The curve of one of ours, the fit of our default, or the seconds of reading.
 
         Raises:
             RunError: it failed.
@@ -130,10 +134,11 @@ def measure(bench: Bench, *, repeats: int, only: list[str]) -> Iterator[Record]:
         return [n for n in names if not only or any(n.startswith(start) for start in only)]
 
     theirs = chosen([*peers(bench.data.table.n_ratings, bench.threads)])
-    turns = [*_by_turns(theirs, chosen([*OURS, "reading"]))]
+    turns = [*_by_turns(theirs, chosen([*OURS, DEFAULT, READING]))]
+    kinds = dict.fromkeys(theirs, "peer") | {DEFAULT: DEFAULT, READING: READING}
     for repeat in range(repeats):
         for name in turns:
-            kind = "peer" if name in theirs else "reading" if name == "reading" else "ours"
+            kind = kinds.get(name, "ours")
             print(f"Repeat {repeat + 1}, {name}", file=sys.stderr, flush=True)
             try:
                 record = (bench.peer if kind == "peer" else bench.ours)(name, repeat)

@@ -118,7 +118,10 @@ class Cornac:
 
 
 class LensKit:
-    """Biases, or biases and factors of the rest by alternating least squares in Rust."""
+    """Biases, or biases and factors of the rest by alternating least squares in Rust.
+
+    Used as of LensKit 2026.
+    """
 
     package = "lenskit"
 
@@ -148,7 +151,7 @@ class LensKit:
     def predict(self, model: Any, columns: Columns) -> Array:
         from lenskit.data import ItemList, RecQuery
 
-        biases = model.bias if self._algorithm == "ALS" else model.model_
+        biases = model.bias if self._algorithm == "ALS" else model.model
         predictions = np.empty(len(columns.query_user_ids))
         for user in np.unique(columns.query_user_ids):
             rows = np.flatnonzero(columns.query_user_ids == user)
@@ -157,6 +160,38 @@ class LensKit:
             fallback, _ = biases.compute_for_items(items, user_id=user)
             predictions[rows] = np.where(np.isnan(scores), fallback, scores)
         return predictions
+
+
+class Cmfrec:
+    """Biases and factors by alternating least squares in C, with conjugate gradients.
+
+    With implicit features the factors also have to explain who rated what: collective matrix
+    factorization of the ratings and of two tables of zeros and ones.
+    """
+
+    package = "cmfrec"
+
+    def __init__(self, *, threads: int, **settings: Any) -> None:
+        self._settings = settings | {"nthreads": threads}
+
+    def build(self, columns: Columns) -> Any:
+        from scipy import sparse
+
+        users, user_rows = np.unique(columns.user_ids, return_inverse=True)
+        items, item_rows = np.unique(columns.item_ids, return_inverse=True)
+        return sparse.coo_matrix((columns.ratings, (user_rows, item_rows))), users, items
+
+    def fit(self, dataset: Any, seed: int) -> Any:
+        from cmfrec import CMF
+
+        ratings, users, items = dataset
+        return CMF(random_state=seed, **self._settings).fit(ratings), users, items
+
+    def predict(self, model: Any, columns: Columns) -> Array:
+        fitted, users, items = model
+        # Who has no ratings is past those that are known, and predicted by the biases that are.
+        rows = _places(users, columns.query_user_ids), _places(items, columns.query_item_ids)
+        return np.asarray(fitted.predict(*rows), dtype=float)
 
 
 class MyFM:
@@ -210,8 +245,7 @@ class MyFM:
                 features = sparse.hstack([features, sparse.diags(1 / lengths) @ other])
                 sizes.append(other.shape[1])
             features = sparse.vstack([features, sparse.csr_matrix((1, features.shape[1]))])
-            places = np.minimum(np.searchsorted(known, ids), len(known) - 1)
-            blocks.append((np.where(known[places] == ids, places, len(known)), features.tocsr()))
+            blocks.append((_places(known, ids), features.tocsr()))
         return blocks, sizes
 
     def _table(self, blocks: Any) -> tuple[Any, list[Any]]:
@@ -252,3 +286,9 @@ class LIBMF:
     @staticmethod
     def _pairs(*columns: Array) -> Array:
         return np.column_stack(columns).astype(np.float32)
+
+
+def _places(known: Array, ids: Array) -> Array:
+    """The (n,) places of ids among those that are known, sorted; of others that past the last."""
+    places = np.minimum(np.searchsorted(known, ids), len(known) - 1)
+    return np.where(known[places] == ids, places, len(known))

@@ -6,6 +6,9 @@ The clock starts with the solver's construction, from ratings that are tensors a
 is scored while it runs, for that would let caches and threads go cold: the queries are scored in a
 second run, which is the same. Before the first a few ratings are trained on, so that what is
 compiled on first use is compiled. A line of JSON is printed.
+
+`--what default` is no curve, but the default setting of `gibbs`, which every study tries among its
+first, trained on every rating as `study.best_predict` does, to its last sweep.
 """
 
 import argparse
@@ -19,13 +22,14 @@ import numpy as np
 import torch
 
 from benchmarks.accuracy import on_queries
-from benchmarks.peers.results import Clock, Curve
+from benchmarks.peers.results import Clock, Curve, Record
 from benchmarks.studies import CPU
 from model.biases import fit_biases
 from model.dataset import Ratings
 from model.solvers import SOLVERS, Config, GibbsConfig, GradientConfig, make_solver, solver_name
 from storage.lines import read_numbers
 from study.inputs import Data, choose_device, load_data
+from study.record.seeds import setting_seed
 
 WARM_UP = 2_000  # ratings
 WARM_UP_EPOCHS = 2
@@ -52,6 +56,8 @@ def configs() -> dict[str, Config]:
 
 
 OURS = ["biases", *configs()]
+DEFAULT = "default"  # what is measured beside the curves, and
+READING = "reading"  # this too
 
 
 def curve_of(
@@ -70,6 +76,25 @@ def curve_of(
     for seconds, epoch in zip(ends, solver.epochs(None), strict=False):
         if epoch.number == len(ends) or epoch.number in SCORED or epoch.number <= FIRST:
             yield epoch.number, seconds, on_queries(solver.model.predict, data, truth)
+
+
+def default_fit(data: Data, truth: np.ndarray, *, seed: int) -> Record:
+    """What the default setting takes to be trained as for an answer, and its RMSE."""
+    solver = "gibbs"
+    config, last = SOLVERS[solver].default, SOLVERS[solver].retraining_epochs
+    assert isinstance(config, GibbsConfig)
+    assert last is not None
+    warm_up(config, data.ratings)
+    clock = Clock()
+    with clock:
+        trained = make_solver(config, data.ratings, device=CPU, seed=setting_seed(seed, config))
+        next(epoch for epoch in trained.epochs(None) if epoch.number == last)
+    return {
+        "about": f"{solver}, {config.likelihood}, rank {config.rank}, {last} sweeps",
+        "fit_seconds": clock.seconds,
+        "rmse": on_queries(trained.model.predict, data, truth),
+        "cpu_share": clock.cpu_seconds / clock.seconds,
+    }
 
 
 def biases_curve(data: Data, truth: np.ndarray, clock: Clock) -> Curve:
@@ -105,7 +130,7 @@ def parse_seconds(file: Path) -> dict[str, float]:
 def main() -> None:
     """Prints the curve, or the seconds that reading takes."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--what", choices=[*OURS, "reading"], required=True)
+    parser.add_argument("--what", choices=[*OURS, DEFAULT, READING], required=True)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--truth", type=Path, required=True)
     parser.add_argument("--runs", type=Path, required=True)
@@ -116,8 +141,11 @@ def main() -> None:
     choose_device("cpu")  # which gives PyTorch the threads that our commands give it
     data = load_data(options.data, runs=options.runs)
     truth = read_numbers(options.truth, expected=data.table.n_queries)
-    if options.what == "reading":
+    if options.what == READING:
         print(json.dumps(parse_seconds(options.data)))
+        return
+    if options.what == DEFAULT:
+        print(json.dumps(default_fit(data, truth, seed=options.seed)))
         return
     clock = Clock()
     if options.what == "biases":

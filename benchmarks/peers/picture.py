@@ -40,6 +40,7 @@ PEERS = {  # by the first word of the name: colour and marker
     "cornac": ("#2f9e6e", "s"),
     "LensKit": ("#8a5cc2", "D"),
     "LIBMF": ("#b3475f", "^"),
+    "cmfrec": ("#5c6bc0", "P"),
     "myFM": ("#a8741a", "v"),
 }
 ABOVE = 0.012  # of RMSE that is shown above the worst peer

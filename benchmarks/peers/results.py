@@ -1,7 +1,8 @@
 """What `benchmarks.peers` measured: its records, the medians over the repeats, and a table.
 
-A record is a line of JSON: `data`, `threads`, `repeat`, the `kind` (peer, ours or reading), the
-`name`, and what was measured. Needs nothing but Python, for the picture is drawn elsewhere.
+A record is a line of JSON: `data`, `threads`, `repeat`, the `kind` (peer, ours, default or
+reading), the `name`, and what was measured. Needs nothing but Python, for the picture is drawn
+elsewhere.
 """
 
 import gc
@@ -55,6 +56,15 @@ class Fit:
 
 
 @dataclass(frozen=True)
+class Default:
+    """What our default setting came to; medians."""
+
+    about: str  # which that is
+    fit_seconds: float
+    rmse: float
+
+
+@dataclass(frozen=True)
 class Results:
     """All that was measured on one data set with so many threads."""
 
@@ -63,6 +73,7 @@ class Results:
     fits: dict[str, Fit]  # by peer, from the highest RMSE to the lowest
     failures: dict[str, str]  # by peer, why
     curves: dict[str, Curve]  # ours
+    default: Default | None  # ours too
     reading: tuple[float, float] | None  # seconds as text, and from the cache
     disturbed: list[str]  # the runs, of either, in which other programs took the core
 
@@ -115,7 +126,7 @@ def _results(data: str, threads: int, records: list[Record]) -> Results:
                 rmse=median(record["rmse"] for record in good),
                 repeats=len(good),
             )
-    reading = of_kind("reading").get("reading")
+    reading, default = of_kind("reading").get("reading"), of_kind("default").get("default")
     return Results(
         data=data,
         threads=threads,
@@ -127,6 +138,13 @@ def _results(data: str, threads: int, records: list[Record]) -> Results:
             name: _median_curve([record["curve"] for record in group])
             for name, group in of_kind("ours").items()
         },
+        default=Default(
+            about=default[-1]["about"],
+            fit_seconds=median(record["fit_seconds"] for record in default),
+            rmse=median(record["rmse"] for record in default),
+        )
+        if default
+        else None,
         reading=(median(r["text"] for r in reading), median(r["cached"] for r in reading))
         if reading
         else None,
@@ -169,6 +187,12 @@ def _lines(results: Results) -> Iterator[str]:
         )
     for name, error in results.failures.items():
         yield f"| {name} | {results.threads} | failed: {error} | | | | | |"
+    if default := results.default:
+        took = _short(default.fit_seconds)
+        yield (
+            f"| **our default setting**: {default.about} | {results.threads} | – | {took} | "
+            f"{default.rmse:.4f} | – | – | – |"
+        )
     if results.curves:
         yield "\n| ours | epochs | s | RMSE | lowest RMSE, at s |\n|---|---|---|---|---|"
     for name, curve in results.curves.items():

@@ -7,7 +7,7 @@ here" means the best of a small grid on a tenth of the training ratings, split o
 
 from collections.abc import Callable
 
-from benchmarks.peers.libraries import LIBMF, Cornac, LensKit, MyFM, Peer, Surprise
+from benchmarks.peers.libraries import LIBMF, Cmfrec, Cornac, LensKit, MyFM, Peer, Surprise
 
 LARGE = 300_000  # ratings from which a setting published for MovieLens-1M is taken, not for 100K
 
@@ -20,7 +20,7 @@ def peers(n_ratings: int, threads: int) -> dict[str, Callable[[], Peer]]:
     rate, epochs = (0.005, 80) if large else (0.01, 100)
     decay, decay_svdpp = (0.06, 0.05) if large else (0.1, 0.1)
     rank = 32 if large else 10  # myFM's examples ml-1m-regression.py, ml-100k-regression.py
-    all_peers: dict[str, Callable[[], Peer]] = {
+    return {
         "Surprise SVD": lambda: Surprise("SVD"),
         "Surprise SVD, tuned": lambda: Surprise(
             "SVD", n_factors=80, n_epochs=epochs, lr_all=rate, reg_all=decay
@@ -43,9 +43,28 @@ def peers(n_ratings: int, threads: int) -> dict[str, Callable[[], Peer]]:
         ),
         "LensKit bias": lambda: LensKit("bias", damping=5.0),  # as within its ALS
         "LensKit ALS": lambda: LensKit("ALS"),
-        # Chosen here of 10, 25, 50 factors, 0.1 to 0.3, 10 or 20 epochs; of large data it is the
-        # default.
-        "LensKit ALS, tuned": lambda: LensKit("ALS", embedding_size=50, regularization=0.15),
+        # Chosen here of 25 to 100 factors, 0.1 to 0.3, 10 or 20 epochs; of large data of 50 to 100
+        # factors, 0.05 to 0.2, and 10 epochs.
+        "LensKit ALS, tuned": lambda: LensKit(
+            "ALS", embedding_size=100 if large else 50, regularization=0.07 if large else 0.15
+        ),
+        # Its defaults, alone and with what it recommends for small data.
+        "cmfrec": lambda: Cmfrec(threads=threads),
+        "cmfrec implicit": lambda: Cmfrec(threads=threads, add_implicit_features=True),
+        # Chosen here of 20 to 120 factors, of decays from 7 to 30, or scaled by numbers of ratings
+        # from 0.05 to 0.17, and of weights of the implicit features from 0.02 to 8. More iterations
+        # or exact solutions brought nothing. Of large data of 40 or 80 factors and fewer steps.
+        "cmfrec, tuned": lambda: Cmfrec(
+            threads=threads, scale_lam=True, k=80, lambda_=0.07 if large else 0.12
+        ),
+        "cmfrec implicit, tuned": lambda: Cmfrec(
+            threads=threads,
+            add_implicit_features=True,
+            scale_lam=True,
+            k=80 if large else 40,
+            lambda_=0.07 if large else 0.14,
+            w_implicit=2.0 if large else 1.5,
+        ),
         # The defaults of its C++ code, and those of the real-valued demo there, demo.sh.
         "LIBMF": lambda: LIBMF(threads=threads, k=8, decay=0.1, nr_iters=20),
         "LIBMF, demo": lambda: LIBMF(threads=threads, k=100, decay=0.05, nr_iters=10),
@@ -59,6 +78,3 @@ def peers(n_ratings: int, threads: int) -> dict[str, Callable[[], Peer]]:
         "myFM flipped, 200": lambda: MyFM(rank=rank, n_iter=200, flipped=True),
         "myFM flipped, 512": lambda: MyFM(rank=rank, n_iter=512, flipped=True),
     }
-    if large:
-        del all_peers["LensKit ALS, tuned"]
-    return all_peers

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 from lenskit.als import BiasedMFScorer
 from lenskit.batch import predict
-from lenskit.data import from_interactions_df
+from lenskit.data import ItemListCollection, from_interactions_df
 from lenskit.pipeline import predict_pipeline
 
 ratings = pd.read_csv("ratings.csv").rename(columns={"user": "user_id", "item": "item_id"})
@@ -16,7 +16,8 @@ is_held_out = draw.random(len(ratings)) < 0.1
 def predicted(training, asked, setting):
     pipeline = predict_pipeline(BiasedMFScorer(**setting))
     pipeline.train(from_interactions_df(training))
-    found = predict(pipeline, asked[["user_id", "item_id"]], n_jobs=1).to_df()
+    wanted = ItemListCollection.from_df(asked[["user_id", "item_id"]], ["user_id"])
+    found = predict(pipeline, wanted, n_jobs=1).to_df()
     return asked.merge(found[["user_id", "item_id", "score"]], how="left")
 
 
