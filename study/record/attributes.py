@@ -187,7 +187,7 @@ class StudyView:
     seed = Attribute[int]("seed", "a whole number", int)
     ratings_digest = Attribute[str]("ratings_digest", "a digest", str)
     split_digest = Attribute[str]("split_digest", "a digest", str)
-    space_version = Attribute[int]("space_version", "a whole number", int)
+    space_version = Attribute[str]("space_version", "a digest", str)
 
     # By the finalists, and when a run ends.
     ranking = Attribute[Ranking]("finalists", "a ranking", dict)

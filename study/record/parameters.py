@@ -1,5 +1,6 @@
 """The parameters that stand for a setting in Optuna's tables, and the distributions they have."""
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
@@ -13,9 +14,11 @@ from optuna.distributions import (
 
 from model.solvers import ORIGINAL, SOLVERS, Choice, Config, Space, Span, solver_name
 
-SPACE_VERSION = 3  # raise it with every change of what a trial may be: a study keeps its space
-
 SOLVER = CategoricalDistribution(tuple(SOLVERS))
+# Changes with what a trial may be, which a study keeps: Optuna lets no choices change within one.
+SPACE_VERSION = hashlib.sha256(
+    repr([(name, one.space, one.allowed, one.fixed) for name, one in SOLVERS.items()]).encode()
+).hexdigest()[:8]
 
 
 def searched(solver: str) -> dict[str, BaseDistribution]:
