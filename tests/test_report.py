@@ -19,7 +19,7 @@ from model.solvers import SOLVERS
 from storage.database import open_storage, parse_storage_url
 from study import best_predict, run
 from study.record.attributes import StudyView, TrialView
-from study.record.parameters import to_config, to_params
+from study.record.parameters import SPACE_VERSION, to_config, to_params
 from study.record.ranking import best_settings
 from study.record.record import Record
 from study.report import __main__ as report
@@ -344,6 +344,15 @@ def test_the_command_takes_the_only_study_without_its_data(
     code, _, err = call("--study-name", "mine", "--out", "there.html")
     assert (code, err) == (0, "")
     assert Path("there.html").read_bytes() == (tmp_path / "runs" / "mine.html").read_bytes()
+
+
+def test_a_study_that_kept_its_space_by_a_number_is_still_read(call: Call, storage: Any) -> None:
+    full(storage, n=8, space_version=3)
+    assert call()[0] == 0
+    full(storage, "older", n=8, space_version=2)
+    code, _, err = call("--study-name", "older")
+    assert code == 2
+    assert f"study 'older': has search space 2, not {SPACE_VERSION}; choose another" in err
 
 
 def test_what_the_command_refuses(call: Call, storage: Any, tmp_path: Path) -> None:

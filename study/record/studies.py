@@ -22,7 +22,7 @@ from storage.lines import shown
 from storage.ratings import RatingsTable
 from study.record.attributes import FINISHED, StudyView, TrialView
 from study.record.liveness import is_running
-from study.record.parameters import SPACE_VERSION, missing
+from study.record.parameters import SAME_SPACES, SPACE_VERSION, missing
 from study.record.record import FINALISTS, Record, is_of_finalists
 
 if TYPE_CHECKING:
@@ -189,6 +189,8 @@ def _check(record: Record, wanted: Mapping[str, object]) -> None:
     name = f"study '{record.name}'"
     for key, value in wanted.items():
         found = record.kept(key)
+        if key == StudyView.space_version.name and isinstance(found, int):
+            found = SAME_SPACES.get(found, found)
         if found == value:
             continue
         if found is not None and key == StudyView.seed.name:
