@@ -9,7 +9,7 @@ from pathlib import Path
 from storage.errors import InputError
 from storage.headerless import Rows, are_plain, id_order, is_number
 from storage.lines import shown
-from storage.names import NAMES, ROLES, plain_name
+from storage.names import ROLES, is_called
 
 FRAME = Path("data frame")  # what messages call a table in memory
 LONGEST_LINE = 90  # characters of what is said of columns, where more need not be told
@@ -103,11 +103,13 @@ def choose_columns(
             f"{_fields(first)}; name the columns of user, item and rating in that order, like "
             f"{user_first}columns='2,1,3', or begin with a line that does"
         )
-    what = "columns" if has_header or any(found) else "a first line of"
-    example = _example(first)
+    what, more = "columns" if has_header or any(found) else "a first line of", ""
+    is_wide = found[0] and not found[1] and not found[2]
+    if is_wide or (has_header and all(map(str.isdecimal, first))):
+        more = ", or unpivot a matrix of users × items into rows"
     raise InputError(
         f"{path}: cannot tell which columns hold user, item and rating, got {what} "
-        f"{_fields(first)}; name them in that order, like columns={example!r}"
+        f"{_fields(first)}; name them in that order, like columns={_example(first)!r}{more}"
     )
 
 
@@ -172,7 +174,7 @@ def _told(path: Path, first: Sequence[str], column: str, by_name: bool) -> int:
 
 def _check_order(path: Path, told: Sequence[str]) -> None:
     """Raises InputError if a column that is called a rating was told as user or item."""
-    are_ratings = [plain_name(name) in NAMES["rating"] for name in told]
+    are_ratings = [is_called(name, "rating") for name in told]
     if any(are_ratings[:2]) and not all(are_ratings[2:]):
         got = [f"{shown(name)} as {role}" for name, role in zip(told, ROLES, strict=False)]
         raise InputError(
@@ -183,7 +185,7 @@ def _check_order(path: Path, told: Sequence[str]) -> None:
 
 def _called(first: Sequence[str], role: str) -> list[int]:
     """The positions of the columns whose name is one of a role."""
-    return [p for p, name in enumerate(first) if plain_name(name) in NAMES[role]]
+    return [p for p, name in enumerate(first) if is_called(name, role)]
 
 
 def _has_words_above_numbers(rows: Rows) -> bool:

@@ -21,3 +21,8 @@ def plain_name(name: str) -> str:
         return ""
     letters = re.sub(r"[^a-z]", "", name.partition(":")[0].lower())
     return re.sub(r"(?<=.)(ids?|index|idx|num|s)$", "", letters)
+
+
+def is_called(name: str, role: str) -> bool:
+    """Whether a column's name says that it holds what a role is."""
+    return plain_name(name) in NAMES[role]

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 MAGIC = b"PAR1"
 ROWS_AT_ONCE = 1 << 20
+LARGEST_FLOATING_ID = 2**53  # beyond it neighbours are the same number
 LONGEST_NAME, MOST_ENTRIES = 1 << 20, 1 << 20  # in the metadata
 
 
@@ -62,43 +63,38 @@ def batches(path: Path, chosen: Chosen) -> Iterator["pa.RecordBatch"]:
     Raises:
         InputError: the file cannot be read, or a row has no id, no rating, or one out of range.
     """
+    import pyarrow as pa
+
     with _opened(path) as file:
-        names = [file.schema_arrow.names[position] for position in chosen.positions]
-        blocks = file.iter_batches(ROWS_AT_ONCE, columns=names, use_threads=True)
-        yield from checked(path, chosen, file.schema_arrow, blocks)
+        schema = pa.schema([file.schema_arrow.field(position) for position in chosen.positions])
+        blocks = file.iter_batches(ROWS_AT_ONCE, columns=schema.names, use_threads=True)
+        yield from checked(path, schema, (block.select(schema.names) for block in blocks))
 
 
-def frame_batches(path: Path, frame: "pa.Table", chosen: Chosen) -> Iterator["pa.RecordBatch"]:
-    """The same of a table in memory, which messages call `path`.
+def table_batches(path: Path, table: "pa.Table") -> Iterator["pa.RecordBatch"]:
+    """The same of a table in memory, of just the chosen columns, which messages call `path`.
 
     Raises:
         InputError: a row has no id, no rating, or one out of range.
     """
-    blocks = frame.select(list(chosen.positions)).to_batches(max_chunksize=ROWS_AT_ONCE)
     with _readable(path, "a table"):
-        yield from checked(path, chosen, frame.schema, blocks)
+        yield from checked(path, table.schema, table.to_batches(max_chunksize=ROWS_AT_ONCE))
 
 
 def checked(
-    path: Path, chosen: Chosen, schema: "pa.Schema", blocks: Iterable["pa.RecordBatch"]
+    path: Path, schema: "pa.Schema", blocks: Iterable["pa.RecordBatch"]
 ) -> Iterator["pa.RecordBatch"]:
-    """The chosen columns in blocks: ids as dictionaries of int64 or texts, ratings as float64.
+    """Columns of user, item and maybe rating: ids as dictionaries of int64 or texts, and float64.
 
     Raises:
         InputError: a row has no id, no rating, or one out of range.
     """
     import pyarrow as pa
 
-    names = [schema.names[position] for position in chosen.positions]
-    types = [
-        _type(path, schema.field(position).type, role, name)
-        for position, role, name in zip(chosen.positions, ROLES, names, strict=False)
-    ]
+    kinds = [_kind(path, field, role) for field, role in zip(schema, ROLES, strict=False)]
     n_before = 0
     for batch in blocks:
-        columns = [
-            _plain(batch.column(name)).cast(kind) for name, kind in zip(names, types, strict=True)
-        ]
+        columns = [_cast(column, kind) for column, kind in zip(batch.columns, kinds, strict=True)]
         for role, column in zip(ROLES, columns, strict=False):
             if (missing := _missing(column)).any():
                 row = n_before + int(np.argmax(missing)) + 1
@@ -111,23 +107,45 @@ def checked(
                     f"{path}: row {n_before + at + 1:,}: expected a rating, a number from "
                     f"-{LARGEST_RATING:g} to {LARGEST_RATING:g}, got '{ratings[at]:g}'"
                 )
-        ids = [column.dictionary_encode() for column in columns[:2]]
-        for role, column in zip(ROLES, ids, strict=False):
-            column.dictionary.validate(full=True)  # that texts are UTF-8
-            if pa.types.is_string(column.dictionary.type):
-                _check_ids(path, role, column, n_before)
+        ids = [
+            _ids(path, field.name, role, column.dictionary_encode(), n_before)
+            for field, role, column in zip(schema, ROLES[:2], columns, strict=False)
+        ]
         yield pa.RecordBatch.from_arrays([*ids, *columns[2:]], names=[*ROLES[: len(columns)]])
         n_before += len(batch)
 
 
-def _check_ids(path: Path, role: str, ids: "pa.DictionaryArray", n_before: int) -> None:
-    """Raises InputError if a text is blank, or goes over more than one line."""
-    bad = unusable(ids.dictionary).to_numpy(zero_copy_only=False)
+def _ids(
+    path: Path, name: str, role: str, ids: "pa.DictionaryArray", n_before: int
+) -> "pa.DictionaryArray":
+    """The ids as int64 if they are whole numbers and small enough, else as texts.
+
+    Raises:
+        InputError: a text is blank, or goes over more than one line; a number has a fraction.
+    """
+    import pyarrow as pa
+
+    values = ids.dictionary
+    if pa.types.is_string(values.type):
+        values.validate(full=True)  # that it is UTF-8
+        bad = unusable(values).to_numpy(zero_copy_only=False)
+    elif pa.types.is_floating(values.type):
+        numbers = values.to_numpy(zero_copy_only=False)
+        bad = ~((np.abs(numbers) <= LARGEST_FLOATING_ID) & (numbers == np.rint(numbers)))
+    else:
+        bad = np.zeros(len(values), np.bool_)
     if bad.any():
         at = int(np.argmax(bad[ids.indices.to_numpy()]))
-        text = ids[at].as_py()
-        got = f"a line break in {shown(text)}" if text.strip() else "nothing but blanks"
-        raise InputError(f"{path}: row {n_before + at + 1:,}: expected {role}, got {got}")
+        where, value = f"{path}: row {n_before + at + 1:,}", ids[at].as_py()
+        if not isinstance(value, str):
+            expected = f"expected whole numbers or texts in column {shown(name)}"
+            raise InputError(f"{where}: {expected}, got {value:g}")
+        got = f"a line break in {shown(value)}" if value.strip() else "nothing but blanks"
+        raise InputError(f"{where}: expected {role}, got {got}")
+    is_long = pa.types.is_uint64(values.type) or pa.types.is_decimal(values.type)
+    if is_long or pa.types.is_floating(values.type):
+        values = values.cast(pa.string() if is_long else pa.int64())
+    return pa.DictionaryArray.from_arrays(ids.indices, values)
 
 
 @contextmanager
@@ -159,11 +177,13 @@ def _readable(path: Path, kind: str) -> Iterator[None]:
         raise InputError(f"{path}: cannot be read as {kind} ({reason_of(error)})") from None
 
 
-def _plain(column: "pa.Array") -> "pa.Array":
-    """The values themselves of a column that may be categorical."""
+def _cast(column: "pa.Array", kind: "pa.DataType") -> "pa.Array":
+    """The values of a column, which may be categorical, as of one type."""
     import pyarrow as pa
 
-    return column.dictionary_decode() if pa.types.is_dictionary(column.type) else column
+    if pa.types.is_dictionary(column.type):
+        return column.dictionary.cast(kind).take(column.indices)
+    return column.cast(kind)
 
 
 def _missing(column: "pa.Array") -> NDArray[np.bool_]:
@@ -178,23 +198,29 @@ def _missing(column: "pa.Array") -> NDArray[np.bool_]:
     return missing
 
 
-def _type(path: Path, kind: "pa.DataType", role: str, name: str) -> "pa.DataType":
-    """What a column is read as.
+def _kind(path: Path, field: "pa.Field", role: str) -> "pa.DataType":
+    """The type that a column is read as.
 
     Raises:
         InputError: it holds something else than ids, or ratings.
     """
     import pyarrow as pa
+    from pyarrow import types
 
-    found = kind.value_type if pa.types.is_dictionary(kind) else kind
+    kind = field.type.value_type if types.is_dictionary(field.type) else field.type
+    is_number = types.is_integer(kind) or types.is_floating(kind)
     if role == "rating":
-        if any(t(found) for t in (pa.types.is_integer, pa.types.is_floating, pa.types.is_decimal)):
+        if is_number or types.is_decimal(kind):
             return pa.float64()
-        raise InputError(f"{path}: expected numbers in column {shown(name)}, got {kind}")
-    if pa.types.is_integer(found):
-        return pa.int64()
-    if any(
-        t(found) for t in (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view)
-    ):
+        raise InputError(
+            f"{path}: expected numbers in column {shown(field.name)}, got {field.type}"
+        )
+    if types.is_uint64(kind) or (types.is_decimal(kind) and kind.scale == 0):
+        return kind
+    if is_number:
+        return pa.int64() if types.is_integer(kind) else pa.float64()
+    if types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind):
         return pa.string()
-    raise InputError(f"{path}: expected whole numbers or texts in column {shown(name)}, got {kind}")
+    raise InputError(
+        f"{path}: expected whole numbers or texts in column {shown(field.name)}, got {field.type}"
+    )

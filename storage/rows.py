@@ -15,8 +15,12 @@ from storage.names import ROLES
 EXPECTED = "expected a file, a data frame, a dict of columns or rows"
 RAW = str | bytes | bytearray | memoryview  # sequences that are no rows, nor columns
 SINGLE = "; a single row goes into a list"
+OF_A_MATRIX = (
+    "; a matrix of users × items has NaN for what is not rated, in its first two columns too, or "
+    "is scipy.sparse.coo_array(matrix), where 0 is not rated"
+)
 
-Columns = dict[str, Any]
+Columns = Mapping[str, Any]
 
 
 def columns_of_rows(rows: Any) -> Columns:
@@ -31,37 +35,30 @@ def columns_of_rows(rows: Any) -> Columns:
     if isinstance(rows, np.ndarray) and rows.dtype.names and rows.ndim == 1:
         return {name: rows[name] for name in rows.dtype.names}
     if isinstance(rows, np.ndarray) and rows.ndim == 2:
-        return _by_role([_whole(column) if at < 2 else column for at, column in enumerate(rows.T)])
+        return _by_role(list(rows.T), mend=OF_A_MATRIX)
     if isinstance(rows, set | frozenset):
         raise InputError(f"{EXPECTED}, got {_kind(rows)}, which has no order")
-    if _names(rows) is not None or is_series(rows):
+    if _named(rows) is not None or is_series(rows):
         raise InputError(f"{EXPECTED}, got {_kind(rows)}{SINGLE}")
     if isinstance(rows, RAW) or not isinstance(rows, Iterable):
         raise InputError(f"{EXPECTED}, got {_kind(rows)}")
     listed = list(rows)
-    names = [_names(row) for row in listed]
-    if listed and all(found is not None for found in names):
-        every = dict.fromkeys(chain.from_iterable(found or () for found in names))
-        values = {
-            str(name): [
-                _value(row, name) if name in (found or ()) else None
-                for row, found in zip(listed, names, strict=True)
-            ]
-            for name in every
-        }
-        return {name: _unshared(column, listed[0]) for name, column in values.items()}
+    named = [_named(row) for row in listed]
+    if listed and all(fields is not None for fields in named):
+        names = dict.fromkeys(chain.from_iterable(fields or () for fields in named))
+        return {str(name): [(fields or {}).get(name) for fields in named] for name in names}
     for number, row in enumerate(listed, 1):
-        if names[0] is not None or not _is_sequence(row):
+        if named[0] is not None or not _is_sequence(row):
             got = f"a {_kind(row)} as row {number:,}"
             raise InputError(f"{EXPECTED}, got {_kind(rows)} with {got}{SINGLE}")
         if len(row) != len(listed[0]):
             expected = f"{len(listed[0])} fields, as in row 1"
             raise InputError(f"{FRAME}: row {number:,}: expected {expected}, got {len(row)}")
-    return _by_role([_unshared(column, listed[0]) for column in zip(*listed, strict=True)])
+    return _by_role(list(zip(*listed, strict=True)))
 
 
-def listed_column(name: object, column: Any) -> Any:
-    """A column as Arrow takes it: NumPy's texts, of either kind, as a list.
+def listed_column(name: str, column: Any) -> Any:
+    """A column that Arrow can take.
 
     Raises:
         InputError: it is a single value, or what has no order.
@@ -70,37 +67,44 @@ def listed_column(name: object, column: Any) -> Any:
         isinstance(column, Iterable) or hasattr(column, "__array__")
     ):
         raise InputError(
-            f"{FRAME}: expected a list or an array as column {shown(str(name))}, got "
+            f"{FRAME}: expected a list or an array as column {shown(name)}, got "
             f"{_kind(column)}{SINGLE}"
         )
-    if isinstance(column, np.ndarray) and column.dtype.kind in "UT":
-        return column.tolist()
-    return column
+    return column if hasattr(column, "__len__") else list(column)
+
+
+def as_texts(column: Iterable[Any]) -> list[str | None] | None:
+    """The values of a column of whole numbers and texts, all as texts; None if there are others."""
+    values = [
+        None if value is None or (isinstance(value, float) and np.isnan(value)) else value
+        for value in column
+    ]
+    kinds = {type(value) for value in values} - {type(None)}
+    if any(kind is bool or not issubclass(kind, int | np.integer | str) for kind in kinds):
+        return None
+    return [None if value is None else str(value) for value in values]
 
 
 def is_series(source: object) -> bool:
-    """Whether it is one column, or one row, of pandas or Polars."""
-    return type(source).__name__ == "Series"
+    """Whether it is one column, or one row, of a data frame of any library."""
+    from narwhals.stable.v2.dependencies import is_into_series
+
+    return is_into_series(source)
 
 
-def _names(row: Any) -> Sequence[Any] | None:
-    """What the fields of a row are called; None if it has no names."""
+def _named(row: Any) -> Mapping[Any, Any] | None:
+    """The fields of a row by their names; None if it has no names."""
     if is_dataclass(row) and not isinstance(row, type):
-        return [field.name for field in fields(row)]
+        return {field.name: getattr(row, field.name) for field in fields(row)}
     if isinstance(row, np.void) and row.dtype.names:
-        return row.dtype.names
+        return {name: row[name] for name in row.dtype.names}
     if isinstance(row, tuple):
-        return getattr(row, "_fields", None)
+        return row._asdict() if hasattr(row, "_asdict") else None
     if hasattr(row, "keys") and hasattr(row, "__getitem__"):  # dicts, Series, rows of databases
         keys = list(row.keys())
-        return None if _is_numbered(keys) else keys
+        is_numbered = bool(keys) and keys == list(range(len(keys)))  # as of a Series without names
+        return None if is_numbered else row if isinstance(row, dict) else {k: row[k] for k in keys}
     return None
-
-
-def _value(row: Any, name: Any) -> Any:
-    if isinstance(row, tuple) or is_dataclass(row):
-        return getattr(row, name)
-    return row[name]
 
 
 def _is_sequence(row: Any) -> bool:
@@ -111,31 +115,11 @@ def _is_sequence(row: Any) -> bool:
     return is_array or isinstance(row, Sequence) or is_series(row)
 
 
-def _is_numbered(keys: list[Any]) -> bool:
-    """Whether these are the positions that a Series has for want of names."""
-    return bool(keys) and keys == list(range(len(keys)))
-
-
-def _by_role(columns: Sequence[Any]) -> Columns:
+def _by_role(columns: Sequence[Any], mend: str = "") -> Columns:
     if len(columns) not in (2, 3):
-        raise InputError(
-            f"{FRAME}: expected rows of user, item and maybe rating, got {len(columns)} fields"
-        )
+        got = f"{len(columns)} fields{mend if len(columns) > 3 else ''}"
+        raise InputError(f"{FRAME}: expected rows of user, item and maybe rating, got {got}")
     return dict(zip(ROLES, columns, strict=False))
-
-
-def _whole(ids: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """Ids that share an array with ratings are floating: as the whole numbers that they are."""
-    if ids.dtype.kind != "f" or not (ids == np.rint(ids)).all():
-        return ids
-    return ids.astype(np.int64)
-
-
-def _unshared(column: Sequence[Any], row: Any) -> Any:
-    """A column of rows that have one type each, as arrays do: of whole numbers where it can be."""
-    if not (isinstance(row, np.ndarray) or is_series(row)):
-        return column
-    return _whole(np.asarray(column)) if np.asarray(column).dtype.kind == "f" else column
 
 
 def _kind(value: object) -> str:

@@ -13,6 +13,7 @@ from storage import delimited, parquet
 from storage.columns import FRAME, Chosen, Columns, choose_columns, choose_pair_columns
 from storage.errors import InputError
 from storage.files import TEXT
+from storage.frames import Frame
 from storage.ids import trimmed
 from storage.lines import first_lines
 from storage.mat_comp import looks_like_mat_comp, read_mat_comp
@@ -28,7 +29,7 @@ WHOLE = r"^(0|-?[1-9][0-9]*)$"  # the one way to write a number, so that it come
 
 
 def read_ratings(
-    source: "Path | pa.Table", columns: Columns | None = None, missing: float | None = None
+    source: "Path | Frame | pa.Table", columns: Columns | None = None, missing: float | None = None
 ) -> RatingsTable:
     """The ratings of a `mat_comp` file, a text table, a Parquet file or a table in memory.
 
@@ -67,7 +68,7 @@ class Pairs:
 
 
 def read_pairs(
-    source: "Path | pa.Table",
+    source: "Path | Frame | pa.Table",
     *,
     names: tuple[str, str] = ("user", "item"),
     positions: Columns | None = None,
@@ -107,7 +108,7 @@ class _Read:
 
 
 def _read_table(
-    source: "Path | pa.Table", columns: Columns | None, missing: float | None
+    source: "Path | Frame | pa.Table", columns: Columns | None, missing: float | None
 ) -> RatingsTable:
     found = _read_columns(source, partial(choose_columns, wanted=columns), missing)
     chosen, nobody = found.chosen, np.empty(0, np.int64)
@@ -126,13 +127,13 @@ def _read_table(
 
 
 def _read_columns(
-    source: "Path | pa.Table", choose: Callable[..., Chosen], missing: float | None = None
+    source: "Path | Frame | pa.Table", choose: Callable[..., Chosen], missing: float | None = None
 ) -> _Read:
     path = _named(source)
     if not isinstance(source, Path):
         names = source.column_names
         chosen = choose(path, [names], has_header=True)
-        blocks = list(parquet.frame_batches(path, source, chosen))
+        blocks = list(parquet.table_batches(path, source.select(list(chosen.positions))))
         n_columns = len(names)
     elif parquet.is_parquet(path):
         names = parquet.column_names(path)
@@ -165,7 +166,7 @@ def _read_columns(
     )
 
 
-def _named(source: "Path | pa.Table") -> Path:
+def _named(source: "Path | Frame | pa.Table") -> Path:
     """What messages call it."""
     return source if isinstance(source, Path) else FRAME
 

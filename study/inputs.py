@@ -19,7 +19,7 @@ from storage.cache import read_cached, spooled
 from storage.columns import FRAME, Columns
 from storage.datasets import demonstration
 from storage.errors import InputError, ParameterError, printable
-from storage.frames import arrow_table, is_frame
+from storage.frames import is_frame, read_frame
 from storage.lines import shown
 from storage.movielens import NAMES, fetch
 from storage.ratings import IdArray, RatingsTable
@@ -158,7 +158,8 @@ def load_data(
         table, name = demo.table, "built-in demo"
         truth, noise_std = demo.truth, demo.noise_std
     elif is_frame(file):
-        table, name, file = read_ratings(arrow_table(file), columns, missing), str(FRAME), None
+        frame = read_frame(file, may_be_matrix=columns is None)
+        table, name, file = read_ratings(frame, columns, missing), frame.name, None
     else:
         file, name = _located(file, runs, on_event)
         table = read_cached(file, runs / "cache", columns, missing)
@@ -193,7 +194,7 @@ def with_pairs(data: Data, pairs: object, *, runs: Path, on_event: OnEvent = ign
     is_in_memory = is_frame(source)
     name = str(FRAME if is_in_memory else source)
     found = read_pairs(
-        arrow_table(source) if is_in_memory else _located(source, runs, on_event)[0],
+        read_frame(source) if is_in_memory else _located(source, runs, on_event)[0],
         names=(table.user_name, table.item_name),
         positions=None if table.rating_name else data.columns,
     )
