@@ -169,7 +169,8 @@ def test_without_an_ordinal_chain_there_are_no_probabilities() -> None:
         made.probabilities(USERS, ITEMS)
 
 
-def test_draws_are_kept_at_even_spacing_from_the_first_on() -> None:
+@pytest.mark.parametrize("n_forgotten", [0, 3])
+def test_draws_are_kept_at_even_spacing_from_the_first_on(n_forgotten: int) -> None:
     kept, _ = some_posterior([False])
     kept = Posterior(kept.scale, kept.newcomers, 1)
     prior = Hyperprior(SideFeatures.scaled(torch.zeros(1, 1)), 2)
@@ -185,10 +186,13 @@ def test_draws_are_kept_at_even_spacing_from_the_first_on() -> None:
             thresholds=None,
         )
         kept.add([draw])
+        if 10 <= number < 10 + n_forgotten:
+            kept.forget_first()
+        first = min(max(number - 9, 0), n_forgotten)
         numbers = kept.state_dict()["chain0.precision"]
         steps = numbers.diff().unique()
-        assert numbers[0] == 0
+        assert numbers[0] == first
         assert len(steps) <= 1
         assert number - numbers[-1] < (steps[0] if len(steps) else 1)
         assert len(numbers) <= posterior.MOST_DRAWS
-        assert len(numbers) == number + 1 or len(numbers) > posterior.MOST_DRAWS // 2
+        assert len(numbers) == number - first + 1 or len(numbers) > posterior.MOST_DRAWS // 2

@@ -1,7 +1,9 @@
 """The loop over trials: exact totals, the same trials again, and what may happen to a trial."""
 
 import math
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
@@ -15,6 +17,7 @@ from records import GivenSampler, ask, new_record, run_trials
 
 from model.dataset import index_ratings, split
 from model.solvers import ORIGINAL, SOLVERS, WIDE, Config, GradientConfig
+from study.record.attributes import NOT_NEEDED, TrialView
 from study.record.parameters import SOLVER, searched, space, to_config, to_params
 from study.record.ranking import best_settings, ranked_trials
 from study.record.record import Record, n_finished
@@ -147,6 +150,32 @@ def test_the_same_seed_gives_the_same_trials(objective: Objective) -> None:
         run_trials(record, objective, total=14)
     assert told(records[0]) == told(records[1])
     assert told(records[0]) != told(records[2])
+
+
+@pytest.mark.parametrize(("n_workers", "total"), [(2, 1), (3, 2)])
+def test_workers_that_begin_at_the_same_instant_finish_no_more_than_the_total(
+    objective: Objective, monkeypatch: pytest.MonkeyPatch, n_workers: int, total: int
+) -> None:
+    record, ask_it = new_record(), optuna.Study.ask
+    meet = threading.Barrier(n_workers, timeout=10)  # all have seen that a trial is wanted
+
+    def ask_with_all(study: optuna.Study) -> optuna.Trial:
+        meet.wait()
+        return ask_it(study)
+
+    def work(_: int) -> None:
+        study = optuna.load_study(
+            study_name=record.name, storage=record.storage, sampler=SlotSampler(0)
+        )
+        run_trials(Record(study, record.storage), objective, total=total)
+
+    monkeypatch.setattr(optuna.Study, "ask", ask_with_all)
+    with ThreadPoolExecutor(n_workers) as workers:
+        list(workers.map(work, range(n_workers)))
+    assert n_finished(record.study) == total
+    (withdrawn,) = record.trials(TrialState.FAIL)
+    assert withdrawn.number == total  # the last to begin
+    assert TrialView(withdrawn).interrupted == NOT_NEEDED
 
 
 def test_an_interruption_changes_nothing_that_comes_after(objective: Objective) -> None:
@@ -323,6 +352,22 @@ def test_a_trial_is_compared_with_those_of_its_own_solver_alone() -> None:
     for epoch in range(1, 41):
         worse.report(1.1, epoch)
         assert worse.should_prune() == (epoch == 40)
+
+
+def test_a_trial_that_is_better_than_half_of_the_others_goes_on() -> None:
+    record = new_record()
+    study = record.study
+
+    def is_pruned(value: float) -> bool:
+        trial = ask(study, GRADIENT)
+        trial.report(value, 20)
+        return trial.should_prune()
+
+    for value in (0.5, 0.8, 1.0, 1.2):
+        completed(study, GRADIENT, value, 30)
+    assert not is_pruned(2.0)  # four are too few to tell
+    completed(study, GRADIENT, 1.5, 30)
+    assert [is_pruned(value) for value in (0.9, 1.0, 1.1)] == [False, False, True]
 
 
 def test_ranking_goes_by_the_best_epoch_and_ignores_repeated_settings() -> None:
