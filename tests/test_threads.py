@@ -3,18 +3,27 @@
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from itertools import chain
 
 import pytest
+import torch
 
-from model.kernels.threads import in_threads, n_threads, set_n_threads
+from model.kernels.threads import in_threads, n_threads, set_n_threads, torch_in_one_thread
 
 
 @pytest.fixture(autouse=True)
 def _as_before() -> Iterator[None]:
-    before = n_threads()
+    before, of_torch = n_threads(), torch.get_num_threads()
     yield
     set_n_threads(before)
+    torch.set_num_threads(of_torch)
+
+
+def of_new_thread() -> int:
+    """How many threads PyTorch has in a thread that begins."""
+    with ThreadPoolExecutor(1) as new:
+        return new.submit(torch.get_num_threads).result()
 
 
 @pytest.mark.parametrize("n", [1, 2, 5])
@@ -105,3 +114,49 @@ def test_the_environment_may_set_a_limit(
     fresh.start()
     fresh.join()
     assert found == [expected] if expected else found[0] >= 1
+
+
+def test_in_its_block_torch_has_one_thread_and_after_it_as_many_as_before() -> None:
+    torch.set_num_threads(3)
+    with torch_in_one_thread():
+        with torch_in_one_thread():
+            assert torch.get_num_threads() == 1
+        assert torch.get_num_threads() == of_new_thread() == 1
+    assert torch.get_num_threads() == of_new_thread() == 3
+    with pytest.raises(ZeroDivisionError), torch_in_one_thread():
+        _ = 1 // 0
+    assert torch.get_num_threads() == of_new_thread() == 3
+
+
+@pytest.mark.parametrize("who_leaves_first", [0, 1, 2])
+def test_blocks_at_once_leave_torch_as_each_found_it(who_leaves_first: int) -> None:
+    torch.set_num_threads(3)
+    assert torch.get_num_threads() == 3
+    inside, leave, left = ([threading.Event() for _ in range(3)] for _ in "abc")
+    found = [0] * 3
+
+    def block(who: int, n: int | None) -> None:
+        if n is not None:  # else PyTorch is used here for the first time
+            torch.set_num_threads(n)
+            assert torch.get_num_threads() == n
+        with torch_in_one_thread():
+            inside[who].set()
+            assert leave[who].wait(10)
+            assert torch.get_num_threads() == 1
+        found[who] = torch.get_num_threads()
+        left[who].set()
+
+    with ThreadPoolExecutor(3) as pool:
+        blocks = []
+        for who, n in enumerate([2, None, 1]):
+            blocks.append(pool.submit(block, who, n))
+            assert inside[who].wait(10)
+        for who in sorted(range(3), key=lambda who: who != who_leaves_first):
+            assert of_new_thread() == 1
+            leave[who].set()
+            assert left[who].wait(10)
+        for done in blocks:
+            done.result()
+    assert found == [2, 2, 1]  # two is what threads had that began, when nobody was inside
+    assert of_new_thread() == 2
+    assert torch.get_num_threads() == 3

@@ -5,6 +5,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ import pandas as pd
 import polars as pl
 import pyarrow as pa
 import pytest
+import torch
 from pyarrow import csv
 
 import study
@@ -429,6 +431,33 @@ def test_elsewhere_than_in_the_main_thread(columns: Columns) -> None:
     with ThreadPoolExecutor(1) as pool:
         result = pool.submit(tune, load(columns), trials=1, quiet=True).result()
     assert result.ended is Ended.DONE
+
+
+@pytest.mark.parametrize("n_calls", [1, 3])
+def test_quiet_calls_in_threads_print_nothing_and_leave_torch_as_it_was(
+    columns: Columns, capfd: pytest.CaptureFixture[str], n_calls: int
+) -> None:
+    data, stdout = load(columns), sys.stdout
+    meet = threading.Barrier(n_calls, timeout=10)
+
+    def call(number: int) -> tuple[Ended, int]:
+        meet.wait()
+        ended = tune(data, trials=2, study_name=f"{number}", quiet=True).ended
+        return ended, torch.get_num_threads()
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        with ThreadPoolExecutor(n_calls) as pool:
+            outcomes = list(pool.map(call, range(n_calls)))
+        assert outcomes == [(Ended.DONE, 3)] * n_calls
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)
+    assert sys.stdout is stdout
+    assert capfd.readouterr() == ("", "")
+    print("alive")
+    assert capfd.readouterr() == ("alive\n", "")
 
 
 def test_the_built_in_demonstration() -> None:

@@ -16,7 +16,7 @@ _local = threading.local()
 
 
 class _Outside:
-    """How many threads PyTorch has where nobody is in `torch_in_one_thread`."""
+    """What PyTorch gives to threads that begin, where nobody is in `torch_in_one_thread`."""
 
     lock = threading.Lock()
     n_inside = 0
@@ -47,16 +47,20 @@ def torch_in_one_thread() -> Iterator[None]:
     """Lets PyTorch share out nothing by itself within the block, and as before after it.
 
     The solvers work in blocks that fit a cache, too small to be worth sharing out: with two threads
-    sweeps took ten times longer, and epochs twice. The number is of the whole process, so that of
-    several threads that are in such a block the first one's is what all go back to.
+    sweeps took ten times longer, and epochs twice. PyTorch keeps a number for each thread that has
+    used it and one, which is that set last, for threads that begin: those are to have one too as
+    long as anybody is in such a block.
     """
     if getattr(_local, "is_inside", False):
         yield
         return
     with _outside.lock:
-        if not _outside.n_inside:
-            _outside.n_threads = torch.get_num_threads()
+        if _outside.n_inside:
+            _in_new_thread(lambda: torch.set_num_threads(_outside.n_threads))
+        else:
+            _outside.n_threads = _in_new_thread(torch.get_num_threads)
         _outside.n_inside += 1
+        before = torch.get_num_threads()
         torch.set_num_threads(1)
     _local.is_inside = True
     try:
@@ -65,7 +69,9 @@ def torch_in_one_thread() -> Iterator[None]:
         _local.is_inside = False
         with _outside.lock:
             _outside.n_inside -= 1
-            torch.set_num_threads(_outside.n_threads)
+            torch.set_num_threads(before)
+            n_new = 1 if _outside.n_inside else _outside.n_threads
+            _in_new_thread(lambda: torch.set_num_threads(n_new))
 
 
 def in_threads(work: Callable[[Item], Result], items: Iterable[Item]) -> list[Result]:
@@ -82,6 +88,15 @@ def in_threads(work: Callable[[Item], Result], items: Iterable[Item]) -> list[Re
     if n not in teams:
         teams[n] = _Team(n)
     return teams[n].share(_Job(work, items))
+
+
+def _in_new_thread(work: Callable[[], Result]) -> Result:
+    """What the work gives in a thread of its own, which has not used PyTorch yet."""
+    results: list[Result] = []
+    thread = threading.Thread(target=lambda: results.append(work()))
+    thread.start()
+    thread.join()
+    return results[0]
 
 
 class _Job:
