@@ -154,8 +154,12 @@ def test_answers_are_of_the_kind_of_the_pairs(columns: Columns, frame: str) -> N
     assert plain["prediction"].to_pylist() == middle.tolist()
 
 
-def test_under_a_timeout_finalists_meet_before_the_trials_are_done(columns: Columns) -> None:
-    result = tune(load(columns), trials=100_000, timeout=6.0, workers=1, quiet=True)
+def test_under_a_timeout_finalists_meet_before_the_trials_are_done(
+    columns: Columns, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("study.workers.clock.ROUND_SECONDS", 3.0)  # however long trials take here
+    monkeypatch.setattr("study.workers.clock.ROUND_SLACK", 0.1)
+    result = tune(load(columns), trials=100_000, timeout=8.0, workers=1, quiet=True)
     assert result.ended is Ended.TIME_IS_UP
     met = result.study.user_attrs["finalists"]
     assert met["rounds"][0] >= 1
