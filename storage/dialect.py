@@ -161,9 +161,12 @@ def ended(blocks: Iterable[bytes]) -> Iterator[bytes]:
         yield b"\n"
 
 
-def end_of_rows(rows: re.Pattern[bytes], block: bytes) -> int:
-    found = rows.match(block)
-    return found.end() if found else 0
+def end_of_rows(
+    rows: re.Pattern[bytes], block: bytes, start: int = 0, stop: int | None = None
+) -> int:
+    """Where rows end that a block begins with, or its part from `start` to `stop`."""
+    found = rows.match(block, start, len(block) if stop is None else stop)
+    return found.end() if found else start
 
 
 def _whole_rows(blocks: Iterable[bytes], rows: re.Pattern[bytes]) -> Iterator[bytes]:

@@ -21,6 +21,7 @@ COMMAS = ",;"  # between which quotes are what RFC 4180 has them be
 NAMED = re.compile(r'"?sep=([^\w\s"]|\t)"?', re.IGNORECASE)  # how Excel begins a file
 ESCAPED = re.compile(rb'(?<!\\)\\"')
 LINE_END = re.compile(r"\r\n|\n|\r")
+LINE_END_BYTES = re.compile(rb"\r\n|\n|\r")
 
 Blocks = Callable[[], Iterable[bytes]]  # of whole lines of a file, from its beginning at each call
 
@@ -77,7 +78,7 @@ class _Ways:
             self._check_escapes()
             return quoted
         plain = self._spelling.rows(self._spelling.literal, self._n_plain)
-        off_plain = _departure(self._blocks(), plain)
+        off_plain = _departure(self._blocks, plain)
         off_quoted = self._departs(padded=True, breaks=True)
         off_lines = self._departs(padded=True, breaks=False)
         if off_lines and not (off_plain or off_quoted):
@@ -105,25 +106,26 @@ class _Ways:
 
         So R's `write.table` writes them, where others write a quote twice.
         """
-        line = 1
-        for block in self._blocks():
-            if found := ESCAPED.search(block):
-                line += _n_line_ends(block[: found.start()])
-                break
-            line += _n_line_ends(block)
-        else:
+        if not any(b"\\" in block and ESCAPED.search(block) for block in self._blocks()):
             return
         escaped = self._spelling.rows(self._spelling.escaped(), self._n_quoted)
-        if not _departure(self._blocks(), escaped):
+        if not _departure(self._blocks, escaped):
+            place = 0
+            for block in self._blocks():
+                if found := ESCAPED.search(block):
+                    place += found.start()
+                    break
+                place += len(block)
             raise InputError(
-                f"{self._path}:{line}: expected one way to read the file, got two: a quote behind "
-                "a backslash may end its field or not; write a quote within a field twice"
+                f"{self._path}:{_line_at(self._blocks(), place)}: expected one way to read the "
+                "file, got two: a quote behind a backslash may end its field or not; write a quote "
+                "within a field twice"
             )
 
     def _departs(self, *, padded: bool, breaks: bool) -> int:
         """The line where the file is no table of quoted fields any more; 0 if it always is."""
         field = self._spelling.quoted(padded=padded, breaks=breaks)
-        return _departure(self._blocks(), self._spelling.rows(field, self._n_quoted))
+        return _departure(self._blocks, self._spelling.rows(field, self._n_quoted))
 
     def _are_structural(self) -> bool:
         """Whether quotes hold fields together where every line is a row by itself.
@@ -132,16 +134,16 @@ class _Ways:
         if a program has set them: around all of a column, or around just what holds quotes itself.
         """
         spelling, n = self._spelling, self._n_plain
-        if not _departure(self._blocks(), spelling.rows(spelling.unpaired, n)):
+        if not _departure(self._blocks, spelling.rows(spelling.unpaired, n)):
             return False
         if self._literal.separator in COMMAS:
             return True
         as_needed = f"(?:{spelling.doubled}|{spelling.unpaired})"
-        if not _departure(self._blocks(), spelling.rows(as_needed, n)):
+        if not _departure(self._blocks, spelling.rows(as_needed, n)):
             return True
         return any(
             not _departure(
-                _with_first_line_empty(self._blocks()),  # it may be a header
+                lambda: _with_first_line_empty(self._blocks()),  # it may be a header
                 spelling.rows(spelling.literal, n, other=spelling.paired_or_nothing, at=position),
                 skips=False,
             )
@@ -176,23 +178,51 @@ class _Ways:
         raise InputError(f"{self._path}:{line}: expected quotes that close, or none")
 
 
-def _departure(blocks: Iterable[bytes], rows: re.Pattern[bytes], *, skips: bool = True) -> int:
+def _departure(blocks: Blocks, rows: re.Pattern[bytes], *, skips: bool = True) -> int:
     """The line where a file is not made of such rows any more; 0 if it always is.
 
-    What holds no quote may be skipped: it is the same however the file is read.
+    Lines before the first quote of a block and behind its last may be skipped: without quotes they
+    are the same however the file is read.
     """
-    line, rest = 1, b""
-    for block in ended(blocks):
-        if skips and not rest and b'"' not in block and block.endswith(b"\n"):
-            line += _n_line_ends(block)
-            continue
+    place, rest = 0, b""
+    for block in ended(blocks()):
         block = rest + block  # noqa: PLW2901
-        end = end_of_rows(rows, block)
-        line += _n_line_ends(block[:end])
+        start, stop = 0, len(block)
+        if skips:
+            last = block.rfind(b'"')
+            stop = _line_end(block, last) if last >= 0 or not rest else stop
+            start = 0 if rest else _line_start(block, block.find(b'"'))
+        end = end_of_rows(rows, block, start, stop)
+        end = len(block) if end == stop else end
+        place += end
         rest = block[end:]
         if len(rest) > LONGEST_ROW:
             break
-    return line if rest else 0
+    return _line_at(ended(blocks()), place) if rest else 0
+
+
+def _line_start(block: bytes, place: int) -> int:
+    """Where the line begins that a place of a block is in; the end of the block if it is -1."""
+    if place < 0:
+        return len(block)
+    return max(block.rfind(end, 0, place) for end in (b"\n", b"\r")) + 1
+
+
+def _line_end(block: bytes, place: int) -> int:
+    """Where the next line begins; the end of the block if it is -1."""
+    found = LINE_END_BYTES.search(block, place) if place >= 0 else None
+    return found.end() if found else len(block)
+
+
+def _line_at(blocks: Iterable[bytes], place: int) -> int:
+    """The number of the line that a place in a file is in."""
+    line = 1
+    for block in blocks:
+        line += _n_line_ends(block[:place])
+        place -= len(block)
+        if place <= 0:
+            break
+    return line
 
 
 def _with_first_line_empty(blocks: Iterable[bytes]) -> Iterator[bytes]:
@@ -210,10 +240,13 @@ def _counted(blocks: Iterable[bytes]) -> tuple[bool, int | None]:
     has_quotes, n_lines, is_counted, last = False, 0, True, b"\n"
     for block in filter(None, blocks):
         has_quotes = has_quotes or b'"' in block
-        n_lines += int(np.count_nonzero(np.frombuffer(block, np.uint8) == ord("\n")))
+        ends = np.frombuffer(block, np.uint8) == ord("\n")
+        n_lines += int(np.count_nonzero(ends))
+        has_empty = block[:1] in b"\r\n" or bool((ends[1:] & ends[:-1]).any())
         if b"\r" in block:
             is_counted = is_counted and block.count(b"\r") == block.count(b"\r\n")
-        if block[:1] in b"\r\n" or b"\n\n" in block or b"\n\r\n" in block:
+            has_empty = has_empty or b"\n\r\n" in block
+        if has_empty:
             n_lines -= len(re.findall(rb"^\r?\n", block, re.MULTILINE))
         last = block[-1:]
     return has_quotes, n_lines + (last not in b"\r\n") if is_counted else None

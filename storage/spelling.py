@@ -45,9 +45,9 @@ class Spelling:
             padded: whether blanks may stand around the quotes.
             breaks: whether the field may hold line breaks.
         """
-        inside = '[^"]' if breaks else r'[^"\r\n]'
+        inside = '[^"]*+' if breaks else r'[^"\r\n]*+'
         before, closes = (self._blank, self._closes) if padded else ("", self._ahead)
-        return rf'(?:{before}"(?:{inside}++|"")*+"{closes}|{self._plain})'
+        return rf'(?:{before}"{inside}(?:""{inside})*+"{closes}|{self._plain})'
 
     def escaped(self) -> str:
         """The same where a backslash makes a quote one of the characters of a field."""

@@ -158,6 +158,22 @@ def test_what_fits_no_way_or_two_is_refused_with_the_line(
     assert complaint(write_file(content)).startswith(said)
 
 
+@pytest.mark.parametrize("block", [1, 100, 1 << 24])
+def test_the_line_is_told_among_many_without_quotes(
+    block: int, write_file: WriteFile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("storage.dialect.BLOCK_BYTES", block)
+    plain = lines(",", [(f"u{n}", f"i{n}", n % 5 + 1) for n in range(50)])
+    for between, after in (("", plain), (plain, plain), (plain, "")):
+        text = f"user,item,rating\r\n{plain}" + 'u,"a, b",4\n' + between + 'u,"He" said,3\n'
+        number = text.count("\n")
+        assert complaint(write_file(text + after)).startswith(
+            f":{number}: expected a quote that closes at the end of its field"
+        )
+        text = text.replace('"He" said', '"He said"')
+        assert read_ratings(write_file(text + after)).n_ratings == 52
+
+
 def test_a_backslash_may_end_a_field(write_file: WriteFile) -> None:
     path = write_file('user,item,rating\n"C:\\","a, b",1\n"u2","\\""i\\""",2\n')
     assert read_pairs(path).user_ids.tolist() == ["C:\\", "u2"]
