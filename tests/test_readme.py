@@ -47,6 +47,8 @@ NOT_RUN = {
     r"pip install ": "what .ci/run does, in a fresh environment",
     r"python -m pytest": "this is run by it",
     r"\.ci/run": "runs these tests",
+    r"(ruff|mypy)\b": "run by .ci/run",
+    r"python docs/make\.py": "minutes, and needs a Chromium",
     r"python -m benchmarks\.": "minutes to hours each: that its options exist is tested below",
     r"python -m study\.serve": "stays open: tests/test_machines.py starts it",
     r".*(grpc|mysql|postgresql)[+\w]*://": "needs a server: tests/test_machines.py has one",
@@ -90,7 +92,8 @@ def shell_lines(text: str) -> Iterator[str]:
     for language, block in blocks(text):
         if language == "sh":
             lines = block.replace("\\\n", " ").splitlines()
-            yield from (part for line in lines for part in line.split(" && "))
+            commands = (re.sub(r"(^|\s+)# .*", "", line) for line in lines)
+            yield from (part for line in commands if line for part in line.split(" && "))
         else:
             yield from re.findall(r"^\$ (.*)$", block, re.MULTILINE)
 
