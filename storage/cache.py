@@ -2,23 +2,31 @@
 
 import contextlib
 import hashlib
+import io
 import json
 import os
 import tempfile
 from dataclasses import fields
 from pathlib import Path
-from typing import IO
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from storage.columns import Columns
 from storage.errors import InputError
-from storage.files import Arrays, DamagedFileError, read_arrays, replacing, write_arrays
+from storage.files import TEXT, Arrays, DamagedFileError, replacing
 from storage.names import ROLES
 from storage.ratings import RatingsTable, arrow_ids
 from storage.tables import read_ratings
 
-FORMAT = 4  # of the parsed columns: raise it when `RatingsTable` or a reader changes
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+FORMAT = 5  # of the parsed columns: raise it when `RatingsTable` or a reader changes
+OTHERS = b"others"  # than arrays, in the metadata
+DIGEST_BYTES = 32  # of SHA-256, behind all else
+FAULTS = (AttributeError, LookupError, OSError, RuntimeError, TypeError, ValueError)  # of a file
 
 
 def read_cached(
@@ -39,37 +47,96 @@ def read_cached(
     except OSError:
         return read_ratings(path, columns, missing)
     content.update(json.dumps([FORMAT, columns, missing]).encode())
-    cached = folder / f"{content.hexdigest()[:32]}.safetensors"
+    cached = folder / f"{content.hexdigest()[:32]}.arrow"
     with contextlib.suppress(FileNotFoundError, DamagedFileError):
-        return _table(*read_arrays(cached))
+        return read_table(cached)
     table = read_ratings(path, columns, missing)
-    values = {field.name: getattr(table, field.name) for field in fields(table)}
-    arrays = {name: value for name, value in values.items() if isinstance(value, np.ndarray)}
-    others = {name: value for name, value in values.items() if name not in arrays}
     with contextlib.suppress(OSError):
-        write_arrays(cached, arrays, others)
+        write_table(cached, table)
     return table
 
 
-def _table(arrays: Arrays, others: dict[str, object]) -> RatingsTable:
+def write_table(path: Path, table: RatingsTable) -> None:
+    """Writes a table as an Arrow file of one row, with a list for each array, and its digest.
+
+    Raises:
+        OSError: the file cannot be written; one that was there stays as it was.
+    """
+    import pyarrow as pa
+
+    values = {field.name: getattr(table, field.name) for field in fields(table)}
+    arrays = {name: arrow_ids(v) for name, v in values.items() if isinstance(v, np.ndarray)}
+    others = {name: value for name, value in values.items() if name not in arrays}
+    lists = [pa.LargeListArray.from_arrays([0, len(array)], array) for array in arrays.values()]
+    row = pa.record_batch(lists, names=list(arrays), metadata={OTHERS: json.dumps(others)})
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_file(sink, row.schema) as writer:
+        writer.write(row)
+    content = sink.getvalue()
+    with replacing(path, "wb") as file:
+        file.write(content)
+        file.write(hashlib.sha256(content).digest())
+
+
+def read_table(path: Path) -> RatingsTable:
+    """The table that `write_table` wrote.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        DamagedFileError: it was cut, changed, or is of another kind.
+    """
+    import pyarrow as pa
+
+    try:
+        memory = io.BytesIO(path.read_bytes()).getbuffer()  # no copy, and it can be written to
+        content, digest = memory[:-DIGEST_BYTES], memory[-DIGEST_BYTES:]
+        if hashlib.sha256(content).digest() != digest:
+            raise DamagedFileError(f"{path}: the content does not match its digest")
+        row = pa.ipc.open_file(pa.py_buffer(content)).get_batch(0)
+        row.validate(full=True)
+        arrays = {
+            name: _array(column.values, content)
+            for name, column in zip(row.schema.names, row.columns, strict=True)
+        }
+        return _checked(arrays, json.loads(row.schema.metadata[OTHERS]))
+    except FileNotFoundError:
+        raise
+    except (pa.ArrowException, *FAULTS) as error:
+        raise DamagedFileError(f"{path}: {error}") from error
+
+
+def _array(values: "pa.Array", content: memoryview) -> NDArray[Any]:
+    """The values as an array; numbers are not copied, nor asked of Arrow, which imports pandas."""
+    import pyarrow as pa
+
+    if pa.types.is_string(values.type):
+        return np.array(values.to_pylist(), dtype=TEXT)
+    kind = values.type.to_pandas_dtype()
+    if not len(values):
+        return np.empty(0, kind)
+    start = values.buffers()[1].address - pa.py_buffer(content).address
+    return np.frombuffer(content, kind, len(values), start)
+
+
+def _checked(arrays: Arrays, others: dict[str, Any]) -> RatingsTable:
     """The table of what was kept, whoever did so: compiled code follows its rows unchecked.
 
     Raises:
-        DamagedFileError: it is no table, or has rows that are not there.
+        TypeError: it is no table.
+        DamagedFileError: it has rows that are not there.
     """
-    try:
-        table = RatingsTable(**arrays, **others)  # type: ignore[arg-type]
-        rows = ((table.user_index, table.users), (table.item_index, table.items))
-        is_sound = all(
-            index.dtype == np.int32
-            and index.shape == table.ratings.shape == (table.n_ratings,)
-            and index.min() >= 0
-            and index.max() < len(ids)
-            for index, ids in rows
-        )
-    except (TypeError, ValueError, AttributeError) as error:
-        raise DamagedFileError(str(error)) from error
-    if not is_sound or table.query_user_ids.shape != table.query_item_ids.shape:
+    table = RatingsTable(**arrays, **others)  # type: ignore[arg-type]
+    rows = ((table.user_index, table.users), (table.item_index, table.items))
+    is_sound = table.ratings.dtype == np.float64 and all(
+        index.dtype == np.int32
+        and index.shape == table.ratings.shape
+        and index.min() >= 0
+        and index.max() < len(ids)
+        for index, ids in rows
+    )
+    ids = (table.users, table.items, table.query_user_ids, table.query_item_ids)
+    are_ids = all(one.dtype in (np.dtype(np.int64), TEXT) for one in ids)
+    if not (is_sound and are_ids) or len(table.query_user_ids) != len(table.query_item_ids):
         raise DamagedFileError("rows that are not there")
     return table
 

@@ -15,7 +15,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 TEXT = np.dtypes.StringDType()  # as long as each text is: of fixed width, the longest would decide
-ENDS = " ends"  # of each text, behind the name of the array that holds their bytes
 
 LONGEST_PREFIX = 50  # characters of its name that a file's unfinished forms begin with
 FORGOTTEN_SECONDS = 3600.0
@@ -62,10 +61,9 @@ def replacing(path: Path, mode: str = "w") -> Iterator[IO[Any]]:
 
 
 def write_arrays(path: Path, arrays: Arrays, metadata: Mapping[str, object]) -> None:
-    """Writes arrays and what is to be said of them (as JSON) to a safetensors file."""
+    """Writes arrays of numbers and what is to be said of them (as JSON) to a safetensors file."""
     from safetensors.numpy import save
 
-    arrays = _packed(arrays)
     text = {"metadata": json.dumps(metadata, sort_keys=True)}
     text["digest"] = _digest(arrays, text["metadata"])
     arrays = {name: np.asarray(array, order="C") for name, array in arrays.items()}
@@ -92,7 +90,7 @@ def read_arrays(path: Path) -> tuple[Arrays, dict[str, object]]:
         raise DamagedFileError(f"{path}: {error}") from error
     if text.get("digest") != _digest(arrays, text.get("metadata", "")):
         raise DamagedFileError(f"{path}: the content does not match its digest")
-    return _unpacked(arrays), json.loads(text["metadata"])
+    return arrays, json.loads(text["metadata"])
 
 
 def _forget(folder: Path, prefix: str) -> None:
@@ -101,33 +99,6 @@ def _forget(folder: Path, prefix: str) -> None:
         with contextlib.suppress(OSError):
             if time.time() - path.lstat().st_mtime > FORGOTTEN_SECONDS:
                 path.unlink()
-
-
-def _packed(arrays: Arrays) -> Arrays:
-    """The arrays, and each of texts as their bytes and where they end."""
-    packed = {}
-    for name, array in arrays.items():
-        if array.dtype != TEXT:
-            packed[name] = array
-            continue
-        texts = [text.encode() for text in array.tolist()]
-        packed[name] = np.frombuffer(b"".join(texts), np.uint8)
-        packed[name + ENDS] = np.cumsum([len(text) for text in texts], dtype=np.int64)
-    return packed
-
-
-def _unpacked(arrays: Arrays) -> Arrays:
-    unpacked = {}
-    for name, array in arrays.items():
-        if (ends := arrays.get(name + ENDS)) is not None:
-            content, start, texts = array.tobytes(), 0, []
-            for end in ends.tolist():
-                texts.append(content[start:end].decode())
-                start = end
-            unpacked[name] = np.array(texts, dtype=TEXT)
-        elif not name.endswith(ENDS):
-            unpacked[name] = array
-    return unpacked
 
 
 def _digest(arrays: Arrays, metadata: str) -> str:

@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import quote
 
-from storage.files import Arrays, DamagedFileError, read_arrays, write_arrays
+import numpy as np
+
+from storage.files import TEXT, Arrays, DamagedFileError, read_arrays, write_arrays
 
 FORMAT = 3  # of the arrays of a model: raise it when a solver gives another answer
 
@@ -27,8 +29,14 @@ def load_model(path: Path) -> Arrays | None:
 
 
 def save_model(path: Path, arrays: Arrays, recipe: Mapping[str, object]) -> None:
-    """Saves the arrays of a model with the recipe that led to it."""
-    write_arrays(path, arrays, recipe)
+    """Saves the arrays of a model with the recipe that led to it; texts as the bytes of JSON."""
+    plain = {
+        name: np.frombuffer(json.dumps(array.tolist()).encode(), np.uint8)
+        if array.dtype == TEXT
+        else array
+        for name, array in arrays.items()
+    }
+    write_arrays(path, plain, recipe)
 
 
 def file_name(study_name: str) -> str:

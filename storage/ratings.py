@@ -147,7 +147,7 @@ def arrow_ids(ids: IdArray) -> "pa.Array":
     """The ids as an Arrow array."""
     import pyarrow as pa
 
-    return pa.array(ids.tolist() if ids.dtype == TEXT else ids)
+    return pa.array(ids.tolist(), pa.string()) if ids.dtype == TEXT else pa.array(ids)
 
 
 def indexed(ids: IdArray) -> tuple[IdArray, NDArray[np.int32]]:

@@ -1,22 +1,27 @@
-"""Files that are whole or not there, arrays in them, and parsed ratings kept as such arrays."""
+"""Files that are whole or not there, arrays in them, and parsed ratings that are kept."""
 
 import io
 import os
 from collections.abc import Callable
 from dataclasses import fields
+from hashlib import sha256
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import numpy as np
+import pyarrow as pa
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from storage.cache import read_cached, spooled
+from storage.cache import read_cached, read_table, spooled, write_table
 from storage.errors import InputError
-from storage.files import Arrays, DamagedFileError, read_arrays, replacing, write_arrays
+from storage.files import TEXT, DamagedFileError, read_arrays, replacing, write_arrays
 from storage.mat_comp import read_mat_comp
 from storage.ratings import RatingsTable
 
 WriteFile = Callable[[str | bytes], Path]
+any_text = st.text(st.characters(exclude_categories=["Cs"]), max_size=5)
 
 CONTENT = "3 4 5\n3 1 2.5\n1 1 5\n2 2 3\n3 1 3.5\n2 4 -1\n2\n1 3\n3 4\n"
 ARRAYS = {
@@ -26,6 +31,12 @@ ARRAYS = {
     "empty": np.empty(0, np.int64),
     "scalar": np.array(2.0),
 }
+COLUMNS = {name: np.arange(2) for name in ("user_ids", "item_ids")} | {
+    "ratings": np.array([1.0, 2.0]),
+    "query_user_ids": np.array(["a", "é"], TEXT),
+    "query_item_ids": np.array([1, 2**40]),
+}
+OFFSETS, ENDS = (pa.py_buffer(np.array([0, end, 2, 3], np.int32)) for end in (10**9, 1))
 METADATA = {"rank": 3, "names": ["é", None], "rate": 0.1}
 
 
@@ -154,18 +165,88 @@ def test_a_damaged_cached_file_is_made_again(
         pytest.param({"item_index": np.zeros(4)}, id="no index"),
         pytest.param({"query_item_ids": np.zeros(9, np.int64)}, id="queries without a user"),
         pytest.param({"unheard_of": np.zeros(1)}, id="another field"),
+        pytest.param({"ratings": np.ones(4, np.float32)}, id="single precision"),
+        pytest.param({"ratings": np.ones(4, np.bool_)}, id="bits"),
+        pytest.param({"users": np.ones(3)}, id="ids that are floating"),
+        pytest.param({"users": pa.nulls(3)}, id="nothing"),
+        pytest.param({"users": pa.array([[1], [2], [3]])}, id="lists"),
+        pytest.param({"users": pa.array([0, 1, 2], pa.time32("s"))}, id="times"),
+        pytest.param(
+            {"users": pa.StringArray.from_buffers(3, OFFSETS, pa.py_buffer(b"abc"))},
+            id="texts beyond the end",
+        ),
+        pytest.param(
+            {"users": pa.StringArray.from_buffers(3, ENDS, pa.py_buffer(b"a\xffc"))}, id="no UTF-8"
+        ),
     ],
 )
+@pytest.mark.parametrize("compression", [None, "zstd"])
 def test_a_cached_file_that_somebody_planted_is_made_again(
-    change: Arrays, write_file: WriteFile, cache: Path
+    change: dict[str, Any], compression: str | None, write_file: WriteFile, cache: Path
 ) -> None:
     path = write_file(CONTENT)
     expected = read_cached(path, cache)
     (kept,) = files_below(cache)
-    arrays, others = read_arrays(kept)
-    write_arrays(kept, arrays | change, others)
+    content = kept.read_bytes()
+    row = pa.ipc.open_file(content[:-32]).get_batch(0)
+    columns = dict(zip(row.schema.names, row.columns, strict=True))
+    for name, array in change.items():
+        columns[name] = pa.LargeListArray.from_arrays([0, len(array)], pa.array(array))
+    sink, metadata = io.BytesIO(), row.schema.metadata
+    row = pa.record_batch(list(columns.values()), names=list(columns), metadata=metadata)
+    with pa.ipc.new_file(
+        sink, row.schema, options=pa.ipc.IpcWriteOptions(compression=compression)
+    ) as writer:
+        writer.write(row)
+    planted = sink.getvalue()
+    kept.write_bytes(planted + sha256(planted).digest())
     assert_same_table(read_cached(path, cache), expected)
-    assert read_arrays(kept)[0].keys() == arrays.keys()
+    assert kept.read_bytes() == content
+
+
+def test_what_is_read_from_the_cache_can_be_written_to(write_file: WriteFile, cache: Path) -> None:
+    path = write_file(CONTENT)
+    for _ in range(2):
+        table = read_cached(path, cache)
+        assert table.ratings.flags.writeable
+        table.ratings[:] = 0
+    assert 5.0 in read_cached(path, cache).ratings
+
+
+def test_any_flipped_byte_of_a_cached_table_is_noticed(tmp_path: Path) -> None:
+    path = tmp_path / "table"
+    write_table(path, RatingsTable.from_columns(**COLUMNS))
+    content = path.read_bytes()
+    for place in range(0, len(content), 3):
+        damaged = bytearray(content)
+        damaged[place] ^= 1 << place % 8
+        path.write_bytes(damaged)
+        with pytest.raises(DamagedFileError):
+            read_table(path)
+    for length in range(0, len(content), 29):
+        path.write_bytes(content[:length])
+        with pytest.raises(DamagedFileError):
+            read_table(path)
+
+
+@given(
+    texts=st.lists(st.tuples(any_text, any_text), min_size=2, max_size=9),
+    queries=st.lists(st.tuples(any_text, any_text), max_size=3),
+)
+def test_any_texts_come_back(
+    texts: list[tuple[str, str]], queries: list[tuple[str, str]], tmp_path_factory: Any
+) -> None:
+    users, items = zip(*texts, strict=True)
+    table = RatingsTable.from_columns(
+        user_ids=np.array(users, TEXT),
+        item_ids=np.array(items, TEXT),
+        ratings=np.arange(len(texts), dtype=float),
+        query_user_ids=np.array([user for user, _ in queries], TEXT),
+        query_item_ids=np.array([item for _, item in queries], TEXT),
+    )
+    path = tmp_path_factory.getbasetemp() / "any texts"
+    write_table(path, table)
+    assert_same_table(read_table(path), table)
 
 
 def test_a_folder_that_cannot_be_written_to_is_done_without(

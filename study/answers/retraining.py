@@ -46,7 +46,7 @@ def load_or_train(
     path = recipe_path(folder / "models", record.name, recipe)
     kind = model_class(setting.solver)
     if (arrays := load_model(path)) is not None:
-        state = {n: torch.from_numpy(a.copy()) for n, a in arrays.items() if not n.endswith("_ids")}
+        state = {n: torch.from_numpy(a.copy()) for n, a in arrays.items() if "_ids" not in n}
         return kind.from_state(state), True
     ratings = data.ratings if split_seed is None else split(data.ratings, seed=split_seed)[0]
     model = _train(setting, ratings, seed=seed, device=device)
