@@ -49,14 +49,14 @@ def read_cached(
     content.update(json.dumps([FORMAT, columns, missing]).encode())
     cached = folder / f"{content.hexdigest()[:32]}.arrow"
     with contextlib.suppress(FileNotFoundError, DamagedFileError):
-        return read_table(cached)
+        return read_parsed(cached)
     table = read_ratings(path, columns, missing)
     with contextlib.suppress(OSError):
-        write_table(cached, table)
+        write_parsed(cached, table)
     return table
 
 
-def write_table(path: Path, table: RatingsTable) -> None:
+def write_parsed(path: Path, table: RatingsTable) -> None:
     """Writes a table as an Arrow file of one row, with a list for each array, and its digest.
 
     Raises:
@@ -78,8 +78,8 @@ def write_table(path: Path, table: RatingsTable) -> None:
         file.write(hashlib.sha256(content).digest())
 
 
-def read_table(path: Path) -> RatingsTable:
-    """The table that `write_table` wrote.
+def read_parsed(path: Path) -> RatingsTable:
+    """The table that `write_parsed` wrote.
 
     Raises:
         FileNotFoundError: there is no such file.

@@ -1,7 +1,7 @@
 """Which columns of a table hold user, item and rating: as told, or guessed where it is plain."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
@@ -118,38 +118,44 @@ def choose_pair_columns(
     rows: Rows,
     *,
     has_header: bool = False,
+    roles: tuple[str, str] = ("user", "item"),
     names: tuple[str, str] = ("user", "item"),
+    known: Container[str] = (),
     positions: Columns | None = None,
 ) -> Chosen:
-    """The columns of user and item in a table of pairs that begins with `rows`.
+    """The columns of two roles, such as user and item, in a table that begins with `rows`.
 
     Args:
         path: of the table.
         rows: the first, of equally many fields; the very first may be a header.
         has_header: whether the first row is known to be a header.
+        roles: of the columns.
         names: what the ratings call the columns; such as `user_id` are known too.
+        known: ids; a first row with one of them is no header.
         positions: where they are from 1 if there is no header; the first two if not told.
 
     Raises:
         InputError: there are no such columns, or it is not plain which they are.
     """
     first = [field.strip() for field in rows[0]]
-    found = [
-        [first.index(name)] if first.count(name) == 1 else _called(first, role)
-        for name, role in zip(names, ROLES, strict=False)
-    ]
-    if all(len(columns) == 1 for columns in found) and found[0] != found[1]:
+    told = [[first.index(name)] if first.count(name) == 1 else [] for name in names]
+    found = [one or _called(first, role) for one, role in zip(told, roles, strict=True)]
+    is_row = not (has_header or all(told)) and any(
+        field in known or is_number(field) for field in first[:2]
+    )
+    if not is_row and all(len(columns) == 1 for columns in found) and found[0] != found[1]:
         return Chosen(positions=(found[0][0], found[1][0]), names=tuple(first), guessed=True)
-    if not has_header and not any(found) and not _has_words_above_numbers(rows):
+    if is_row or not (has_header or any(found) or _has_words_above_numbers(rows)):
         if positions is not None:
-            told = tuple(_told(path, first, column, by_name=False) for column in positions[:2])
-            return Chosen(positions=told, names=(), guessed=False)
-        if len(first) == 2 or are_plain(rows):
+            at = tuple(_told(path, first, column, by_name=False) for column in positions[:2])
+            return Chosen(positions=at, names=(), guessed=False)
+        is_plain = roles == ROLES[:2] and are_plain(rows)
+        if len(first) == 2 or roles[1] == "title" or is_plain:
             return Chosen(positions=(0, 1), names=(), guessed=True)
     call = "call them" if has_header else "begin with a line that calls them"
     raise InputError(
-        f"{path}: cannot tell which columns hold user and item, got {_fields(first)}; {call} "
-        f"{' and '.join(map(shown, names))}"
+        f"{path}: cannot tell which columns hold {' and '.join(roles)}, got {_fields(first)}; "
+        f"{call} {' and '.join(map(shown, names))}"
     )
 
 

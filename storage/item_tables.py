@@ -1,17 +1,19 @@
 """Small tables with a row an item: what it is called, or what somebody rates it."""
 
-from collections.abc import Container, Sequence
+import warnings
+from collections.abc import Callable, Container
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from storage.columns import choose_pair_columns
 from storage.delimited import read_rows
+from storage.dialect import check_fields
 from storage.errors import InputError
 from storage.files import TEXT
-from storage.headerless import is_number
-from storage.lines import LARGEST_RATING, opened_bytes, rating_of, shown
-from storage.names import NAMES, plain_name
+from storage.lines import LARGEST_RATING, opened_bytes, rating_of
 from storage.parquet import column_names, is_parquet, read_columns
 from storage.ratings import IdArray
 
@@ -19,22 +21,33 @@ MOST_BYTES = 1 << 28
 
 
 def read_titles(
-    path: Path, *, item_name: str = "item", item_ids: Container[str] = ()
+    path: Path,
+    *,
+    item_name: str = "item",
+    item_ids: Container[str] = (),
+    warn: Callable[[str], None] = warnings.warn,
 ) -> dict[str, str]:
     """The titles by item id, of a text table or a Parquet file.
 
     The columns of item and title are told by their names; without such names they are the first
-    two, as in MovieLens' `movies.dat` and `u.item`.
+    two, as in MovieLens' `movies.dat` and `u.item`. A row with more or fewer fields is left out.
 
     Args:
         path: of the file.
         item_name: what the ratings call the column of items; such as `item_id` are known too.
         item_ids: those that are known; a first line with one of them is no header.
+        warn: told in a line what was left out.
 
     Raises:
-        InputError: the file cannot be read, or is no such table.
+        InputError: the file cannot be read, or is no such table, as most of its rows say.
     """
-    pairs = _pairs(path, ("item", "title"), (item_name, "title"), item_ids)
+    odd: list[InputError] = []
+    pairs = _pairs(path, ("item", "title"), (item_name, "title"), item_ids, odd)
+    if len(odd) > len(pairs):
+        raise odd[0]
+    if odd:
+        more = f", as are {len(odd) - 1:,} more" if len(odd) > 1 else ""
+        warn(f"{odd[0]}; the row is left out{more}")
     return {item: title for _, item, title in pairs}
 
 
@@ -70,52 +83,38 @@ def read_item_ratings(
 
 
 def _pairs(
-    path: Path, roles: tuple[str, str], names: tuple[str, str], item_ids: Container[str]
-) -> list[tuple[str, str, str]]:
-    """Where it stands, item, and title or rating, of every row."""
-    if is_parquet(path):
-        columns = column_names(path)
-        positions, has_header = _positions(path, columns, roles, names, ())
-        if not has_header:
-            raise InputError(
-                f"{path}: expected columns such as {roles[0]}_id and {roles[1]}, "
-                f"got {', '.join(shown(name) for name in columns[:12])}"
-            )
-        values = read_columns(path, [columns[position] for position in positions])
-        return [(f"{path}: row {n:,}", *row) for n, row in enumerate(zip(*values, strict=True), 1)]
-    rows = read_rows(path, _text(path))
-    positions, has_header = _positions(path, rows[0][1], roles, names, item_ids)
-    return [
-        (f"{path}:{line}", row[positions[0]].strip(), row[positions[1]].strip())
-        for line, row in rows[has_header:]
-    ]
-
-
-def _positions(
     path: Path,
-    first: Sequence[str],
     roles: tuple[str, str],
     names: tuple[str, str],
     item_ids: Container[str],
-) -> tuple[tuple[int, int], bool]:
-    """The positions of both columns in a table whose first row is this, and if it is a header."""
-    first = [field.strip() for field in first]
-    told = [[p for p, field in enumerate(first) if field == name] for name in names]
-    found = [
-        exact or [p for p, field in enumerate(first) if plain_name(field) in NAMES[role]]
-        for exact, role in zip(told, roles, strict=True)
-    ]
-    is_row = any(field.isdecimal() or field in item_ids for field in first[:2])
-    names_nothing = not any(found) and (roles[1] != "rating" or is_number(first[1]))
-    is_bare = not all(told) and (is_row or names_nothing)  # `1,Film 7` names no columns
-    if is_bare and (roles[1] != "rating" or len(first) == 2):
-        return (0, 1), False
-    if is_bare or not all(len(positions) == 1 for positions in found) or found[0] == found[1]:
-        raise InputError(
-            f"{path}: cannot tell which columns hold {roles[0]} and {roles[1]} among "
-            f"{', '.join(shown(name) for name in first[:12])}; call them {names[0]}, {names[1]}"
-        )
-    return (found[0][0], found[1][0]), True
+    odd: list[InputError] | None = None,
+) -> list[tuple[str, str, str]]:
+    """Where it stands, item, and title or rating, of every row.
+
+    Raises:
+        InputError: the file is no such table, or a row is odd and there is no list for such.
+    """
+    choose = partial(choose_pair_columns, path, roles=roles, names=names)
+    if is_parquet(path):
+        columns = column_names(path)
+        chosen = choose([columns], has_header=True)
+        values = read_columns(path, [columns[position] for position in chosen.positions])
+        return [(f"{path}: row {n:,}", *row) for n, row in enumerate(zip(*values, strict=True), 1)]
+    rows = read_rows(path, _text(path))
+    n_fields = len(rows[0][1])
+    chosen = choose([row for _, row in rows if len(row) == n_fields], known=item_ids)
+    found = []
+    for line, row in rows[bool(chosen.names) :]:
+        try:
+            check_fields(f"{path}:{line}", row, n_fields)
+        except InputError as error:
+            if odd is None:
+                raise
+            odd.append(error)
+            continue
+        item, other = (row[position].strip() for position in chosen.positions)
+        found.append((f"{path}:{line}", item, other))
+    return found
 
 
 def _text(path: Path) -> str:

@@ -6,7 +6,18 @@ from typing import TYPE_CHECKING
 
 import click
 
-from study.cli import DATA, DEVICE, OUTPUT, Asked, AtLeast, FilePath, Outcome, options, run_command
+from study.cli import (
+    DATA,
+    DEVICE,
+    OUTPUT,
+    Asked,
+    AtLeast,
+    FilePath,
+    Outcome,
+    complain,
+    options,
+    run_command,
+)
 from study.drawing import Drawing
 
 if TYPE_CHECKING:
@@ -92,7 +103,12 @@ def recommend(
         table, named, given = loaded.table, {}, None
         known = frozenset(map(str, loaded.items.values.tolist())) if titles or ratings else set()
         if titles:
-            named = read_titles(titles, item_name=table.item_name, item_ids=known)
+            named = read_titles(
+                titles,
+                item_name=table.item_name,
+                item_ids=known,
+                warn=lambda text: complain(PROG, text),
+            )
         if ratings:
             given = read_item_ratings(
                 ratings,

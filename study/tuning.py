@@ -47,10 +47,11 @@ def load(
 
     Args:
         source: a file in any format that --data takes, the name of a public data set, a data frame
-            (pandas, Polars, Arrow, or another that speaks Arrow), a dict of columns, or rows: of
-            user, item and rating in this order, or dicts and the like with names; if not told,
-            ./mat_comp or the built-in demonstration. What was parsed from a file is kept in
-            runs/cache.
+            (pandas, Polars, lazy too, Arrow, DuckDB, or another that speaks Arrow), a dict of
+            columns, or rows: of user, item and rating in this order, or dicts and the like with
+            names; or a matrix of users × items, sparse, pivoted, or an array with NaN for what is
+            not rated; if not told, ./mat_comp or the built-in demonstration. What was parsed from a
+            file is kept in runs/cache.
         columns: which hold user, item and rating, by name or by position from 1, as in
             "user_id,movie_id,rating"; guessed where names make it plain.
         missing: the rating that stands for none, such as 99 or -1: rows with it are left out.

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from storage.cache import read_cached, read_table, spooled, write_table
+from storage.cache import read_cached, read_parsed, spooled, write_parsed
 from storage.errors import InputError
 from storage.files import TEXT, DamagedFileError, read_arrays, replacing, write_arrays
 from storage.mat_comp import read_mat_comp
@@ -215,18 +215,18 @@ def test_what_is_read_from_the_cache_can_be_written_to(write_file: WriteFile, ca
 
 def test_any_flipped_byte_of_a_cached_table_is_noticed(tmp_path: Path) -> None:
     path = tmp_path / "table"
-    write_table(path, RatingsTable.from_columns(**COLUMNS))
+    write_parsed(path, RatingsTable.from_columns(**COLUMNS))
     content = path.read_bytes()
     for place in range(0, len(content), 3):
         damaged = bytearray(content)
         damaged[place] ^= 1 << place % 8
         path.write_bytes(damaged)
         with pytest.raises(DamagedFileError):
-            read_table(path)
+            read_parsed(path)
     for length in range(0, len(content), 29):
         path.write_bytes(content[:length])
         with pytest.raises(DamagedFileError):
-            read_table(path)
+            read_parsed(path)
 
 
 @given(
@@ -245,8 +245,8 @@ def test_any_texts_come_back(
         query_item_ids=np.array([item for _, item in queries], TEXT),
     )
     path = tmp_path_factory.getbasetemp() / "any texts"
-    write_table(path, table)
-    assert_same_table(read_table(path), table)
+    write_parsed(path, table)
+    assert_same_table(read_parsed(path), table)
 
 
 def test_a_folder_that_cannot_be_written_to_is_done_without(

@@ -152,8 +152,46 @@ def test_titles_of_items_that_are_called_as_in_the_ratings(tmp_path: Path) -> No
     path = tmp_path / "titles.csv"
     path.write_text("title,book code\nEmma,bk-1\n")
     assert read_titles(path, item_name="book code") == {"bk-1": "Emma"}
-    with pytest.raises(InputError, match="'title', 'book code'; call them isbn, title"):
+    with pytest.raises(InputError, match=r"'title', 'book code'; begin .* 'isbn' and 'title'"):
         read_titles(path, item_name="isbn")
+
+
+@pytest.mark.parametrize(
+    ("odd", "said"),
+    [
+        (["tt2,Hello, Dolly,x"], "2: expected 3 fields, got 4 fields; the row is left out"),
+        (["tt2"], "2: expected 3 fields, got 1 field, 'tt2'; the row is left out"),
+        (["a", "b", "c"], "2: expected 3 fields, got 1 field, 'a'; the row is left out, as are 2 "),
+    ],
+)
+@pytest.mark.parametrize("first", ["movie_id,title,x", "tt0,Zero,x"])
+def test_an_odd_row_of_titles_is_left_out(
+    odd: list[str], said: str, first: str, tmp_path: Path
+) -> None:
+    path, told = tmp_path / "titles.csv", []
+    rows = [f"tt{n},Film {n},x" for n in range(3, 9)]
+    path.write_text("\n".join([first, *odd, *rows]))
+    titles = read_titles(path, warn=told.append)
+    assert titles == {f"tt{n}": f"Film {n}" for n in range(3, 9)} | (
+        {"tt0": "Zero"} if first[:3] == "tt0" else {}
+    )
+    assert len(told) == 1
+    assert told[0].startswith(f"{path}:{said}")
+    with pytest.warns(UserWarning, match="the row is left out"):
+        read_titles(path)
+    path.write_text("\n".join([first, *odd * 9, *rows]))
+    with pytest.raises(InputError, match=":2: expected 3 fields, got "):
+        read_titles(path)
+
+
+def test_a_header_of_unknown_names_is_no_item(tmp_path: Path) -> None:
+    path = tmp_path / "titles.csv"
+    path.write_text("key,caption\n7,Heat\n8,Alien\n")
+    with pytest.raises(InputError, match="begin with a line that calls them 'item' and 'title'"):
+        read_titles(path)
+    path.write_text("star;4.5\n007;4\n")
+    ids, ratings = read_item_ratings(path)
+    assert (ids.tolist(), ratings.tolist()) == (["star", "007"], [4.5, 4.0])
 
 
 @pytest.mark.parametrize("first", ["7,Film 1 (1995)", "tt7,Film", "tt7,Movie Title"])
@@ -177,7 +215,7 @@ def test_tables_of_items_in_parquet(tmp_path: Path) -> None:
     ids, ratings = read_item_ratings(path)
     assert (ids.tolist(), ratings.tolist()) == (["7", "8"], [4.5, 2.0])
     parquet.write_table(pa.table({"x": [4.5]}), path)
-    with pytest.raises(InputError, match="expected columns such as item_id and title, got 'x'"):
+    with pytest.raises(InputError, match="hold item and title, got 'x'; call them 'item' and 't"):
         read_titles(path)
 
 
@@ -187,7 +225,10 @@ def test_tables_of_items_in_parquet(tmp_path: Path) -> None:
         ("item,rating\na,5\nb,good\n", ":3: expected a rating, a number .* got 'good'"),
         ("item,rating\na,5\nb\n", ":3: expected 2 fields, got 1"),
         ("item,score,stars\na,5,5\n", "cannot tell which columns hold item and rating"),
-        ("thing,how good\na,5\n", "cannot tell .* among 'thing', 'how good'; call them item, rat"),
+        (
+            "thing,how good\na,5\n",
+            "cannot tell .* got 'thing', 'how good'; begin .* 'item' and 'rat",
+        ),
         ("item,rating\na,5\nb,6\n", ":3: expected a rating from 1 to 5, as in the data, got 6"),
         ("a,5\nb,0\n", ":2: expected a rating from 1 to 5, as in the data, got 0"),
         ("", "expected a table"),
@@ -291,6 +332,16 @@ def test_a_list_for_who_is_new_is_written_too(call: Call, folder: Path) -> None:
     assert not {row["movie_id"] for row in kind} & set(likes)
     liked = [sum(float(row["prediction"]) for row in rows) for rows in (harsh, kind)]
     assert liked[1] > liked[0] + 10
+
+
+def test_an_odd_row_of_titles_is_told_on_standard_error(call: Call) -> None:
+    titles = Path("titles.csv").read_text()
+    Path("odd.csv").write_text(f"{titles}tt0099,Hello, Dolly\n")
+    code, out, err = call(command.main, "--user", "Zürich-03", "--titles", "odd.csv")
+    assert (code, "[Film] " in out) == (0, True)
+    assert err == (
+        "study.recommend: odd.csv:22: expected 2 fields, got 3 fields; the row is left out\n"
+    )
 
 
 def test_who_is_new_and_has_rated_nothing_is_an_average_user(call: Call) -> None:
