@@ -356,12 +356,40 @@ def test_a_race_is_over_when_one_is_left(new_race: NewRace, plant: Plant) -> Non
     assert ranks(race.study) == [3, 2]
 
 
+def test_who_errs_in_the_same_way_as_the_first_stays_in(new_race: NewRace, plant: Plant) -> None:
+    same = noise({2: 1.0, 4: 1.1})
+    plant(lambda rank, number, n: same(max(rank - rank % 2, 2), number, n))
+    race = new_race(2, 3, 4)
+    assert race.run()
+    assert race.ranking["rounds"] == [3, 3, 3]
+    assert race.ranking["rmse"][0] == race.ranking["rmse"][1] < race.ranking["rmse"][2]
+
+
+def test_what_a_finalist_predicted_of_a_round_can_be_looked_up(
+    new_race: NewRace, plant: Plant
+) -> None:
+    error_of = noise({2: 2.0, 3: 1.0})
+    plant(error_of)
+    race = new_race(2, 3)
+    assert race.run()
+    for setting in best_settings(race.study, 2):
+        training, validation, predicted = race.finalists().held_out(setting, 0)
+        assert (len(training), len(validation)) == (1440, 160)
+        assert pairs(training).isdisjoint(pairs(validation))
+        assert predicted is not None
+        expected = validation.values.numpy() + error_of(setting.config.rank, 1, 160)
+        np.testing.assert_allclose(predicted, expected, rtol=1e-6)
+        assert race.finalists().held_out(setting, 1)[2] is None
+
+
 def test_one_setting_alone_needs_no_race(new_race: NewRace, trained: list[Training]) -> None:
     race = new_race(2, 2)
     assert race.run()
     assert not trained
     assert optuna.get_all_study_names(race.storage) == ["ratings"]
     assert ranks(race.study, None) == [2]
+    now = race.finalists().look()
+    assert (now.decided, now.rounds, now.ranking) == (True, [], None)
 
 
 def test_without_any_setting_nothing_is_decided_and_nothing_fails(new_race: NewRace) -> None:
@@ -390,7 +418,9 @@ def test_trials_end_early_enough_for_a_round(
     assert replace(clock, n_workers=2).trials_end(study) == 90
     assert replace(clock, n_workers=9).trials_end(study) == 90
     assert replace(clock, n_workers=2, times_ratings=2).trials_end(study) == 81
+    assert replace(clock, seconds=38).trials_end(study) == 81
     assert replace(clock, seconds=37).trials_end(study) == 100  # too short for both
+    assert clock.trials_end(new_race(2).study) == 100  # one alone needs no round
     assert Clock().trials_end(study) == math.inf
 
     def is_for_finalists(at: float, total: int) -> bool:
@@ -604,6 +634,7 @@ def test_a_finalist_that_comes_to_nothing_does_not_win(
     assert race.run()
     assert ranks(race.study)[2:] == [2]
     assert race.ranking["rounds"] == [3, 3, 1]
+    assert race.ranking["best_epochs"] == [1, 1, 1]
     assert race.ranking["decided"] is True
     assert race.ranking["average"] == 2
     (bad,) = race.runs(TrialState.PRUNED, TrialState.FAIL)

@@ -201,11 +201,43 @@ def test_the_calibration_is_the_quantile_of_what_was_held_out(
     )
     if solver == "als":  # it knows no spread of its own
         spread = spread * setting.trial.user_attrs["validation_mse"] ** 0.5
-    score = np.sort(np.abs(predicted - held_out.values.numpy()) / spread)
+    errors = predicted - held_out.values.numpy()
+    assert_kept(ensemble, predicted, errors, spread)
+    score = np.sort(np.abs(errors) / spread)
     assert found.quantile == pytest.approx(score[math.ceil(801 * 0.9) - 1], rel=1e-9)
     assert found.std_factor == pytest.approx(math.sqrt(np.mean(score**2)), rel=1e-9)
     assert (found.lowest, found.highest) == (data.table.ratings.min(), data.table.ratings.max())
     assert held_out.values.min() > found.lowest
+
+
+def assert_kept(
+    ensemble: Ensemble,
+    predicted: NDArray[np.float64],
+    errors: NDArray[np.float64],
+    spread: NDArray[np.float64],
+) -> None:
+    """What the study keeps is how well intervals hold on the 800 errors of a split."""
+    kept, score = ensemble.record.calibration, np.abs(errors) / spread
+    assert kept is not None
+    assert (kept["trials"], kept["ratings"]) == ([0], 800)
+    assert [level for level, _ in kept["levels"]] == [0.5, 0.6, 0.7, 0.8, 0.9, 0.95]
+    for level, share in kept["levels"]:
+        halves = score[::2], score[1::2]
+        inside = [
+            mine <= np.sort(others)[math.ceil(401 * level) - 1]
+            for mine, others in (halves, halves[::-1])
+        ]
+        assert share == pytest.approx(np.mean(inside), abs=1e-6)
+    std = spread * math.sqrt(np.mean(score**2))
+    groups = np.array_split(np.argsort(std, kind="stable"), 10 if np.ptp(std) > 0 else 1)
+    for found, rows in zip(kept["by_std"], groups, strict=True):
+        assert found["ratings"] == len(rows)
+        assert found["std"] == pytest.approx(math.sqrt(np.mean(std[rows] ** 2)), abs=1e-6)
+        assert found["rmse"] == pytest.approx(math.sqrt(np.mean(errors[rows] ** 2)), abs=1e-6)
+    reach = np.sort(score)[math.ceil(801 * 0.9) - 1] * spread
+    lowest, highest = ensemble.data.table.ratings.min(), ensemble.data.table.ratings.max()
+    width = np.minimum(predicted + reach, highest) - np.maximum(predicted - reach, lowest)
+    assert kept["width"] == pytest.approx(width.mean(), abs=1e-6)
 
 
 def seed_of(ensemble: Ensemble) -> int:
@@ -223,6 +255,13 @@ def test_of_a_few_held_out_ratings_the_largest_error_counts(
     predictions, spread = np.array([3.0]), np.ones(1)
     columns = found.intervals(predictions, spread)
     assert columns["upper"] == min(3.0 + found.quantile, 5.0)
+
+
+def test_only_of_few_ratings_there_is_a_doubt() -> None:
+    calibration = Calibration(std_factor=1.0, quantile=2.0, lowest=1.0, highest=5.0, n_ratings=100)
+    assert calibration.doubt == ""
+    assert "on 99 held-out ratings may" in replace(calibration, n_ratings=99).doubt
+    assert "on 1 held-out rating may" in replace(calibration, n_ratings=1).doubt
 
 
 def test_intervals_are_scaled_spreads_within_the_range() -> None:
