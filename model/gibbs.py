@@ -59,7 +59,6 @@ class Gibbs:
             )
             for number, kind in enumerate(kinds, start=1)
         ]
-        self._values = values
         self._scale = Scale(
             mean=values.mean(),
             scale=values.std(correction=0) if values.std(correction=0) else values.new_ones(()),

@@ -248,7 +248,6 @@ class Posterior:
             columns = {field.name: state[f"{name}.{field.name}"] for field in fields(Draw)}
             for values in zip(*columns.values(), strict=True):
                 chain.append(Draw(**dict(zip(columns, values, strict=True))))
-        posterior._seen = len(posterior._chains[0])
         return posterior
 
     def _draws(self) -> list[Draw]:

@@ -572,6 +572,21 @@ def test_two_workers_never_do_the_same_run(new_race: NewRace, plant: Plant) -> N
     assert not shared.runs(TrialState.RUNNING)
 
 
+def test_what_another_worker_does_is_not_offered_and_the_same_run_not_needed(
+    new_race: NewRace,
+) -> None:
+    runs = new_race(2, 3).finalists().runs
+    record = runs.record
+    for number in range(2):
+        assert runs.offer()
+        assert record.study.ask().number == number
+    assert not runs.offer()  # both that are missing are done by others
+    first = record.trial(0)
+    record.study.enqueue_trial(TrialView(first).given or {}, user_attrs=first.user_attrs)
+    assert record.study.ask().number == 2
+    assert [runs.is_needed(trial) for trial in record.trials()] == [True, True, False]
+
+
 def test_a_finalist_whose_worker_dies_again_and_again_is_out(new_race: NewRace) -> None:
     race = new_race(2, 3, 4)
     killer = race.study.trials[0].params

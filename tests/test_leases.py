@@ -1,6 +1,9 @@
 """Leases: who is called dead, and when, and what becomes of a trial whose worker is."""
 
 import os
+import subprocess
+import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -109,6 +112,22 @@ def test_on_the_same_machine_a_death_is_seen_at_once(record: Record) -> None:
     assert found == set(dead)
     assert found.isdisjoint(alive)
     assert is_running(record.study)
+
+
+def test_a_finished_trial_is_not_running_whoever_lives(record: Record) -> None:
+    number = running(record, this_worker(1))
+    assert is_running(record.study)
+    record.finish(number, TrialState.FAIL)
+    assert not is_running(record.study)
+
+
+def test_a_process_that_is_dead_and_not_waited_for_is_gone(record: Record) -> None:
+    with subprocess.Popen([sys.executable, "-c", ""]) as child:
+        process = psutil.Process(child.pid)
+        running(record, this_worker(1) | {"pid": child.pid, "started": _started(process)})
+        os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+        assert process.status() == psutil.STATUS_ZOMBIE
+        assert len(Watch().look(record)) == 1
 
 
 @pytest.mark.parametrize(
@@ -245,3 +264,19 @@ def test_a_worker_advances_its_counter_and_learns_that_it_lost(record: Record) -
         other = running(record, None)
         with lease.on(other):
             assert not lease.lost()
+
+
+def test_a_step_of_the_counter_that_has_begun_is_done_before_the_lease_ends(
+    record: Record, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, done = threading.Event(), threading.Event()
+
+    def write_slowly(*_: object) -> None:
+        begun.set()
+        time.sleep(0.1)
+        done.set()
+
+    with Lease(record, seconds=0.2) as lease, lease.on(running(record, None)):
+        monkeypatch.setattr(record, "keep_with", write_slowly)
+        assert begun.wait(5)
+    assert done.is_set()

@@ -12,7 +12,7 @@ import optuna
 import pytest
 import torch
 from optuna.distributions import IntDistribution
-from optuna.trial import TrialState
+from optuna.trial import TrialState, create_trial
 from records import GivenSampler, ask, new_record, run_trials
 
 from model.dataset import index_ratings, split
@@ -20,7 +20,7 @@ from model.solvers import ORIGINAL, SOLVERS, WIDE, Config, GradientConfig
 from study.record.attributes import NOT_NEEDED, TrialView
 from study.record.parameters import SOLVER, searched, space, to_config, to_params
 from study.record.ranking import best_settings, ranked_trials
-from study.record.record import Record, n_finished
+from study.record.record import Record, n_finished, text_of
 from study.search.objective import Context, Objective, Trained
 from study.search.sampler import FIRST_SETTINGS, SlotSampler
 from study.workers.claims import StudyFailedError
@@ -387,12 +387,39 @@ def test_ranking_goes_by_the_best_epoch_and_ignores_repeated_settings() -> None:
     assert [setting.config.rank for setting in best_settings(study)] == [8]
 
 
+def test_of_trials_that_are_as_good_those_that_were_not_cut_come_first() -> None:
+    study = new_record().study
+    cut = ask(study, GRADIENT)
+    for name, value in {"validation_mse": 0.0, "best_epoch": 1, "stopped": "timeout"}.items():
+        cut.set_user_attr(name, value)
+    study.tell(cut, state=TrialState.PRUNED)
+    completed(study, replace(GRADIENT, rank=3), 0.0, 3)
+    assert [trial.number for trial in ranked_trials(study)] == [1, 0]
+    assert [setting.rmse for setting in best_settings(study, 9)] == [0.0, 0.0]
+
+
 def test_pruned_trials_answer_only_where_nothing_else_does() -> None:
     record = new_record()
     study = record.study
+    trial = ask(study)
+    trial.set_user_attr("validation_mse", 0.1)  # and then it was lost to another worker
+    assert ranked_trials(study) == []
+    study.tell(trial, state=TrialState.FAIL)
     assert ranked_trials(study) == []
     trial = ask(study)
     trial.set_user_attr("validation_mse", 0.5)
     trial.set_user_attr("stopped", "pruned")
     study.tell(trial, state=TrialState.PRUNED)
-    assert [trial.number for trial in ranked_trials(study)] == [0]
+    assert [trial.number for trial in ranked_trials(study)] == [1]
+
+
+def test_a_long_text_is_put_together_in_the_order_of_its_parts(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("study.record.record.PART", 2)
+    record, text = new_record(), "abcdefghijklmnopqrstuvwxyz"
+    record.keep_text(record.study.ask().number, text)
+    kept = record.trial(0)
+    assert text_of(kept) == text
+    parts = dict(sorted(kept.system_attrs.items()))  # part 10 before part 2
+    assert text_of(create_trial(value=1.0, system_attrs=parts)) == text
