@@ -163,6 +163,15 @@ def test_pairs_are_predicted_in_blocks(
         assert made.probabilities(USERS, ITEMS).shape == (len(USERS), 4)
 
 
+@ALL_CHAINS
+def test_a_posterior_of_one_user_holds_no_others(ordinal: list[bool]) -> None:
+    made, _ = some_posterior(ordinal)
+    alone = made.fold_in(torch.tensor([0, 2]), torch.tensor([2.5, 4.0]), seed=0)
+    for name, kept in alone.state_dict().items():
+        if ".user_" in name or ".users" in name:
+            assert kept.shape[:2] == (3, 2)  # draws; the user, and who has no ratings
+
+
 def test_without_an_ordinal_chain_there_are_no_probabilities() -> None:
     made, _ = some_posterior([False])
     with pytest.raises(ValueError, match="expected an ordinal chain"):
