@@ -59,9 +59,10 @@ class Gibbs:
             )
             for number, kind in enumerate(kinds, start=1)
         ]
+        scale = values.std(correction=0)
         self._scale = Scale(
             mean=values.mean(),
-            scale=values.std(correction=0) if values.std(correction=0) else values.new_ones(()),
+            scale=scale if scale else values.new_ones(()),
             lowest=values.min(),
             highest=values.max(),
             levels=levels.values if levels else values.new_zeros(0),

@@ -179,6 +179,13 @@ def test_the_scale_of_the_ratings_does_not_matter(
         )
 
 
+def test_predictions_are_scaled_as_the_ratings_were(few_ratings: Ratings) -> None:
+    model, _ = train(replace(CONFIG, likelihood="gaussian"), few_ratings, n_epochs=1)
+    assert model.scale.mean == few_ratings.values.mean()
+    assert model.scale.scale == few_ratings.values.std(correction=0)
+    assert len(model.scale.levels) == 0
+
+
 @ALL_LIKELIHOODS
 def test_a_seed_is_all_that_the_result_depends_on(likelihood: Any, few_ratings: Ratings) -> None:
     config, pairs = replace(CONFIG, likelihood=likelihood), every_pair(few_ratings)
