@@ -257,6 +257,15 @@ def test_of_a_few_held_out_ratings_the_largest_error_counts(
     assert columns["upper"] == min(3.0 + found.quantile, 5.0)
 
 
+def test_one_held_out_rating_is_enough_to_calibrate(few_ratings: Ratings, tmp_path: Path) -> None:
+    """It is then its own half, and lies on the edge of its interval."""
+    ensemble = ensemble_of(data_of(few_ratings[torch.arange(10)]), tmp_path, "als")
+    assert calibrate(ensemble).n_ratings == 1
+    kept = ensemble.record.calibration
+    assert kept is not None
+    assert [share for _, share in kept["levels"]] == [1.0] * 6
+
+
 def test_only_of_few_ratings_there_is_a_doubt() -> None:
     calibration = Calibration(std_factor=1.0, quantile=2.0, lowest=1.0, highest=5.0, n_ratings=100)
     assert calibration.doubt == ""
