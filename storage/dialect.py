@@ -17,6 +17,7 @@ from storage.lines import opened_bytes, shown
 from storage.spelling import BLANKS, COLONS, Spelling
 
 BLOCK_BYTES = 1 << 24
+GLANCE_BYTES = 1 << 17  # of what is only looked at: it stays in the cache of a core
 LONGEST_ROW = 1 << 20  # characters of a line, and of a field that goes over several
 BOM = b"\xef\xbb\xbf"
 Rows = Iterator[tuple[int, list[str]]]
@@ -123,7 +124,7 @@ def file_blocks(path: Path) -> Iterator[bytes]:
     """The bytes of a file in blocks of whole lines, without the mark of their order."""
     with opened_bytes(path) as stream:
         mark = BOM
-        while block := stream.read(BLOCK_BYTES):
+        while block := stream.read(GLANCE_BYTES):
             block += stream.readline(LONGEST_ROW)
             yield block.removeprefix(mark)
             mark = b""

@@ -1,6 +1,5 @@
 """Ids as texts: without the blanks around them, and on one line."""
 
-from functools import reduce
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -14,13 +13,17 @@ def trimmed(texts: "pa.Array") -> "pa.Array":
     return compute.utf8_trim_whitespace(texts)
 
 
-def unusable(texts: "pa.Array") -> "pa.BooleanArray":
+def unusable(texts: "pa.StringArray") -> "pa.BooleanArray":
     """Which of (n,) texts are blank, or hold a line break: no ids."""
+    import pyarrow as pa
     from pyarrow import compute
 
-    ids = trimmed(texts)
-    breaks = [compute.match_substring(ids, end) for end in "\r\n"]  # quicker than a pattern
-    return compute.fill_null(reduce(compute.or_, breaks, compute.equal(ids, "")), True)
+    bad = compute.or_(compute.equal(texts, ""), compute.utf8_is_space(texts))
+    content = (texts.buffers()[2] or pa.py_buffer(b"")).to_pybytes()
+    for end in ("\r", "\n"):
+        if end.encode() in content:  # which takes no time
+            bad = compute.or_(bad, compute.match_substring(trimmed(texts), end))
+    return compute.fill_null(bad, True)
 
 
 def is_id(text: str) -> bool:

@@ -162,7 +162,7 @@ def test_what_fits_no_way_or_two_is_refused_with_the_line(
 def test_the_line_is_told_among_many_without_quotes(
     block: int, write_file: WriteFile, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("storage.dialect.BLOCK_BYTES", block)
+    monkeypatch.setattr("storage.dialect.GLANCE_BYTES", block)
     plain = lines(",", [(f"u{n}", f"i{n}", n % 5 + 1) for n in range(50)])
     for between, after in (("", plain), (plain, plain), (plain, "")):
         text = f"user,item,rating\r\n{plain}" + 'u,"a, b",4\n' + between + 'u,"He" said,3\n'
@@ -203,7 +203,7 @@ def test_titles_with_quotes(write_file: WriteFile) -> None:
 def test_blocks_end_anywhere(
     block: int, write_file: WriteFile, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("storage.dialect.BLOCK_BYTES", block)
+    monkeypatch.setattr("storage.dialect.GLANCE_BYTES", block)
     rows = [(f'u{n}, "x"', f"i{n}", n % 5 + 1, 'a\n"b"\r\n,c' * (n % 3)) for n in range(40)]
     file = io.StringIO()
     csv.writer(file).writerows([NAMES, *rows])

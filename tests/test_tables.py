@@ -96,7 +96,7 @@ def test_blocks_do_not_cut_separators(
     block: int, separator: str, write_file: WriteFile, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("storage.delimited.BLOCK_BYTES", block)
-    monkeypatch.setattr("storage.dialect.BLOCK_BYTES", block)
+    monkeypatch.setattr("storage.dialect.GLANCE_BYTES", block)
     assert rated(read_ratings(write_file(STAMPED.replace(",", separator)))) == RATED
 
 
