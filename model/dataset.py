@@ -1,7 +1,8 @@
 """Ratings as tensors with dense indices, and the split of them."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, fields, replace
+from typing import Self
 
 import numpy as np
 import torch
@@ -15,34 +16,56 @@ TEXT = np.dtypes.StringDType()
 
 
 @dataclass(frozen=True, kw_only=True)
-class Ratings:
-    """Ratings of users 0 … n_users - 1 for items 0 … n_items - 1."""
+class Description:
+    """What one column of a table tells of the rows of one side, as numbers."""
+
+    name: str  # of the column
+    labels: tuple[str, ...]  # (k,) what each number stands for, for people
+    values: Tensor  # (n_rows, k) float32
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pairs:
+    """Users and items, and when each user meets the item."""
+
+    user_index: Tensor  # (n,) int64
+    item_index: Tensor  # (n,) int64
+    times: Tensor | None = None  # (n,) float64, seconds since 1970, NaN where it is not known
+
+    def __len__(self) -> int:
+        return len(self.user_index)
+
+    def to(self, device: torch.device) -> Self:
+        """The same on another device."""
+        return self._with(lambda column: column.to(device))
+
+    def __getitem__(self, rows: Tensor | slice) -> Self:
+        """Those at `rows`: an index, a mask or a slice."""
+        return self._with(lambda column: column[rows])
+
+    def blocks(self) -> Iterator[Self]:
+        """All of them, so many at once that what they gather stays small."""
+        starts = range(0, max(len(self), 1), AT_ONCE)
+        return (self[slice(start, start + AT_ONCE)] for start in starts)
+
+    def _with(self, change: Callable[[Tensor], Tensor]) -> Self:
+        columns = {
+            field.name: change(column)
+            for field in fields(self)
+            if isinstance(column := getattr(self, field.name), Tensor)
+        }
+        return replace(self, **columns)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ratings(Pairs):
+    """Ratings of users 0 … n_users - 1 for items 0 … n_items - 1, and what is known of those."""
 
     n_users: int
     n_items: int
-    user_index: Tensor  # (n_ratings,) int64
-    item_index: Tensor  # (n_ratings,) int64
     values: Tensor  # (n_ratings,) float64, in rating units
-
-    def __len__(self) -> int:
-        return len(self.values)
-
-    def to(self, device: torch.device) -> "Ratings":
-        """The same ratings on another device."""
-        return self._with(lambda column: column.to(device))
-
-    def __getitem__(self, rows: Tensor) -> "Ratings":
-        """The ratings at `rows`, an index or a mask, of the same users and items."""
-        return self._with(lambda column: column[rows])
-
-    def _with(self, change: Callable[[Tensor], Tensor]) -> "Ratings":
-        return Ratings(
-            n_users=self.n_users,
-            n_items=self.n_items,
-            user_index=change(self.user_index),
-            item_index=change(self.item_index),
-            values=change(self.values),
-        )
+    user_descriptions: tuple[Description, ...] = ()
+    item_descriptions: tuple[Description, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -118,4 +141,18 @@ def of_some_users(ratings: Ratings, *, n_ratings: int, seed: int) -> Ratings:
     drawn = np.zeros(ratings.n_users, dtype=bool)
     drawn[order[np.cumsum(counts[order]) - counts[order] < n_ratings]] = True
     some = ratings[torch.from_numpy(drawn[users])]
-    return index_ratings(some.user_index.numpy(), some.item_index.numpy(), some.values.numpy())[0]
+    users, user_index = torch.unique(some.user_index, return_inverse=True)
+    items, item_index = torch.unique(some.item_index, return_inverse=True)
+    return replace(
+        some,
+        n_users=len(users),
+        n_items=len(items),
+        user_index=user_index,
+        item_index=item_index,
+        user_descriptions=_rows_of(some.user_descriptions, users),
+        item_descriptions=_rows_of(some.item_descriptions, items),
+    )
+
+
+def _rows_of(descriptions: tuple[Description, ...], rows: Tensor) -> tuple[Description, ...]:
+    return tuple(replace(one, values=one.values[rows]) for one in descriptions)
