@@ -26,6 +26,7 @@ from benchmarks.studies import CPU, tried
 from model.biases import fit_biases
 from model.dataset import split
 from model.posterior import Draw
+from model.solver import mse
 from model.solvers import ORIGINAL, SOLVERS, Config, GibbsConfig, make_solver, solver_name
 from storage.lines import read_numbers
 from study.inputs import Data, load_data
@@ -113,7 +114,7 @@ def biases_alone(data: Data, truth: np.ndarray, seed: int) -> tuple[float, float
     """The same two figures of biases alone."""
     training, validation = split(data.ratings, seed=seed)
     on_truth = on_queries(fit_biases(data.ratings).predict, data, truth)
-    return fit_biases(training).mse(validation) ** 0.5, on_truth
+    return mse(fit_biases(training), validation) ** 0.5, on_truth
 
 
 def rows(

@@ -57,8 +57,7 @@ def main() -> None:
     for number in range(options.splits):
         seed = stable_seed("coverage", number)
         _, held_out = split(data.ratings, seed=seed)
-        pairs = held_out.user_index, held_out.item_index
-        answer = ensemble.predict(*pairs, split_seed=seed)
+        answer = ensemble.predict(held_out, split_seed=seed)
         print(f"| split {number + 1} | {coverage(calibration, answer, held_out.values.numpy())} |")
     if options.truth is not None:
         truth = read_numbers(options.truth, expected=data.table.n_queries)

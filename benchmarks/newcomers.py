@@ -8,6 +8,7 @@ their ratings: the RMSE on what was held out of these users.
 """
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -51,7 +52,7 @@ def main() -> None:
     def _errors(model: Model, row: int | torch.Tensor, user: torch.Tensor) -> torch.Tensor:
         mine = held_out[held_out.user_index == user]
         rows = torch.zeros_like(mine.user_index) + row
-        return model.predict(rows, mine.item_index) - mine.values
+        return model.predict(replace(mine, user_index=rows)) - mine.values
 
     print("| | RMSE |")
     print("|---|---|")

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from model.dataset import Ratings
+from model.dataset import Pairs, Ratings
 from model.posterior import Posterior
 from model.solver import Model
 from model.solvers import SOLVERS, make_solver
@@ -70,10 +70,10 @@ def case_of(model: Model, training: Ratings, held_out: Ratings) -> Case:
     items = torch.arange(n_items)
     mean, uncertainty = np.zeros((2, n_users, n_items))
     for user in range(n_users):
-        pairs = torch.full((n_items,), user), items
-        mean[user] = model.predict(*pairs).numpy()
+        pairs = Pairs(user_index=torch.full((n_items,), user), item_index=items)
+        mean[user] = model.predict(pairs).numpy()
         if isinstance(model, Posterior):
-            uncertainty[user] = model.uncertainty(*pairs).numpy()
+            uncertainty[user] = model.uncertainty(pairs).numpy()
 
     def marked(ratings: Ratings) -> NDArray[np.bool_]:
         table = np.zeros((n_users, n_items), dtype=bool)

@@ -65,7 +65,8 @@ class ALS:
             self._items, squared_error = self._solve(self._item_side, self._items, self._users)
             self._write_model()
             train_mse = squared_error / len(self._targets) * self._scale**2
-            yield measured(number, train_mse, self.model.predict_all(validation), validation)
+            predictions = self.model.predict(validation) if validation else None
+            yield measured(number, train_mse, predictions, validation)
 
     def _solve(self, side: Regressions, rows: Tensor, others: Tensor) -> tuple[Tensor, float]:
         """Every row at its minimum, the others fixed, and the sum of squared errors then."""

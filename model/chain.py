@@ -10,12 +10,14 @@ rows at once, then a, which is conjugate given the residuals.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from model.dataset import Ratings
+from model.effects import Effects
 from model.hyperprior import GAMMA_RATE, GAMMA_SHAPE, Hyperprior
 from model.kernels.normal_equations import Regressions
 from model.ordinal import Levels, OrdinalLikelihood
@@ -48,7 +50,7 @@ class Chain:
         self,
         training: Ratings,
         sides: tuple[Regressions, Regressions],
-        features: tuple[SideFeatures, SideFeatures],
+        features: tuple[Sequence[SideFeatures], Sequence[SideFeatures]],
         *,
         rank: int,
         noise_dof: float,
@@ -60,7 +62,7 @@ class Chain:
         Args:
             training: the ratings, on the device to work on.
             sides: their regressions, of users and of items.
-            features: of users and of items.
+            features: groups of them, of users and of items.
             rank: of the factors.
             noise_dof: ν; infinite where all ratings are equally certain.
             levels: of the ratings, for the ordinal likelihood; None for the Gaussian one.
@@ -78,6 +80,9 @@ class Chain:
         self.ordinal = OrdinalLikelihood(levels, mean=mean, scale=scale) if levels else None
         if self.ordinal:
             self.precision, self.targets = self.ordinal.precision, self.ordinal.latent
+        self.effects: Effects | None = None  # of time
+        if training.times is not None:
+            self.effects = Effects(training, generator=generator)
         self.users = self._side(sides[0], users, features[0], rank + 1)
         self.items = self._side(sides[1], items, features[1], rank + 1)
 
@@ -96,12 +101,13 @@ class Chain:
             precision=self.precision,
             prior=self.users.prior,
             thresholds=self.ordinal.thresholds if self.ordinal else None,
+            effects=self.effects,
         )
 
     def _side(
-        self, regressions: Regressions, own: Tensor, features: SideFeatures, width: int
+        self, regressions: Regressions, own: Tensor, features: Sequence[SideFeatures], width: int
     ) -> Side:
-        n_rows, device = len(features.values), own.device
+        n_rows, device = len(features[0].values), own.device
         rows = torch.randn(n_rows, width, generator=self._generator, device=device) * INITIAL_SCALE
         return Side(
             regressions=regressions,
@@ -123,7 +129,7 @@ class Chain:
         noise = torch.randn(side.rows.shape, generator=self._generator, device=row_means.device)
         solution = side.regressions.solve(
             other.rows,
-            self.targets,
+            self.targets - self.effects.total if self.effects else self.targets,
             precision=prior_precision,
             right=row_means @ prior_precision,
             weights=weights.float(),
@@ -146,14 +152,14 @@ class Chain:
         shape = weighted_error.new_tensor(GAMMA_SHAPE + len(self.targets) / 2)
         rate = GAMMA_RATE + weighted_error / 2
         self.precision = gamma(shape, rate, generator=self._generator)
-        if self.ordinal is None:
+        if self.effects is None and self.ordinal is None:
             return
-        self.ordinal.precision = self.precision
         users, items = self._pairs
         user_roots, item_roots = (side.noise.sqrt().float() for side in (self.users, self.items))
-        self.ordinal.draw(
-            self.targets - self.residuals,
-            user_roots[users] * item_roots[items],
-            generator=self._generator,
-        )
-        self.precision = self.ordinal.precision
+        roots = user_roots[users] * item_roots[items]
+        if self.effects:
+            self.effects.draw(self.residuals, roots.square() * self.precision.float())
+        if self.ordinal:
+            self.ordinal.precision = self.precision
+            self.ordinal.draw(self.targets - self.residuals, roots, generator=self._generator)
+            self.precision = self.ordinal.precision

@@ -5,13 +5,13 @@
 Koren, Bell & Volinsky 2009 (Matrix Factorization Techniques for Recommender Systems), eq. 4.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Self
 
 import torch
 from torch import Tensor, nn
 
-from model.dataset import AT_ONCE, Ratings
+from model.dataset import Pairs
 from model.fold_in import ridge
 from model.similarity import correlations
 
@@ -53,23 +53,13 @@ class Factorization(nn.Module):
         return torch.clamp(self.global_mean + deviation.double(), self.lowest, self.highest)
 
     @torch.no_grad()
-    def predict(self, user_index: Tensor, item_index: Tensor) -> Tensor:
+    def predict(self, pairs: Pairs) -> Tensor:
         """`forward` without gradients, in blocks: the (n,) ratings of any number of pairs."""
-        blocks = pairs_in_blocks(user_index, item_index)
-        return torch.cat([self(users, items) for users, items in blocks])
+        return torch.cat([self(some.user_index, some.item_index) for some in pairs.blocks()])
 
-    def predict_all(self, ratings: Ratings | None) -> Tensor | None:
-        """What it predicts for the pairs of ratings; None for none."""
-        return self.predict(ratings.user_index, ratings.item_index) if ratings else None
-
-    def mse(self, ratings: Ratings) -> float:
-        """The mean squared error on ratings."""
-        predicted = self.predict(ratings.user_index, ratings.item_index)
-        return (predicted - ratings.values).square().mean().item()
-
-    def std(self, user_index: Tensor, item_index: Tensor) -> Tensor:
+    def std(self, pairs: Pairs) -> Tensor:
         """The same `spread` for every pair: of one pair in particular it knows nothing."""
-        return self.spread.expand(len(user_index))
+        return self.spread.expand(len(pairs))
 
     @torch.no_grad()
     def similarity(self, item: int) -> Tensor:
@@ -106,12 +96,6 @@ class Factorization(nn.Module):
         model = cls(n_users - 1, len(state["item_bias"]) - 1, rank)
         model.load_state_dict(dict(state))
         return model
-
-
-def pairs_in_blocks(user_index: Tensor, item_index: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-    """Any number of pairs of indices, so many at once that what they gather stays small."""
-    users, items = torch.split(user_index, AT_ONCE), torch.split(item_index, AT_ONCE)
-    return zip(users, items, strict=True)
 
 
 def average_unseen(rows: Tensor, unseen: Tensor) -> Tensor:

@@ -14,12 +14,13 @@ from torch import Tensor
 
 from model.chain import Chain
 from model.dataset import AT_ONCE, Ratings
+from model.effects import Grid
 from model.fold_in import Newcomers
 from model.kernels.threads import in_threads
 from model.ordinal import Levels
-from model.posterior import Draw, Posterior, Scale
+from model.posterior import Draw, Places, Posterior, Scale
 from model.regressions import both_sides
-from model.side_features import side_features
+from model.side_features import described, side_features
 from model.solver import Epoch, measured
 from model.solvers import GibbsConfig
 
@@ -51,7 +52,10 @@ class Gibbs:
             Chain(
                 training,
                 sides,
-                (user_features, item_features),
+                (
+                    [user_features, *map(described, training.user_descriptions)],
+                    [item_features, *map(described, training.item_descriptions)],
+                ),
                 rank=config.rank,
                 noise_dof=config.noise_dof,
                 levels=kind,
@@ -72,20 +76,23 @@ class Gibbs:
             degree_power=values.new_tensor(config.degree_power),
             noise_dof=values.new_tensor(config.noise_dof),
         )
-        self.model = Posterior(self._scale, self._newcomers, len(self._chains))
+        grids = [c.effects.grid if c.effects else Grid.empty(values) for c in self._chains]
+        self.model = Posterior(self._scale, self._newcomers, grids)
 
     def epochs(self, validation: Ratings | None) -> Iterator[Epoch]:
         """Draws every unknown of every chain once: a sweep an epoch."""
-        pairs = (validation.user_index, validation.item_index) if validation else None
+        n_chains = len(self._chains)
+        asked = self.model.places(validation) if validation else [None] * n_chains
 
-        def sweep(chain: Chain) -> tuple[Draw, Tensor | float]:
+        def sweep(chain: Chain, at: Places | None) -> tuple[Draw, Tensor | float]:
             draw = chain.sweep()
-            return draw, self.model.expected(draw, *pairs) if pairs else 0.0
+            return draw, self.model.expected(draw, at) if at else 0.0
 
+        chains = list(zip(self._chains, asked, strict=True))
         total = torch.zeros(())
         first: deque[Tensor | float] = deque()  # of the sweeps that the mean will be without
         for number in itertools.count(1):
-            draws, expected = zip(*in_threads(sweep, self._chains), strict=True)
+            draws, expected = zip(*in_threads(lambda both: sweep(*both), chains), strict=True)
             if number % 2 == 0 and number <= 2 * BURN_IN:
                 self.model.forget_first()
                 total = total - first.popleft()

@@ -1,12 +1,14 @@
 """The prior of one side's rows, itself drawn: where they lie follows from who rated what.
 
-    x_u ~ N(μ + Bᵀ f_u, Λ⁻¹),   Λ ~ Wishart(D, I),   μ ~ N(0, (β₀ Λ)⁻¹),   β₀ = 1
+    x_u ~ N(μ + Σ_g B_gᵀ f_gu, Λ⁻¹),   Λ ~ Wishart(D, I),   μ ~ N(0, (β₀ Λ)⁻¹),   β₀ = 1
     rows of B ~ N(0, (λ_B Λ)⁻¹),   λ_B ~ Gamma(½, rate ½)
 
 Salakhutdinov & Mnih 2008 (Bayesian Probabilistic Matrix Factorization using Markov Chain Monte
 Carlo) for μ and Λ; Simm et al. 2017 (Macau) for the link matrix B, (k, D), here with features in
 orthogonal columns, so that its rows are independent given the rest.
 """
+
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -19,35 +21,57 @@ GAMMA_SHAPE = 0.5  # of the weak priors of λ_B, and of α in a chain
 GAMMA_RATE = 0.5
 
 
-class Hyperprior:
-    """Draws μ, Λ, B and λ_B, in float64, given the rows of a side."""
+class Link:
+    """A group of features of a side's rows, and what a row gets for them."""
 
     def __init__(self, features: SideFeatures, width: int) -> None:
         device, n_features = features.values.device, features.values.shape[1]
         self.features = features
+        self.matrix = torch.zeros(n_features, width, dtype=torch.float64, device=device)  # B
+        self.precision = torch.ones((), dtype=torch.float64, device=device)  # λ_B
+
+    def part(self) -> Tensor:
+        """Bᵀ f of every row, (n_rows, D) float32."""
+        return self.features.values @ self.matrix.float()
+
+
+class Hyperprior:
+    """Draws μ, Λ, and B and λ_B of every group, in float64, given the rows of a side."""
+
+    def __init__(self, groups: Sequence[SideFeatures], width: int) -> None:
+        device = groups[0].values.device
+        self.links = [Link(features, width) for features in groups]
         self.mean = torch.zeros(width, dtype=torch.float64, device=device)  # μ
         self.precision = torch.eye(width, dtype=torch.float64, device=device)  # Λ
-        self.link = torch.zeros(n_features, width, dtype=torch.float64, device=device)  # B
-        self.link_precision = torch.ones((), dtype=torch.float64, device=device)  # λ_B
+
+    @property
+    def link(self) -> Tensor:
+        """B of all groups, one below the other, (Σ k, D) float64."""
+        return torch.cat([link.matrix for link in self.links])
 
     def row_means(self) -> Tensor:
-        """μ + Bᵀ f of every row, (n_rows, D) float32."""
-        return self.mean.float() + self.features.values @ self.link.float()
+        """μ + Σ Bᵀ f of every row, (n_rows, D) float32."""
+        return self.mean.float() + _sum(self.links)
 
     def draw(self, rows: Tensor, *, generator: torch.Generator) -> None:
-        """Draws Λ and μ, then B, then λ_B from their conditionals given (n_rows, D) rows."""
+        """Draws Λ and μ, then B and λ_B of each group, from their conditionals.
+
+        Args:
+            rows: (n_rows, D) float32, of the side.
+            generator: of the draws.
+        """
         n, width = rows.shape
-        n_features = len(self.link)
-        unlinked = rows.double() - (self.features.values @ self.link.float()).double()
+        unlinked = rows.double() - _sum(self.links).double()
         average = unlinked.mean(0)
         centred = unlinked - average
         inverse_scale = (
             torch.eye(width, dtype=torch.float64, device=rows.device)
             + centred.mT @ centred
             + MEAN_WEIGHT * n / (MEAN_WEIGHT + n) * torch.outer(average, average)
-            + self.link_precision * self.link.mT @ self.link
         )
-        root = wishart_root(width + n + n_features, inverse_scale, generator=generator)
+        for link in self.links:
+            inverse_scale = inverse_scale + link.precision * link.matrix.mT @ link.matrix
+        root = wishart_root(width + n + len(self.link), inverse_scale, generator=generator)
         self.precision = root @ root.mT
         factor = torch.linalg.cholesky(self.precision)
 
@@ -59,13 +83,29 @@ class Hyperprior:
 
         weight = MEAN_WEIGHT + n
         self.mean = n * average / weight + spread(1)[0] / weight**0.5
-        if not n_features:
-            return
-        weights = self.features.squared_norms + self.link_precision
-        explained = (self.features.values.mT @ (rows - self.mean.float())).double()
-        self.link = explained / weights[:, None] + spread(n_features) / weights[:, None].sqrt()
-        self.link_precision = gamma(
-            factor.new_tensor(GAMMA_SHAPE + n_features * width / 2),
-            GAMMA_RATE + (self.link @ factor).square().sum() / 2,
-            generator=generator,
-        )
+        for link in self.links:
+            n_features = len(link.matrix)
+            if not n_features:
+                continue
+            others = [other for other in self.links if other is not link]
+            rest = rows - self.mean.float()
+            if others:
+                rest = rest - _sum(others)
+            weights = link.features.squared_norms + link.precision
+            explained = (link.features.values.mT @ rest).double()
+            link.matrix = (
+                explained / weights[:, None] + spread(n_features) / weights[:, None].sqrt()
+            )
+            link.precision = gamma(
+                factor.new_tensor(GAMMA_SHAPE + n_features * width / 2),
+                GAMMA_RATE + (link.matrix @ factor).square().sum() / 2,
+                generator=generator,
+            )
+
+
+def _sum(links: Sequence[Link]) -> Tensor:
+    """Σ Bᵀ f over groups, (n_rows, D) float32."""
+    total = links[0].part()
+    for link in links[1:]:
+        total = total + link.part()
+    return total

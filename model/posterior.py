@@ -5,15 +5,15 @@ give (Rao-Blackwell: Gelfand & Smith 1990), for users and for items; its spread 
 mixture over the draws themselves. Tables are kept in half precision: 4 D bytes a row and sweep.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Self
 
 import torch
 from torch import Tensor
 
-from model.dataset import Ratings
-from model.factorization import pairs_in_blocks
+from model.dataset import AT_ONCE, Pairs
+from model.effects import Effects, Grid
 from model.fold_in import Conditions, Newcomers, draw_row
 from model.hyperprior import Hyperprior
 from model.kernels.threads import in_threads
@@ -42,6 +42,13 @@ class Draw:
     prior_mean: Tensor  # (D,) float32, μ of users
     prior_precision: Tensor  # (D, D) float32, Λ
     link: Tensor  # (k, D) float32, B
+    # Of time, none where ratings have none; the last effect is that of no group.
+    effects: Tensor  # (G + 1,) float16, e
+    effect_means: Tensor  # (G + 1,) float16, given the rows
+    effect_variances: Tensor  # (S,) float32, of each scale
+    level: Tensor  # (K,) float32, g
+    level_means: Tensor  # (K,) float32, given the rows
+    level_variance: Tensor  # () float32, of a step
 
     @classmethod
     def of(
@@ -54,8 +61,11 @@ class Draw:
         precision: Tensor,
         prior: Hyperprior,
         thresholds: Tensor | None,
+        effects: Effects | None = None,
     ) -> "Draw":
         """The state of a chain: (means, draw) of users, (draw, means) of items, users' prior."""
+        nothing = users[0].new_zeros(0)
+        zero = nothing.new_zeros(1)
 
         def table(rows: Tensor, last: Tensor) -> Tensor:
             return torch.cat([rows, last[None].float()]).half()
@@ -75,6 +85,12 @@ class Draw:
             prior_mean=prior.mean.float(),
             prior_precision=prior.precision.float(),
             link=prior.link.float(),
+            effects=torch.cat([effects.values if effects else nothing, zero]).half(),
+            effect_means=torch.cat([effects.means if effects else nothing, zero]).half(),
+            effect_variances=effects.precisions.reciprocal().float() if effects else nothing,
+            level=effects.level.float() if effects else zero,
+            level_means=effects.level_means.float() if effects else zero,
+            level_variance=effects.level_precision.reciprocal().float() if effects else zero[0],
         )
 
     @property
@@ -82,9 +98,42 @@ class Draw:
         """What it takes to keep."""
         return sum(getattr(self, field.name).nbytes for field in fields(self))
 
-    def weights(self, users: Tensor, items: Tensor) -> Tensor:
-        """The (n,) float64 precisions α a_u b_i of pairs."""
-        return self.precision * (self.user_noise[users] * self.item_noise[items]).double()
+    def weights(self, at: "Places") -> Tensor:
+        """The (n,) float64 precisions of ratings: α a_u b_i, and what is not known of the time."""
+        weights = self.precision * (self.user_noise[at.users] * self.item_noise[at.items]).double()
+        if at.groups is None:
+            return weights
+        unknown = (at.groups == len(self.effects) - 1).float() @ self.effect_variances
+        ahead = (at.steps - len(self.level) + 1).clamp(min=0) * self.level_variance
+        return weights / (1 + weights * (unknown + ahead))
+
+    def time(self, effects: Tensor, level: Tensor, at: "Places") -> Tensor | float:
+        """The (n,) float32 sums of effects and level, draws or means, at the time of pairs."""
+        if at.groups is None:
+            return 0.0
+        return effects[at.groups].float().sum(1) + level[at.steps.clamp(max=len(level) - 1)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Places:
+    """Where pairs stand in the tables of a chain's draws."""
+
+    users: Tensor  # (n,) int64
+    items: Tensor  # (n,) int64
+    groups: Tensor | None  # (n, S) int64, of time
+    steps: Tensor  # (n,) int64, of the level
+
+    def blocks(self) -> Iterator["Places"]:
+        """So many at once that what they gather stays small."""
+        n = len(self.users)
+        for start in range(0, max(n, 1), AT_ONCE):
+            rows = slice(start, start + AT_ONCE)
+            yield Places(
+                users=self.users[rows],
+                items=self.items[rows],
+                groups=None if self.groups is None else self.groups[rows],
+                steps=self.steps[rows],
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,10 +150,12 @@ class Scale:
 class Posterior:
     """Predicts the rating of any (user, item) pair, in rating units, and how sure that is."""
 
-    def __init__(self, scale: Scale, newcomers: Newcomers, n_chains: int) -> None:
+    def __init__(self, scale: Scale, newcomers: Newcomers, grids: Sequence[Grid]) -> None:
+        """The posterior of as many chains as there are grids, without draws yet."""
         self.scale = scale
         self.newcomers = newcomers
-        self._chains: list[list[Draw]] = [[] for _ in range(n_chains)]
+        self._grids = list(grids)
+        self._chains: list[list[Draw]] = [[] for _ in grids]
         self._stride, self._seen = 1, 0
 
     def add(self, draws: Sequence[Draw]) -> None:
@@ -125,61 +176,71 @@ class Posterior:
             del chain[0]
         self._seen -= 1
 
-    def predict(self, user_index: Tensor, item_index: Tensor) -> Tensor:
-        """The (n,) float64 predicted ratings of (n,) int64 pairs of indices."""
-        total = sum(self.expected(draw, user_index, item_index) for draw in self._draws())
-        return self.clip(torch.as_tensor(total) / len(self._draws()))
+    def places(self, pairs: Pairs) -> list[Places]:
+        """Where pairs stand in the draws of each chain."""
+        return [
+            Places(
+                users=pairs.user_index,
+                items=pairs.item_index,
+                groups=grid.groups(pairs) if grid.n_spans else None,
+                steps=grid.steps(pairs),
+            )
+            for grid in self._grids
+        ]
+
+    def predict(self, pairs: Pairs) -> Tensor:
+        """The (n,) float64 predicted ratings of pairs."""
+        total = sum(self.expected(draw, at) for draw, at in self._draws(pairs))
+        return self.clip(torch.as_tensor(total) / self._n_draws)
 
     def clip(self, predictions: Tensor) -> Tensor:
         """The predictions, kept within the range of the ratings."""
         return predictions.clamp(self.scale.lowest, self.scale.highest)
 
-    def expected(self, draw: Draw, user_index: Tensor, item_index: Tensor) -> Tensor:
+    def expected(self, draw: Draw, at: Places) -> Tensor:
         """The (n,) float64 ratings that the conditional means of one sweep predict."""
-        blocks = pairs_in_blocks(user_index, item_index)
-        return torch.cat(in_threads(lambda pairs: self._expected(draw, *pairs), blocks))
+        return torch.cat(in_threads(lambda some: self._expected(draw, some), at.blocks()))
 
-    def std(self, user_index: Tensor, item_index: Tensor) -> Tensor:
+    def std(self, pairs: Pairs) -> Tensor:
         """The (n,) float64 standard deviations of the ratings that may be seen."""
         stds = []
-        for users, items in pairs_in_blocks(user_index, item_index):
-            moments = [self._moments(draw, users, items) for draw in self._draws()]
+        for block in pairs.blocks():
+            moments = [self._moments(draw, at) for draw, at in self._draws(block)]
             mean, square = torch.stack(moments).mean(0)
             stds.append((square - mean.square()).clamp(min=0.0).sqrt() * self.scale.scale)
         return torch.cat(stds)
 
-    def probabilities(self, user_index: Tensor, item_index: Tensor) -> Tensor:
+    def probabilities(self, pairs: Pairs) -> Tensor:
         """The (n, K) probabilities of the levels `scale.levels`, from the ordinal chains.
 
         Raises:
             ValueError: no chain is ordinal.
         """
-        draws = [draw for draw in self._draws() if len(draw.thresholds)]
-        if not draws:
+        if not any(len(chain[0].thresholds) for chain in self._chains if chain):
             raise ValueError("expected an ordinal chain, got none")
         blocks = []
-        for users, items in pairs_in_blocks(user_index, item_index):
-            total = self.scale.levels.new_zeros(len(users), len(self.scale.levels))
-            for draw in draws:
-                fit = _product(draw.users[users], draw.items[items])
-                total += level_probabilities(draw.thresholds, fit, draw.weights(users, items))
-            blocks.append(total / len(draws))
+        for block in pairs.blocks():
+            found = [
+                level_probabilities(draw.thresholds, _fit(draw, at), draw.weights(at))
+                for draw, at in self._draws(block)
+                if len(draw.thresholds)
+            ]
+            blocks.append(torch.stack(found).mean(0))
         return torch.cat(blocks)
 
-    def uncertainty(self, user_index: Tensor, item_index: Tensor) -> Tensor:
+    def uncertainty(self, pairs: Pairs) -> Tensor:
         """The (n,) float64 standard deviations of ratings if they had no noise, over the draws."""
         stds = []
-        for users, items in pairs_in_blocks(user_index, item_index):
-            fits = [_product(draw.users[users], draw.items[items]) for draw in self._draws()]
+        for block in pairs.blocks():
+            fits = [_fit(draw, at) for draw, at in self._draws(block)]
             stds.append(torch.stack(fits).std(0, correction=0) * self.scale.scale)
         return torch.cat(stds)
 
     def similarity(self, item: int) -> Tensor:
         """The (n_items,) float32 similarities of every item to one, the mean over the draws."""
-        total = sum(
-            correlations(draw.users[:-1, :-1], draw.items[:-1, :-1], item) for draw in self._draws()
-        )
-        return torch.as_tensor(total) / len(self._draws())
+        draws = [draw for chain in self._chains for draw in chain]
+        total = sum(correlations(d.users[:-1, :-1], d.items[:-1, :-1], item) for d in draws)
+        return torch.as_tensor(total) / len(draws)
 
     def fold_in(self, item_index: Tensor, values: Tensor, *, seed: int) -> Self:
         """The posterior of one user, of index 0, who gave (n,) values to (n,) items.
@@ -215,14 +276,9 @@ class Posterior:
                 user_noise=torch.cat([noise.float(), draw.user_noise[-1:]]),
             )
 
-        posterior = type(self)(self.scale, self.newcomers, len(self._chains))
+        posterior = type(self)(self.scale, self.newcomers, self._grids)
         posterior._chains = [[folded(draw) for draw in chain] for chain in self._chains]
         return posterior
-
-    def mse(self, ratings: Ratings) -> float:
-        """The mean squared error on ratings."""
-        predicted = self.predict(ratings.user_index, ratings.item_index)
-        return (predicted - ratings.values).square().mean().item()
 
     def state_dict(self) -> dict[str, Tensor]:
         """Everything, to be saved; `from_state` brings it back."""
@@ -231,7 +287,9 @@ class Posterior:
             for part in (self.scale, self.newcomers)
             for field in fields(part)
         }
-        for number, chain in enumerate(self._chains):
+        for number, (grid, chain) in enumerate(zip(self._grids, self._chains, strict=True)):
+            for field in fields(Grid):
+                state[f"grid{number}.{field.name}"] = getattr(grid, field.name).cpu()
             for field in fields(Draw):
                 column = torch.stack([getattr(draw, field.name) for draw in chain])
                 state[f"chain{number}.{field.name}"] = column.cpu()
@@ -240,38 +298,55 @@ class Posterior:
     @classmethod
     def from_state(cls, state: Mapping[str, Tensor]) -> Self:
         """The posterior that `state_dict` was taken of, on the CPU."""
-        names = sorted({name.partition(".")[0] for name in state if "." in name})
+        n_chains = len({name.partition(".")[0] for name in state if name.startswith("chain")})
         scale = Scale(**{field.name: state[field.name] for field in fields(Scale)})
         newcomers = Newcomers(**{field.name: state[field.name] for field in fields(Newcomers)})
-        posterior = cls(scale, newcomers, len(names))
-        for name, chain in zip(names, posterior._chains, strict=True):
-            columns = {field.name: state[f"{name}.{field.name}"] for field in fields(Draw)}
+        grids = [
+            Grid(**{field.name: state[f"grid{number}.{field.name}"] for field in fields(Grid)})
+            for number in range(n_chains)
+        ]
+        posterior = cls(scale, newcomers, grids)
+        for number, chain in enumerate(posterior._chains):
+            columns = {field.name: state[f"chain{number}.{field.name}"] for field in fields(Draw)}
             for values in zip(*columns.values(), strict=True):
                 chain.append(Draw(**dict(zip(columns, values, strict=True))))
         return posterior
 
-    def _draws(self) -> list[Draw]:
-        return [draw for chain in self._chains for draw in chain]
+    @property
+    def _n_draws(self) -> int:
+        return sum(map(len, self._chains))
 
-    def _expected(self, draw: Draw, users: Tensor, items: Tensor) -> Tensor:
+    def _draws(self, pairs: Pairs) -> Iterator[tuple[Draw, Places]]:
+        """Every draw, and where the pairs stand in it."""
+        for chain, at in zip(self._chains, self.places(pairs), strict=True):
+            yield from ((draw, at) for draw in chain)
+
+    def _expected(self, draw: Draw, at: Places) -> Tensor:
+        time = draw.time(draw.effect_means, draw.level_means, at)
         fits = (
-            _product(draw.user_means[users], draw.items[items]),
-            _product(draw.users[users], draw.item_means[items]),
+            _product(draw.user_means[at.users], draw.items[at.items]) + time,
+            _product(draw.users[at.users], draw.item_means[at.items]) + time,
         )
         if not len(draw.thresholds):
             return self.scale.mean + self.scale.scale * (fits[0] + fits[1]) / 2
-        weights = draw.weights(users, items)
+        weights = draw.weights(at)
         first, second = (level_probabilities(draw.thresholds, fit, weights) for fit in fits)
         return (first + second) @ self.scale.levels / 2
 
-    def _moments(self, draw: Draw, users: Tensor, items: Tensor) -> Tensor:
+    def _moments(self, draw: Draw, at: Places) -> Tensor:
         """The (2, n) first and second moments of a standardized rating after one sweep."""
-        fit, weights = _product(draw.users[users], draw.items[items]), draw.weights(users, items)
+        fit, weights = _fit(draw, at), draw.weights(at)
         if not len(draw.thresholds):
             return torch.stack([fit, fit.square() + 1 / weights])
         levels = (self.scale.levels - self.scale.mean) / self.scale.scale
         powers = torch.stack([levels, levels.square()], dim=1)
         return (level_probabilities(draw.thresholds, fit, weights) @ powers).mT
+
+
+def _fit(draw: Draw, at: Places) -> Tensor:
+    """The (n,) float64 standardized ratings of a draw, without noise."""
+    fit = _product(draw.users[at.users], draw.items[at.items])
+    return fit + draw.time(draw.effects, draw.level, at)
 
 
 def _product(users: Tensor, items: Tensor) -> Tensor:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from model.dataset import Ratings
+from model.dataset import Description, Ratings
 from model.svd import truncated_svd
 
 SHRINKAGE = 10.0  # c
@@ -73,6 +73,13 @@ def side_features(
     inverse = torch.where(s > SMALLEST * s[:1], spectrum / s, 0.0)
     loadings = degrees[1][:, None] * v * inverse / row_norm(u * spectrum)
     return SideFeatures.scaled(u * spectrum), SideFeatures.scaled(v * spectrum), loadings.float()
+
+
+def described(description: Description) -> SideFeatures:
+    """The features that a description gives: its columns less their means, made orthogonal."""
+    values = description.values - description.values.mean(0)
+    u, s, _ = torch.linalg.svd(values.double(), full_matrices=False)
+    return SideFeatures.scaled((u * s)[:, s > SMALLEST * s[:1]])
 
 
 def row_norm(values: Tensor) -> Tensor:

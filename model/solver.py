@@ -11,7 +11,7 @@ from typing import Protocol, Self
 
 from torch import Tensor
 
-from model.dataset import Ratings
+from model.dataset import Pairs, Ratings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,11 +28,11 @@ class Epoch:
 class Model(Protocol):
     """Predicts ratings, in rating units."""
 
-    def predict(self, user_index: Tensor, item_index: Tensor) -> Tensor:
-        """The (n,) float64 predicted ratings of (n,) int64 pairs; -1 is who has no ratings."""
+    def predict(self, pairs: Pairs) -> Tensor:
+        """The (n,) float64 predicted ratings of pairs; index -1 is who has no ratings."""
         ...
 
-    def std(self, user_index: Tensor, item_index: Tensor) -> Tensor:
+    def std(self, pairs: Pairs) -> Tensor:
         """The (n,) float64 spread of the ratings of pairs, up to a factor that they share."""
         ...
 
@@ -79,6 +79,11 @@ def measured(
         validation_mse=(predictions - validation.values).square().mean().item(),
         validation_predictions=predictions,
     )
+
+
+def mse(model: Model, ratings: Ratings) -> float:
+    """The mean squared error of a model on ratings."""
+    return (model.predict(ratings) - ratings.values).square().mean().item()
 
 
 def best_epoch(epochs: Iterable[Epoch]) -> Epoch | None:

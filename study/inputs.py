@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from model.dataset import UNKNOWN, Ids, Ratings
+from model.dataset import UNKNOWN, Ids, Pairs, Ratings
 from storage.cache import read_cached, spooled
 from storage.columns import FRAME, Columns
 from storage.datasets import demonstration
@@ -23,7 +23,8 @@ from storage.frames import is_frame, read_frame
 from storage.lines import shown
 from storage.movielens import NAMES, fetch
 from storage.ratings import IdArray, RatingsTable
-from storage.tables import Pairs, read_pairs, read_ratings
+from storage.tables import Pairs as PairsTable
+from storage.tables import read_pairs, read_ratings
 from storage.urls import hidden
 from study.events import OnEvent, Said, ignored
 
@@ -83,6 +84,14 @@ class Data:
         """The number of queries whose user and item both have ratings."""
         users = _known(self.users, self.table.query_user_ids)
         return int((users & _known(self.items, self.table.query_item_ids)).sum())
+
+    @cached_property
+    def queries(self) -> Pairs:
+        """The pairs to predict."""
+        return Pairs(
+            user_index=self.users.index(self.table.query_user_ids),
+            item_index=self.items.index(self.table.query_item_ids),
+        )
 
     @property
     def doubt(self) -> str:
@@ -222,7 +231,7 @@ def choose_device(name: str) -> torch.device:
     return torch.device(name)
 
 
-def _check_pairs(data: Data, pairs: Pairs, name: str) -> None:
+def _check_pairs(data: Data, pairs: PairsTable, name: str) -> None:
     """Raises InputError if a header was read as a pair, or users as items and items as users."""
     users, items = _known(data.users, pairs.user_ids), _known(data.items, pairs.item_ids)
     n, first = len(users), (str(pairs.user_ids[0]), str(pairs.item_ids[0]))

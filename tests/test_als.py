@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from model.als import ALS
 from model.biases import fit_biases
-from model.dataset import Ratings
+from model.dataset import Pairs, Ratings
 from model.factorization import Factorization
-from model.solver import Epoch
+from model.solver import Epoch, mse
 from model.solvers import ALSConfig
+from tests.pairs import pairs_of
 
 CPU = torch.device("cpu")
 CONFIG = ALSConfig(rank=3, weight_decay=0.1, bias_decay=0.03)
@@ -34,12 +34,12 @@ def train(
     return solver.model, [next(epochs) for _ in range(n_epochs)]
 
 
-def every_pair(ratings: Ratings) -> tuple[Tensor, Tensor]:
+def every_pair(ratings: Ratings) -> Pairs:
     """All pairs of users and items, whoever has no ratings included."""
     pairs = torch.cartesian_prod(
         torch.arange(-1, ratings.n_users), torch.arange(-1, ratings.n_items)
     )
-    return pairs[:, 0], pairs[:, 1]
+    return pairs_of(pairs[:, 0], pairs[:, 1])
 
 
 def ratings_of(users: list[int], items: list[int], values: list[float]) -> Ratings:
@@ -161,11 +161,11 @@ def test_the_validation_error_is_that_of_the_model(few_ratings: Ratings) -> None
     training, validation = few_ratings[rows >= 20], few_ratings[rows < 20]
     solver = ALS(CONFIG, training, device=CPU, seed=0)
     for _, epoch in zip(range(3), solver.epochs(validation), strict=False):
-        assert epoch.validation_mse == solver.model.mse(validation)
+        assert epoch.validation_mse == mse(solver.model, validation)
     alone, epochs = train(CONFIG, training, n_epochs=3)
     assert all(math.isnan(epoch.validation_mse) for epoch in epochs)
     pairs = every_pair(training)
-    assert torch.equal(alone.predict(*pairs), solver.model.predict(*pairs))
+    assert torch.equal(alone.predict(pairs), solver.model.predict(pairs))
 
 
 def test_planted_ratings_are_recovered(planted: tuple[Ratings, Ratings, float]) -> None:
@@ -184,8 +184,8 @@ def test_the_scale_of_the_ratings_does_not_matter(
     one, epochs = train(CONFIG, few_ratings, n_epochs=5, validation=few_ratings)
     other, other_epochs = train(CONFIG, scaled, n_epochs=5, validation=scaled)
     pairs = every_pair(few_ratings)
-    expected = one.predict(*pairs) * factor + shift
-    torch.testing.assert_close(other.predict(*pairs), expected, rtol=0, atol=1e-3 * abs(factor))
+    expected = one.predict(pairs) * factor + shift
+    torch.testing.assert_close(other.predict(pairs), expected, rtol=0, atol=1e-3 * abs(factor))
     for epoch, other_epoch in zip(epochs, other_epochs, strict=True):
         assert other_epoch.train_mse == pytest.approx(factor**2 * epoch.train_mse, rel=1e-3)
         assert other_epoch.validation_mse == pytest.approx(
@@ -207,7 +207,7 @@ def test_the_scale_of_the_ratings_does_not_matter(
 @pytest.mark.parametrize("rank", [1, 10])
 def test_few_ratings_give_predictions_among_them(ratings: Ratings, rank: int) -> None:
     model, epochs = train(replace(CONFIG, rank=rank), ratings, n_epochs=5, validation=ratings)
-    predicted = model.predict(*every_pair(ratings))
+    predicted = model.predict(every_pair(ratings))
     assert predicted.isfinite().all()
     assert predicted.min() >= ratings.values.min()
     assert predicted.max() <= ratings.values.max()
@@ -218,7 +218,7 @@ def test_few_ratings_give_predictions_among_them(ratings: Ratings, rank: int) ->
 def test_equal_ratings_are_predicted(value: float, few_ratings: Ratings) -> None:
     equal = replace(few_ratings, values=torch.full_like(few_ratings.values, value))
     model, epochs = train(CONFIG, equal, n_epochs=3, validation=equal)
-    predicted = model.predict(*every_pair(equal))
+    predicted = model.predict(every_pair(equal))
     assert torch.equal(predicted, torch.full_like(predicted, value))
     assert [epoch.validation_mse for epoch in epochs] == [0.0] * 3
 
@@ -242,5 +242,5 @@ def test_a_seed_is_all_that_the_result_depends_on(few_ratings: Ratings) -> None:
     assert torch.equal(torch.get_rng_state(), state)
     again, _ = train(CONFIG, few_ratings, n_epochs=2, seed=1)
     other, _ = train(CONFIG, few_ratings, n_epochs=2, seed=2)
-    assert torch.equal(first.predict(*pairs), again.predict(*pairs))
-    assert not torch.allclose(first.predict(*pairs), other.predict(*pairs))
+    assert torch.equal(first.predict(pairs), again.predict(pairs))
+    assert not torch.allclose(first.predict(pairs), other.predict(pairs))

@@ -5,6 +5,8 @@ import torch
 
 from model.biases import fit_biases
 from model.dataset import Ratings
+from model.solver import mse
+from tests.pairs import pairs_of
 
 
 def slow_biases(training: Ratings) -> tuple[float, list[float], list[float]]:
@@ -42,7 +44,7 @@ def test_whoever_has_no_ratings_has_no_bias(few_ratings: Ratings) -> None:
     model = fit_biases(few_ratings)
     assert model.user_bias[[4, -1]].tolist() == [0.0, 0.0]
     assert model.item_bias[[7, -1]].tolist() == [0.0, 0.0]
-    unknown = model.predict(torch.tensor([-1, 4]), torch.tensor([-1, 7]))
+    unknown = model.predict(pairs_of(torch.tensor([-1, 4]), torch.tensor([-1, 7])))
     assert unknown.tolist() == [model.global_mean.item()] * 2
 
 
@@ -60,4 +62,4 @@ def test_equal_ratings_are_predicted(few_ratings: Ratings) -> None:
         item_index=few_ratings.item_index,
         values=torch.full_like(few_ratings.values, 4.2),
     )
-    assert fit_biases(equal).mse(equal) == pytest.approx(0.0, abs=1e-12)
+    assert mse(fit_biases(equal), equal) == pytest.approx(0.0, abs=1e-12)

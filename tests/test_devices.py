@@ -58,9 +58,7 @@ def test_planted_ratings_are_recovered(
     for _ in range(25):
         epoch = next(epochs)
     assert noise_std < epoch.validation_mse**0.5 < 1.12 * noise_std
-    predictions: Tensor = solver.model.predict(
-        test.user_index.to(device), test.item_index.to(device)
-    )
+    predictions: Tensor = solver.model.predict(test.to(device))
     mse = (predictions.cpu() - test.values).square().mean().item()
     assert mse**0.5 == pytest.approx(epoch.validation_mse**0.5, rel=0.02)
 

@@ -5,6 +5,8 @@ import torch
 
 from model.dataset import Ratings
 from model.factorization import Factorization
+from model.solver import mse
+from tests.pairs import pairs_of
 
 N_USERS, N_ITEMS, RANK = 5, 4, 3
 
@@ -36,7 +38,7 @@ def by_hand(model: Factorization, user: int, item: int) -> float:
 
 
 def test_a_new_model_predicts_zero_for_all() -> None:
-    predicted = Factorization(N_USERS, N_ITEMS, RANK).predict(*all_pairs())
+    predicted = Factorization(N_USERS, N_ITEMS, RANK).predict(pairs_of(*all_pairs()))
     assert torch.equal(predicted, torch.zeros(30, dtype=torch.float64))
 
 
@@ -57,18 +59,20 @@ def test_unknown_is_the_last_row(model: Factorization) -> None:
 
 
 def test_predictions_are_clipped(model: Factorization) -> None:
-    free = model.predict(*all_pairs())
+    free = model.predict(pairs_of(*all_pairs()))
     model.lowest.fill_(2.5)
     model.highest.fill_(4.0)
-    clipped = model.predict(*all_pairs())
+    clipped = model.predict(pairs_of(*all_pairs()))
     assert torch.equal(clipped, free.clamp(2.5, 4.0))
     assert {clipped.min().item(), clipped.max().item()} == {2.5, 4.0}
 
 
 def test_a_large_mean_costs_no_precision(model: Factorization) -> None:
-    deviation = model.predict(*all_pairs()) - 3.5
+    deviation = model.predict(pairs_of(*all_pairs())) - 3.5
     model.global_mean.fill_(1e9)
-    torch.testing.assert_close(model.predict(*all_pairs()) - 1e9, deviation, rtol=0, atol=1e-5)
+    torch.testing.assert_close(
+        model.predict(pairs_of(*all_pairs())) - 1e9, deviation, rtol=0, atol=1e-5
+    )
 
 
 @pytest.mark.parametrize("block", [1, 7, 30, 31])
@@ -76,15 +80,15 @@ def test_blocks_predict_the_same(
     block: int, model: Factorization, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     expected = model(*all_pairs())
-    monkeypatch.setattr("model.factorization.AT_ONCE", block)
-    predicted = model.predict(*all_pairs())
+    monkeypatch.setattr("model.dataset.AT_ONCE", block)
+    predicted = model.predict(pairs_of(*all_pairs()))
     torch.testing.assert_close(predicted, expected, rtol=0, atol=1e-6)
     assert not predicted.requires_grad
 
 
 def test_no_pairs_no_predictions(model: Factorization) -> None:
     none = torch.empty(0, dtype=torch.int64)
-    assert model.predict(none, none).shape == (0,)
+    assert model.predict(pairs_of(none, none)).shape == (0,)
 
 
 def test_rank_zero_is_biases_alone() -> None:
@@ -92,7 +96,7 @@ def test_rank_zero_is_biases_alone() -> None:
     with torch.no_grad():
         model.user_bias.copy_(torch.arange(6.0))
         model.item_bias.copy_(10 * torch.arange(5.0))
-    predicted = model.predict(torch.tensor([1, 4, -1]), torch.tensor([0, 3, 2]))
+    predicted = model.predict(pairs_of(torch.tensor([1, 4, -1]), torch.tensor([0, 3, 2])))
     assert predicted.tolist() == [1.0, 34.0, 25.0]
 
 
@@ -111,7 +115,7 @@ def test_mse_is_of_clipped_predictions(model: Factorization) -> None:
         total = 0.0
         for user, item, value in zip(users, items, ratings.values.tolist(), strict=True):
             total += (min(max(by_hand(model, int(user), int(item)), low), high) - value) ** 2
-        assert model.mse(ratings) == pytest.approx(total / 30, rel=1e-5)
+        assert mse(model, ratings) == pytest.approx(total / 30, rel=1e-5)
 
 
 def test_all_that_a_prediction_needs_is_in_the_state(model: Factorization) -> None:
@@ -119,4 +123,4 @@ def test_all_that_a_prediction_needs_is_in_the_state(model: Factorization) -> No
     model.highest.fill_(4.0)
     copy = Factorization(N_USERS, N_ITEMS, RANK)
     copy.load_state_dict(model.state_dict())
-    assert torch.equal(copy.predict(*all_pairs()), model.predict(*all_pairs()))
+    assert torch.equal(copy.predict(pairs_of(*all_pairs())), model.predict(pairs_of(*all_pairs())))

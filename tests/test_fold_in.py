@@ -15,6 +15,7 @@ from model.posterior import Posterior
 from model.side_features import SHRINKAGE, side_features
 from model.solver import Model
 from model.solvers import ORIGINAL, SOLVERS, Config, make_solver
+from tests.pairs import pairs_of
 
 ModelOf = Callable[..., Model]
 
@@ -66,7 +67,7 @@ def own(ratings: Ratings, user: int) -> tuple[Tensor, Tensor]:
 
 
 def of_all(model: Model, user: int, n_items: int = 100) -> Tensor:
-    return model.predict(torch.full((n_items,), user), torch.arange(n_items))
+    return model.predict(pairs_of(torch.full((n_items,), user), torch.arange(n_items)))
 
 
 @ALL
@@ -106,9 +107,9 @@ def test_without_ratings_the_answers_are_the_average_users(name: str, model_of: 
     model = model_of(name)
     nothing = torch.empty(0, dtype=torch.int64), torch.empty(0, dtype=torch.float64)
     folded = model.fold_in(*nothing, seed=0)
-    pair = torch.zeros(100, dtype=torch.int64), torch.arange(100)
-    assert torch.equal(folded.predict(*pair), model.predict(pair[0] - 1, pair[1]))
-    assert torch.equal(folded.std(*pair), model.std(pair[0] - 1, pair[1]))
+    pair = pairs_of(torch.zeros(100, dtype=torch.int64), torch.arange(100))
+    assert torch.equal(folded.predict(pair), model.predict(pairs_of(pair[0] - 1, pair[1])))
+    assert torch.equal(folded.std(pair), model.std(pairs_of(pair[0] - 1, pair[1])))
 
 
 @pytest.mark.parametrize("name", ["gibbs, Gaussian", "gibbs, both"])
@@ -118,13 +119,13 @@ def test_more_ratings_make_surer_and_the_model_stays_as_it_was(
     model = model_of(name)
     before = {key: value.clone() for key, value in model.state_dict().items()}
     items, values = own(ratings, 5)
-    pair = torch.zeros(100, dtype=torch.int64), torch.arange(100)
+    pair = pairs_of(torch.zeros(100, dtype=torch.int64), torch.arange(100))
     few = model.fold_in(items[:2], values[:2], seed=0)
     many = model.fold_in(items, values, seed=0)
     assert len(items) > 10
-    assert many.uncertainty(*pair).mean() < 0.8 * few.uncertainty(*pair).mean()
-    assert many.std(*pair).mean() < few.std(*pair).mean()
-    assert torch.equal(many.predict(*pair), model.fold_in(items, values, seed=0).predict(*pair))
+    assert many.uncertainty(pair).mean() < 0.8 * few.uncertainty(pair).mean()
+    assert many.std(pair).mean() < few.std(pair).mean()
+    assert torch.equal(many.predict(pair), model.fold_in(items, values, seed=0).predict(pair))
     assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
 
 

@@ -12,12 +12,13 @@ from torch import Tensor
 from model import posterior
 from model.als import ALS
 from model.biases import fit_biases
-from model.dataset import Ratings
+from model.dataset import Pairs, Ratings
 from model.gibbs import BURN_IN, Gibbs
 from model.kernels.threads import n_threads, set_n_threads
 from model.posterior import Posterior
-from model.solver import Epoch
+from model.solver import Epoch, mse
 from model.solvers import ALSConfig, GibbsConfig
+from tests.pairs import pairs_of
 
 CPU = torch.device("cpu")
 CONFIG = GibbsConfig(rank=2, noise_dof=10.0, n_features=8)
@@ -38,12 +39,12 @@ def train(
     return solver.model, done
 
 
-def every_pair(ratings: Ratings) -> tuple[Tensor, Tensor]:
+def every_pair(ratings: Ratings) -> Pairs:
     """All pairs of users and items, whoever has no ratings included."""
     pairs = torch.cartesian_prod(
         torch.arange(-1, ratings.n_users), torch.arange(-1, ratings.n_items)
     )
-    return pairs[:, 0], pairs[:, 1]
+    return pairs_of(pairs[:, 0], pairs[:, 1])
 
 
 def ratings_of(users: list[int], items: list[int], values: list[float]) -> Ratings:
@@ -82,7 +83,7 @@ def uneven() -> tuple[Ratings, Ratings, Tensor]:
 def test_it_beats_what_knows_less(uneven: tuple[Ratings, Ratings, Tensor]) -> None:
     """Side features and uneven noise are in these ratings, and each is of use."""
     training, test, _ = uneven
-    rmse = {"biases": fit_biases(training).mse(test) ** 0.5}
+    rmse = {"biases": mse(fit_biases(training), test) ** 0.5}
     als = ALS(ALSConfig(rank=2, weight_decay=0.3, bias_decay=0.05), training, device=CPU, seed=0)
     rmse["als"] = (
         min(epoch.validation_mse for _, epoch in zip(range(20), als.epochs(test), strict=False))
@@ -128,13 +129,13 @@ def test_the_validation_error_is_that_of_the_model(likelihood: Any, few_ratings:
     solver = Gibbs(replace(CONFIG, likelihood=likelihood), training, device=CPU, seed=0)
     for number, epoch in zip(range(1, 31), solver.epochs(validation), strict=False):
         assert epoch.number == number
-        assert epoch.validation_mse == pytest.approx(solver.model.mse(validation), rel=1e-9)
+        assert epoch.validation_mse == pytest.approx(mse(solver.model, validation), rel=1e-9)
         n_draws = number - min(number // 2, BURN_IN)
         assert len(solver.model.state_dict()["chain0.precision"]) == n_draws
     alone, epochs = train(replace(CONFIG, likelihood=likelihood), training, n_epochs=30)
     assert all(math.isnan(epoch.validation_mse) for epoch in epochs)
     pairs = every_pair(training)
-    assert torch.equal(alone.predict(*pairs), solver.model.predict(*pairs))
+    assert torch.equal(alone.predict(pairs), solver.model.predict(pairs))
 
 
 def test_predictions_of_an_epoch_are_clipped(planted: tuple[Ratings, Ratings, float]) -> None:
@@ -146,7 +147,7 @@ def test_predictions_of_an_epoch_are_clipped(planted: tuple[Ratings, Ratings, fl
     assert predicted is not None
     assert predicted.min() == 2
     assert predicted.max() == 4
-    torch.testing.assert_close(predicted, model.predict(test.user_index, test.item_index))
+    torch.testing.assert_close(predicted, model.predict(test))
 
 
 def test_many_sweeps_are_thinned_evenly(
@@ -155,7 +156,7 @@ def test_many_sweeps_are_thinned_evenly(
     monkeypatch.setattr(posterior, "MOST_DRAWS", 8)
     model, epochs = train(CONFIG, few_ratings, n_epochs=BURN_IN + 60, validation=few_ratings)
     assert 4 <= len(model.state_dict()["chain1.precision"]) <= 8
-    assert model.mse(few_ratings) == pytest.approx(epochs[-1].validation_mse, rel=0.2)
+    assert mse(model, few_ratings) == pytest.approx(epochs[-1].validation_mse, rel=0.2)
 
 
 @ALL_LIKELIHOODS
@@ -169,9 +170,9 @@ def test_the_scale_of_the_ratings_does_not_matter(
     other, other_epochs = train(config, scaled, n_epochs=20, validation=scaled)
     pairs = every_pair(few_ratings)
     atol = 0.01 * factor
-    expected = one.predict(*pairs) * factor + shift
-    torch.testing.assert_close(other.predict(*pairs), expected, rtol=0, atol=atol)
-    torch.testing.assert_close(other.std(*pairs), one.std(*pairs) * factor, rtol=0, atol=atol)
+    expected = one.predict(pairs) * factor + shift
+    torch.testing.assert_close(other.predict(pairs), expected, rtol=0, atol=atol)
+    torch.testing.assert_close(other.std(pairs), one.std(pairs) * factor, rtol=0, atol=atol)
     for epoch, other_epoch in zip(epochs, other_epochs, strict=True):
         assert other_epoch.train_mse == pytest.approx(factor**2 * epoch.train_mse, rel=0.01)
         assert other_epoch.validation_mse == pytest.approx(
@@ -194,8 +195,8 @@ def test_a_seed_is_all_that_the_result_depends_on(likelihood: Any, few_ratings: 
     assert torch.equal(torch.get_rng_state(), state)
     again, _ = train(config, few_ratings, n_epochs=15, seed=1)
     other, _ = train(config, few_ratings, n_epochs=15, seed=2)
-    assert torch.equal(first.predict(*pairs), again.predict(*pairs))
-    assert not torch.allclose(first.predict(*pairs), other.predict(*pairs))
+    assert torch.equal(first.predict(pairs), again.predict(pairs))
+    assert not torch.allclose(first.predict(pairs), other.predict(pairs))
 
 
 def test_how_many_threads_there_are_does_not_matter(
@@ -210,8 +211,8 @@ def test_how_many_threads_there_are_does_not_matter(
         set_n_threads(threads)
         results.append(train(CONFIG, training, n_epochs=12, validation=test))
     set_n_threads(before)
-    pairs = test.user_index, test.item_index
-    assert torch.equal(*(model.predict(*pairs) for model, _ in results))
+    pairs = test
+    assert torch.equal(*(model.predict(pairs) for model, _ in results))
     assert results[0][1] == results[1][1]
 
 
@@ -219,20 +220,20 @@ def test_probabilities_of_the_levels(few_ratings: Ratings) -> None:
     """They sum to one, and mean and spread of the rating are theirs."""
     model, _ = train(replace(CONFIG, likelihood="ordinal"), few_ratings, n_epochs=60)
     pairs = every_pair(few_ratings)
-    probabilities, levels = model.probabilities(*pairs), model.scale.levels
-    assert probabilities.shape == (len(pairs[0]), 10)
+    probabilities, levels = model.probabilities(pairs), model.scale.levels
+    assert probabilities.shape == (len(pairs), 10)
     assert (probabilities > 0).all()
     torch.testing.assert_close(probabilities.sum(1), torch.ones(len(pairs[0])).double())
     mean = probabilities @ levels
     variance = probabilities @ levels.square() - mean.square()
-    torch.testing.assert_close(model.std(*pairs), variance.sqrt(), rtol=1e-6, atol=1e-6)
-    assert (model.predict(*pairs) - mean).abs().mean() < 0.1  # that of conditional means
+    torch.testing.assert_close(model.std(pairs), variance.sqrt(), rtol=1e-6, atol=1e-6)
+    assert (model.predict(pairs) - mean).abs().mean() < 0.1  # that of conditional means
 
 
 def test_probabilities_are_those_of_the_ratings(uneven: tuple[Ratings, Ratings, Tensor]) -> None:
     training, test, _ = uneven
     model, _ = train(CONFIG, training, n_epochs=40)
-    probabilities = model.probabilities(test.user_index, test.item_index).mean(0)
+    probabilities = model.probabilities(test).mean(0)
     shares = torch.bincount((2 * test.values - 1).long(), minlength=10) / len(test)
     torch.testing.assert_close(probabilities, shares.double(), rtol=0, atol=0.03)
 
@@ -241,13 +242,13 @@ def test_three_levels_are_taken_as_lengths(few_ratings: Ratings) -> None:
     three = replace(few_ratings, values=few_ratings.values.mul(0.6).round())
     assert len(three.values.unique()) == 4
     pairs = every_pair(three)
-    assert train(CONFIG, three, n_epochs=2)[0].probabilities(*pairs).shape[1] == 4
+    assert train(CONFIG, three, n_epochs=2)[0].probabilities(pairs).shape[1] == 4
     three = replace(three, values=three.values.clamp(max=2))
     model, _ = train(CONFIG, three, n_epochs=12)
     gaussian, _ = train(replace(CONFIG, likelihood="gaussian"), three, n_epochs=12)
-    assert torch.equal(model.predict(*pairs), gaussian.predict(*pairs))
+    assert torch.equal(model.predict(pairs), gaussian.predict(pairs))
     with pytest.raises(ValueError, match="expected an ordinal chain"):
-        model.probabilities(*pairs)
+        model.probabilities(pairs)
 
 
 @ALL_LIKELIHOODS
@@ -261,22 +262,22 @@ def test_the_unknown_are_predicted_from_the_rest(
     training, test = training[~left_out], test[test.user_index % 10 == 0]
     config = replace(CONFIG, likelihood=likelihood, n_features=n_features)
     model, _ = train(config, training, n_epochs=30)
-    biases = fit_biases(training).mse(test) ** 0.5
+    biases = mse(fit_biases(training), test) ** 0.5
     for users in (test.user_index, torch.full_like(test.user_index, -1)):
-        predicted = model.predict(users, test.item_index)
+        predicted = model.predict(replace(test, user_index=users))
         rmse = (predicted - test.values).square().mean().sqrt()
         assert rmse < (1.25 if n_features else 1.04) * biases
-        assert model.std(users, test.item_index).isfinite().all()
+        assert model.std(replace(test, user_index=users)).isfinite().all()
     unknown = torch.tensor([-1])
-    assert (model.predict(unknown, unknown) - training.values.mean()).abs() < 1.0
-    known = model.std(training.user_index, training.item_index).mean()
-    assert model.std(unknown, unknown) > known
+    assert (model.predict(pairs_of(unknown, unknown)) - training.values.mean()).abs() < 1.0
+    known = model.std(training).mean()
+    assert model.std(pairs_of(unknown, unknown)) > known
 
 
 def coverage(model: Posterior, test: Ratings) -> Tensor:
     """(n,) whether each rating lies where 90 % of its kind should."""
-    error = model.predict(test.user_index, test.item_index) - test.values
-    return (error.abs() < 1.645 * model.std(test.user_index, test.item_index)).double()
+    error = model.predict(test) - test.values
+    return (error.abs() < 1.645 * model.std(test)).double()
 
 
 @pytest.mark.parametrize(
@@ -302,7 +303,7 @@ def test_erratic_users_are_told_apart(
     assert (steady[:, None] > wild).double().mean() > 0.9
     assert steady.mean() - wild.mean() > 0.5
     assert 0.88 < coverage(model, test).mean() < 0.97
-    std, wild_ratings = model.std(test.user_index, test.item_index), erratic[test.user_index]
+    std, wild_ratings = model.std(test), erratic[test.user_index]
     assert 1.3 < std[wild_ratings].mean() / std[~wild_ratings].mean() < 2.3
 
 
@@ -326,10 +327,10 @@ def test_few_ratings_give_predictions_among_them(
     config = GibbsConfig(rank=rank, noise_dof=5.0, n_features=32, likelihood=likelihood)
     model, epochs = train(config, ratings, n_epochs=25, validation=ratings)
     pairs = every_pair(ratings)
-    predicted = model.predict(*pairs)
+    predicted = model.predict(pairs)
     assert predicted.isfinite().all()
     assert predicted.min() >= ratings.values.min()
     assert predicted.max() <= ratings.values.max()
-    assert model.std(*pairs).isfinite().all()
-    assert (model.std(*pairs) > 0).all()
+    assert model.std(pairs).isfinite().all()
+    assert (model.std(pairs) > 0).all()
     assert all(math.isfinite(epoch.train_mse + epoch.validation_mse) for epoch in epochs)

@@ -8,11 +8,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from model.dataset import Ratings
+from model.dataset import Pairs, Ratings
 from model.factorization import Factorization
 from model.gradient import Gradient
-from model.solver import Epoch, best_epoch
+from model.solver import Epoch, best_epoch, mse
 from model.solvers import ORIGINAL, GradientConfig
+from tests.pairs import pairs_of
 
 CPU = torch.device("cpu")
 CONFIG = GradientConfig(
@@ -46,12 +47,12 @@ def train(
     return solver.model, done
 
 
-def every_pair(model: Factorization) -> tuple[Tensor, Tensor]:
+def every_pair(model: Factorization) -> Pairs:
     """All pairs of users and items, whoever has no ratings included."""
     pairs = torch.cartesian_prod(
         torch.arange(-1, len(model.user_bias) - 1), torch.arange(-1, len(model.item_bias) - 1)
     )
-    return pairs[:, 0], pairs[:, 1]
+    return pairs_of(pairs[:, 0], pairs[:, 1])
 
 
 @torch.no_grad()
@@ -158,7 +159,7 @@ def test_epochs_count_from_one_and_measure_in_rating_units(few_ratings: Ratings)
     solver = Gradient(CONFIG, training, device=CPU, seed=0)
     for number, epoch in zip(range(1, 5), solver.epochs(validation), strict=False):
         assert epoch.number == number
-        assert epoch.validation_mse == solver.model.mse(validation)
+        assert epoch.validation_mse == mse(solver.model, validation)
 
 
 def test_without_validation_there_is_no_validation_mse(few_ratings: Ratings) -> None:
@@ -200,8 +201,8 @@ def test_the_scale_of_the_ratings_does_not_matter(
     model, epochs = train(config, few_ratings, n_epochs=5, validation=few_ratings)
     other, other_epochs = train(config, scaled, n_epochs=5, validation=scaled)
     pairs = every_pair(model)
-    expected = model.predict(*pairs) * 20 + 100
-    torch.testing.assert_close(other.predict(*pairs), expected, rtol=0, atol=0.02)
+    expected = model.predict(pairs) * 20 + 100
+    torch.testing.assert_close(other.predict(pairs), expected, rtol=0, atol=0.02)
     for epoch, other_epoch in zip(epochs, other_epochs, strict=True):
         assert other_epoch.train_mse == pytest.approx(400 * epoch.train_mse, rel=1e-3)
         assert other_epoch.validation_mse == pytest.approx(400 * epoch.validation_mse, rel=1e-3)
@@ -209,7 +210,7 @@ def test_the_scale_of_the_ratings_does_not_matter(
 
 def test_the_biased_form_is_clipped_to_the_ratings_it_saw(few_ratings: Ratings) -> None:
     model, _ = train(replace(CONFIG, initial_scale=3.0), few_ratings, n_epochs=1)
-    predicted = model.predict(*every_pair(model))
+    predicted = model.predict(every_pair(model))
     assert unclipped(model).max() > predicted.max()
     assert predicted.min() == few_ratings.values.min() == 0.5
     assert predicted.max() == few_ratings.values.max() == 5.0
@@ -219,9 +220,9 @@ def test_the_plain_form_is_a_product_and_no_more(few_ratings: Ratings) -> None:
     model, _ = train(replace(ORIGINAL, batch_size=10), few_ratings, n_epochs=3)
     pairs = every_pair(model)
     product = (model.user_factors @ model.item_factors.T).double().detach()
-    torch.testing.assert_close(model.predict(*pairs), product[pairs], rtol=0, atol=1e-4)
-    assert model.predict(*pairs).min() < few_ratings.values.min()
-    assert model.predict(*pairs).max() > few_ratings.values.max()
+    torch.testing.assert_close(model.predict(pairs), product[pairs], rtol=0, atol=1e-4)
+    assert model.predict(pairs).min() < few_ratings.values.min()
+    assert model.predict(pairs).max() > few_ratings.values.max()
     assert not model.user_bias.any()
     assert not model.item_bias.any()
 
@@ -310,7 +311,7 @@ def test_equal_ratings_are_predicted(
     equal = with_values(few_ratings, torch.full_like(few_ratings.values, value))
     config = replace(config, optimizer=optimizer)
     model, epochs = train(config, equal, n_epochs=3, validation=equal)
-    predicted = model.predict(*every_pair(model))
+    predicted = model.predict(every_pair(model))
     assert torch.equal(predicted, torch.full_like(predicted, value))
     assert [epoch.validation_mse for epoch in epochs] == [0.0] * 3
 
@@ -326,7 +327,7 @@ def test_one_rating_is_enough() -> None:
     for start in ("normal", "svd"):
         for config in (CONFIG, BY_RATING):
             model, _ = train(replace(config, start=start), one, n_epochs=2)
-            assert model.predict(*every_pair(model)).tolist() == [4.0] * 4
+            assert model.predict(every_pair(model)).tolist() == [4.0] * 4
 
 
 @pytest.mark.parametrize(

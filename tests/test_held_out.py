@@ -10,6 +10,7 @@ from planted_studies import finals, plant, some_trials
 
 from model.biases import fit_biases
 from model.dataset import Ratings, split
+from model.solver import mse
 from study.answers.scores import score
 from study.record.attributes import StudyView
 from study.record.ranking import Setting
@@ -54,7 +55,7 @@ def test_held_out_errors_are_kept_with_the_study(planted: tuple[Ratings, Ratings
         met.predictions[winner.number, number] = validation.values.numpy() + error
         errors.append(error)
         users.append(validation.user_index.numpy())
-        biases.append(fit_biases(training).mse(validation))
+        biases.append(mse(fit_biases(training), validation))
         constant.append((validation.values - training.values.mean()).square().mean().item())
         counts.append(np.bincount(training.user_index, minlength=ratings.n_users)[users[-1]])
     record_held_out(met, biases_rmse=0.9, mean_rmse=1.1)

@@ -145,7 +145,7 @@ def test_nine_held_out_ratings_of_ten_lie_inside(
 ) -> None:
     training, test, noise_std = planted
     ensemble = ensemble_of(data_of(training), tmp_path, *solvers)
-    predictions, spread = ensemble.predict(test.user_index, test.item_index)
+    predictions, spread = ensemble.predict(test)
     columns = calibrate(ensemble).intervals(predictions, spread)
     truth = test.values.numpy()
     inside = (columns["lower"] <= truth) & (truth <= columns["upper"])
@@ -165,7 +165,7 @@ def test_intervals_of_a_sampler_are_wider_where_it_knows_less(
     few = training.user_index < 20  # of them only every eighth rating is left
     every_eighth = torch.arange(len(training)) % 8 == 0
     ensemble = ensemble_of(data_of(training[~few | every_eighth]), tmp_path, "gibbs")
-    _, spread = ensemble.predict(test.user_index, test.item_index)
+    _, spread = ensemble.predict(test)
     sparse = test.user_index.numpy() < 20
     assert spread[sparse].mean() > 1.2 * spread[~sparse].mean()
 
@@ -195,8 +195,8 @@ def test_the_calibration_is_the_quantile_of_what_was_held_out(
     predicted, spread = (
         figures.numpy()
         for figures in (
-            solved.model.predict(held_out.user_index, held_out.item_index),
-            solved.model.std(held_out.user_index, held_out.item_index),
+            solved.model.predict(held_out),
+            solved.model.std(held_out),
         )
     )
     if solver == "als":  # it knows no spread of its own
@@ -317,7 +317,7 @@ def test_intervals_scale_with_the_ratings(
     for scale in (1.0, 16.0):
         data = data_of(replace(training, values=training.values * scale))
         ensemble = ensemble_of(data, tmp_path / f"times {scale:g}", *solvers, mse=0.3 * scale**2)
-        _, spread = ensemble.predict(test.user_index, test.item_index)
+        _, spread = ensemble.predict(test)
         half_widths.append(calibrate(ensemble).quantile * spread / scale)
     np.testing.assert_allclose(half_widths[1], half_widths[0], rtol=1e-4)
 
@@ -329,7 +329,7 @@ def test_members_of_an_average_keep_to_the_range_before_their_mean_is_taken(
     training, test, _ = planted
     monkeypatch.setitem(CONFIGS, "plain", ORIGINAL)
     ensemble = ensemble_of(data_of(training[torch.arange(300)]), tmp_path, "plain")
-    predictions, _ = ensemble.predict(test.user_index, test.item_index)
+    predictions, _ = ensemble.predict(test)
     values = training.values[:300].numpy()
     assert predictions.min() >= values.min()
     assert predictions.max() == values.max()

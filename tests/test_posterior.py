@@ -7,16 +7,19 @@ import torch
 from torch import Tensor
 
 from model import posterior
+from model.effects import Grid
 from model.fold_in import Newcomers
 from model.hyperprior import Hyperprior
 from model.posterior import Draw, Posterior, Scale
 from model.side_features import SideFeatures
+from tests.pairs import pairs_of
 
 N_USERS, N_ITEMS, RANK = 3, 4, 2
 USERS, ITEMS = (
     index.flatten()
     for index in torch.meshgrid(torch.arange(-1, 3), torch.arange(-1, 4), indexing="ij")
 )
+PAIRS = pairs_of(USERS, ITEMS)
 LEVELS = [1.0, 2.5, 4.0, 5.0]
 ALL_CHAINS = pytest.mark.parametrize(
     "ordinal", [[False], [True], [False, True]], ids=["gaussian", "ordinal", "both"]
@@ -33,7 +36,7 @@ def some_draw(*, ordinal: bool, generator: torch.Generator) -> Draw:
         unknown=(normal(RANK + 1).double(), normal(RANK + 1).double()),
         noise=(normal(N_USERS).exp().double(), normal(N_ITEMS).exp().double()),
         precision=normal().exp().double(),
-        prior=Hyperprior(SideFeatures.scaled(torch.ones(N_USERS, 1)), RANK + 1),
+        prior=Hyperprior([SideFeatures.scaled(torch.ones(N_USERS, 1))], RANK + 1),
         thresholds=normal(3).sort().values.double() if ordinal else None,
     )
 
@@ -50,7 +53,7 @@ def some_posterior(ordinal: list[bool]) -> tuple[Posterior, list[Draw]]:
         degree_power=torch.tensor(0.35).double(),
         noise_dof=torch.tensor(20.0).double(),
     )
-    made = Posterior(scales, newcomers, len(ordinal))
+    made = Posterior(scales, newcomers, [Grid.empty(mean)] * len(ordinal))
     draws = []
     for _ in range(3):
         sweep = [some_draw(ordinal=kind, generator=generator) for kind in ordinal]
@@ -95,7 +98,7 @@ def test_predictions_are_those_of_the_slow_loop(ordinal: list[bool]) -> None:
                 else:
                     total += 3.2 + 2.0 * mean
         expected.append(min(max(total / len(draws) / 2, 1.0), 5.0))
-    assert made.predict(USERS, ITEMS).tolist() == pytest.approx(expected, abs=1e-5)
+    assert made.predict(PAIRS).tolist() == pytest.approx(expected, abs=1e-5)
     if ordinal == [False]:
         assert 1.0 in expected
         assert 5.0 in expected
@@ -123,10 +126,10 @@ def test_spread_and_probabilities_are_those_of_the_slow_loop(ordinal: list[bool]
         without_noise.append(2.0 * pstdev(fits))
         stds.append((second / len(draws) - (first / len(draws)) ** 2) ** 0.5)
         probabilities.append([p / 3 for p in total])
-    assert made.std(USERS, ITEMS).tolist() == pytest.approx(stds, rel=1e-4)
-    assert made.uncertainty(USERS, ITEMS).tolist() == pytest.approx(without_noise, rel=1e-4)
+    assert made.std(PAIRS).tolist() == pytest.approx(stds, rel=1e-4)
+    assert made.uncertainty(PAIRS).tolist() == pytest.approx(without_noise, rel=1e-4)
     if any(ordinal):
-        result = made.probabilities(USERS, ITEMS)
+        result = made.probabilities(PAIRS)
         torch.testing.assert_close(result, torch.tensor(probabilities).double(), rtol=0, atol=1e-6)
 
 
@@ -142,10 +145,13 @@ def test_a_stored_posterior_is_as_before(ordinal: list[bool]) -> None:
     made, _ = some_posterior(ordinal)
     state = made.state_dict()
     restored = Posterior.from_state(state)
-    assert torch.equal(made.predict(USERS, ITEMS), restored.predict(USERS, ITEMS))
-    assert torch.equal(made.std(USERS, ITEMS), restored.std(USERS, ITEMS))
+    assert torch.equal(made.predict(PAIRS), restored.predict(PAIRS))
+    assert torch.equal(made.std(PAIRS), restored.std(PAIRS))
     if any(ordinal):
-        assert torch.equal(made.probabilities(USERS, ITEMS), restored.probabilities(USERS, ITEMS))
+        assert torch.equal(
+            made.probabilities(PAIRS),
+            restored.probabilities(PAIRS),
+        )
     again = restored.state_dict()
     assert again.keys() == state.keys()
     assert all(torch.equal(value, state[name]) for name, value in again.items())
@@ -156,11 +162,11 @@ def test_pairs_are_predicted_in_blocks(
     ordinal: list[bool], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made, _ = some_posterior(ordinal)
-    whole = made.predict(USERS, ITEMS), made.std(USERS, ITEMS)
-    monkeypatch.setattr("model.factorization.AT_ONCE", 7)
-    torch.testing.assert_close((made.predict(USERS, ITEMS), made.std(USERS, ITEMS)), whole)
+    whole = made.predict(PAIRS), made.std(PAIRS)
+    monkeypatch.setattr("model.dataset.AT_ONCE", 7)
+    torch.testing.assert_close((made.predict(PAIRS), made.std(PAIRS)), whole)
     if any(ordinal):
-        assert made.probabilities(USERS, ITEMS).shape == (len(USERS), 4)
+        assert made.probabilities(PAIRS).shape == (len(USERS), 4)
 
 
 @ALL_CHAINS
@@ -175,14 +181,14 @@ def test_a_posterior_of_one_user_holds_no_others(ordinal: list[bool]) -> None:
 def test_without_an_ordinal_chain_there_are_no_probabilities() -> None:
     made, _ = some_posterior([False])
     with pytest.raises(ValueError, match="expected an ordinal chain"):
-        made.probabilities(USERS, ITEMS)
+        made.probabilities(PAIRS)
 
 
 @pytest.mark.parametrize("n_forgotten", [0, 3])
 def test_draws_are_kept_at_even_spacing_from_the_first_on(n_forgotten: int) -> None:
     kept, _ = some_posterior([False])
-    kept = Posterior(kept.scale, kept.newcomers, 1)
-    prior = Hyperprior(SideFeatures.scaled(torch.zeros(1, 1)), 2)
+    kept = Posterior(kept.scale, kept.newcomers, [Grid.empty(torch.ones(()))])
+    prior = Hyperprior([SideFeatures.scaled(torch.zeros(1, 1))], 2)
     for number in range(600):
         rows, ones = torch.zeros(1, 2), torch.ones(1)
         draw = Draw.of(

@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from model.dataset import Pairs
 from model.solvers import SOLVERS
 from storage.errors import InputError
 from storage.item_tables import read_item_ratings, read_titles
@@ -38,11 +39,11 @@ class Known:
 
     items: Tensor
 
-    def predict(self, user_index: Tensor, item_index: Tensor) -> Tensor:
-        return self.items[item_index] + 0.0 * user_index
+    def predict(self, pairs: Pairs) -> Tensor:
+        return self.items[pairs.item_index] + 0.0 * pairs.user_index
 
-    def std(self, user_index: Tensor, item_index: Tensor) -> Tensor:
-        return torch.full((len(item_index),), 0.5, dtype=torch.float64)
+    def std(self, pairs: Pairs) -> Tensor:
+        return torch.full((len(pairs),), 0.5, dtype=torch.float64)
 
     def similarity(self, item: int) -> Tensor:
         return 1.0 - (self.items - self.items[item]).abs().float() / 10.0

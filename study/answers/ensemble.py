@@ -7,9 +7,8 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
-from model.dataset import UNKNOWN
+from model.dataset import UNKNOWN, Pairs
 from model.solver import Model
 from storage.errors import InputError
 from study.answers.retraining import load_or_train
@@ -81,9 +80,7 @@ class Ensemble:
             RuntimeError: there are more or fewer, or one is no number.
         """
         table = self.data.table
-        users = self.data.users.index(table.query_user_ids)
-        items = self.data.items.index(table.query_item_ids)
-        predictions, spread = self.predict(users, items)
+        predictions, spread = self.predict(self.data.queries)
         n_answers = int(np.isfinite(predictions).sum())
         if predictions.shape != (table.n_queries,) or n_answers != table.n_queries:
             raise RuntimeError(f"{table.n_queries:,} pairs, {n_answers:,} answers")
@@ -91,20 +88,19 @@ class Ensemble:
 
     def kinds(self) -> NDArray[np.int64]:
         """What is unknown of the (n_queries,) pairs: 0 nothing, 1 the user, 2 the item, 3 both."""
-        table = self.data.table
-        users = self.data.users.index(table.query_user_ids) == UNKNOWN
-        items = self.data.items.index(table.query_item_ids) == UNKNOWN
+        pairs = self.data.queries
+        users, items = pairs.user_index == UNKNOWN, pairs.item_index == UNKNOWN
         return users.numpy() + 2 * items.numpy().astype(np.int64)
 
     def predict(
-        self, users: Tensor, items: Tensor, *, split_seed: int | None = None
+        self, pairs: Pairs, *, split_seed: int | None = None
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """The (n,) mean predictions of pairs of indices, and their uncalibrated spread.
+        """The (n,) mean predictions of pairs, and their uncalibrated spread.
 
         With a split's seed, of models that only know that split's training ratings.
         """
         models = self.models(split_seed=split_seed)
-        return combined(models, users, items, self.data.table.ratings)
+        return combined(models, pairs, self.data.table.ratings)
 
     def models(self, *, split_seed: int | None = None) -> Iterator[Model]:
         """The model of each setting, loaded or trained when it is asked for."""
@@ -130,20 +126,19 @@ class Ensemble:
 
 
 def combined(
-    models: Iterable[Model], users: Tensor, items: Tensor, ratings: NDArray[np.float64]
+    models: Iterable[Model], pairs: Pairs, ratings: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """The (n,) mean predictions of pairs of indices, and their uncalibrated spread.
+    """The (n,) mean predictions of pairs, and their uncalibrated spread.
 
     Args:
         models: that answer together.
-        users: (n,) int64.
-        items: (n,) int64.
+        pairs: n of them.
         ratings: whose range the predictions keep to.
     """
     lowest, highest = ratings.min(), ratings.max()
     means, variances = [], []
     for model in models:
         # The plain form does not keep to the range by itself.
-        means.append(np.clip(model.predict(users, items).numpy(), lowest, highest))
-        variances.append(np.square(model.std(users, items).numpy()))
+        means.append(np.clip(model.predict(pairs).numpy(), lowest, highest))
+        variances.append(np.square(model.std(pairs).numpy()))
     return np.mean(means, axis=0), np.sqrt(np.mean(variances, axis=0))

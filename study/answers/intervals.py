@@ -11,7 +11,7 @@ measured crosswise on the same ratings, calibrated on every other one and counte
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -94,13 +94,14 @@ def calibrate(ensemble: Ensemble) -> Calibration:
     _, held_out = split(ratings, seed=seed)
     n = len(held_out)
     rows = torch.from_numpy(np.linspace(0, n - 1, min(n, MOST_UNKNOWN)).astype(np.int64))
+    all_rows, nobody = torch.arange(n), torch.full_like(rows, UNKNOWN)
     users, items = held_out.user_index, held_out.item_index
-    nobody = torch.full_like(rows, UNKNOWN)
-    predicted, spreads = ensemble.predict(
-        torch.cat([users, nobody, users[rows], nobody]),
-        torch.cat([items, items[rows], nobody, nobody]),
-        split_seed=seed,
+    as_if = replace(
+        held_out[torch.cat([all_rows, rows, rows, rows])],
+        user_index=torch.cat([users, nobody, users[rows], nobody]),
+        item_index=torch.cat([items, items[rows], nobody, nobody]),
     )
+    predicted, spreads = ensemble.predict(as_if, split_seed=seed)
     truth = held_out.values.numpy()
     predictions, spread = predicted[:n], spreads[:n]
     score = np.abs(predictions - truth) / spread

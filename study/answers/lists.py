@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 
-from model.dataset import UNKNOWN, Ids
+from model.dataset import UNKNOWN, Ids, Pairs
 from model.solver import Model
 from storage.errors import InputError
 from storage.ratings import IdArray
@@ -260,7 +260,8 @@ def _listed(
     """The n items of the highest score for a user of the models, of those that were not seen."""
     left = np.delete(np.arange(len(data.items)), seen)
     items = torch.from_numpy(left)
-    means, stds = combined(models, torch.full_like(items, row), items, data.table.ratings)
+    pairs = Pairs(user_index=torch.full_like(items, row), item_index=items)
+    means, stds = combined(models, pairs, data.table.ratings)
     counts = _counts(data)
     score = listing_score(means, counts[left], shrinkage=CAUTION * typical_count(counts))
     first = np.argsort(-score, kind="stable")[:n]

@@ -54,7 +54,7 @@ def record_held_out(finalists: Finalists, *, biases_rmse: float, mean_rmse: floa
             return
         users, items = validation.user_index.numpy(), validation.item_index.numpy()
         truth = validation.values.numpy()
-        biases = fit_biases(training).predict(validation.user_index, validation.item_index)
+        biases = fit_biases(training).predict(validation)
         per_user = np.bincount(training.user_index.numpy(), minlength=training.n_users)
         per_item = np.bincount(training.item_index.numpy(), minlength=training.n_items)
         mean = float(training.values.mean())

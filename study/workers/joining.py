@@ -16,6 +16,7 @@ from optuna.storages import BaseStorage
 
 from model.biases import fit_biases
 from model.dataset import of_some_users, split
+from model.solver import mse
 from storage.database import check_database, open_storage, parse_storage_url
 from storage.errors import UnreachableError
 from storage.patience import LONGEST_WAIT
@@ -55,7 +56,7 @@ class Joined:
     @cached_property
     def biases_rmse(self) -> float:
         """The validation RMSE of biases alone."""
-        return math.sqrt(fit_biases(self.objective.training).mse(self.objective.validation))
+        return math.sqrt(mse(fit_biases(self.objective.training), self.objective.validation))
 
     @cached_property
     def mean_rmse(self) -> float:

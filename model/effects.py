@@ -1,0 +1,212 @@
+"""Random effects of time: ratings that a user gave close together share an offset, at any scale.
+
+    y_ui ~ N(p_u · q_i + b_u + c_i + g(t_ui) + Σ_s e_{u, ⌊(t_ui + o_s) / s⌋}, 1 / w_ui)
+    e of scale s ~ N(0, 1 / λ_s),   λ_s ~ Gamma(½, rate 1/200)
+
+with t in seconds and o_s, where the grid of a scale begins, drawn once for each chain. Given the
+rest, r the residuals to which the present e of the scale has been added back and W = Σ w over the
+ratings of a group:
+
+    e | … ~ N(Σ w r / (λ_s + W), 1 / (λ_s + W)),   λ_s | … ~ Gamma((1 + G) / 2, 1/200 + ½ Σ e²)
+
+over the G groups of the scale. Koren 2009 (Collaborative Filtering with Temporal Dynamics) has a
+bias for each user and day; Rendle, Zhang & Koren 2019 (On the Difficulty of Evaluating Baselines)
+have it in a Bayesian factorization machine.
+
+The level g of all is a random walk over equal spans of time, its last value that of the future:
+
+    g_1 ~ N(0, 1),   g_k ~ N(g_{k-1}, 1 / λ_g),   λ_g ~ Gamma(½, rate 1/200)
+"""
+
+from dataclasses import dataclass
+from typing import Self
+
+import torch
+from torch import Tensor
+
+from model.dataset import Pairs, Ratings
+from model.variates import gamma, normal, uniform
+
+SCALES = (10.0, 100.0, 1_000.0, 10_000.0, 100_000.0, 1_000_000.0)  # seconds
+SPANS = 64  # of the level, at most
+GAMMA_SHAPE = 0.5  # of the priors of λ
+GAMMA_RATE = 0.005
+INITIAL_PRECISION = 30.0  # λ
+MOST_ALONE = 0.95  # share of groups per rating beyond which a scale tells nothing
+
+
+@dataclass(frozen=True, kw_only=True)
+class Grid:
+    """The groups of a chain: which ratings of a user are close, at each scale."""
+
+    origin: Tensor  # () float64, the time of the first rating
+    scales: Tensor  # (S,) float64, seconds
+    offsets: Tensor  # (S,) float64, from 0 to its scale
+    firsts: Tensor  # (S + 1,) int64, the first group of each scale
+    # (G,) int64, user and place in time as one number, rising within a scale
+    keys: Tensor
+    n_places: Tensor  # (S,) int64, what a user's number counts for
+    span: Tensor  # () float64, seconds of a step of the level
+    n_spans: Tensor  # () int64
+
+    @classmethod
+    def of(cls, training: Ratings, *, generator: torch.Generator) -> tuple[Self, Tensor, Tensor]:
+        """The groups of ratings with times; (S, n_ratings) int64 groups of them, steps of each."""
+        times, n = training.times, len(training)
+        assert times is not None
+        known = times.isfinite()
+        origin = times[known].min()
+        length = (times[known].max() - origin).item()
+        since = torch.where(known, times - origin, torch.nan)
+        users = training.user_index
+        found: list[tuple[float, float, Tensor, Tensor, int]] = []
+        for scale in SCALES:
+            offset = scale * uniform((), generator=generator).item()
+            if scale > length:
+                continue
+            places = ((since + offset) / scale).floor()
+            n_places = int(length + offset) // int(scale) + 2
+            key = torch.where(known, users * n_places + places.nan_to_num().long(), -1)
+            keys, group = torch.unique(key, return_inverse=True)
+            if (keys[0] == -1).item():  # of who rated at no known time
+                keys, group = keys[1:], group - 1
+            if len(keys) > MOST_ALONE * known.sum():
+                continue
+            if found and len(found[-1][2]) == len(keys):
+                found.pop()  # no finer than this one
+            found.append((scale, offset, keys, group, n_places))
+        sizes = torch.tensor([0] + [len(keys) for _, _, keys, _, _ in found])
+        firsts = sizes.cumsum(0).to(times.device)
+        n_spans = SPANS if length > 0 else 1
+        grid = cls(
+            origin=origin,
+            scales=times.new_tensor([one[0] for one in found]),
+            offsets=times.new_tensor([one[1] for one in found]),
+            firsts=firsts,
+            keys=torch.cat([users.new_empty(0), *(one[2] for one in found)]),
+            n_places=users.new_tensor([one[4] for one in found]),
+            span=times.new_tensor(max(length, 1.0) / n_spans * (1 + 1e-9)),
+            n_spans=users.new_tensor(n_spans),
+        )
+        groups = torch.stack([one[3] for one in found]) if found else users.new_empty(0, n)
+        return grid, groups, grid.steps(training)
+
+    @classmethod
+    def empty(cls, like: Tensor) -> Self:
+        """That of ratings without times."""
+        none = like.new_zeros(0, dtype=torch.float64)
+        whole = like.new_zeros(0, dtype=torch.int64)
+        zero = like.new_zeros((), dtype=torch.float64)
+        return cls(
+            origin=zero,
+            scales=none,
+            offsets=none,
+            firsts=whole.new_zeros(1),
+            keys=whole,
+            n_places=whole,
+            span=zero + 1,
+            n_spans=whole.new_zeros(()),
+        )
+
+    def groups(self, pairs: Pairs) -> Tensor:
+        """The (n, S) int64 groups that pairs fall into; G for none."""
+        n, none = len(pairs), len(self.keys)
+        columns = []
+        for number in range(len(self.scales)):
+            begin, end = self.firsts[number].item(), self.firsts[number + 1].item()
+            scale, offset, n_places = (
+                self.scales[number],
+                self.offsets[number],
+                self.n_places[number],
+            )
+            assert pairs.times is not None
+            since = pairs.times - self.origin
+            place = ((since + offset) / scale).floor().nan_to_num(-1.0)
+            inside = (place >= 0) & (place < n_places) & (pairs.user_index >= 0)
+            key = pairs.user_index * n_places + place.clamp(0, float(n_places) - 1).long()
+            keys = self.keys[begin:end]
+            at = torch.searchsorted(keys, key).clamp(max=len(keys) - 1)
+            columns.append(torch.where(inside & (keys[at] == key), at + begin, none))
+        return torch.stack(columns, 1) if columns else pairs.user_index.new_empty(n, 0)
+
+    def steps(self, pairs: Pairs) -> Tensor:
+        """The (n,) int64 steps of the level that pairs fall into, beyond the last in the future.
+
+        Without a time that is the last.
+        """
+        if pairs.times is None:
+            return torch.full_like(pairs.user_index, int(self.n_spans) - 1)
+        step = ((pairs.times - self.origin) / self.span).floor().clamp(min=0.0, max=1e6)
+        return step.nan_to_num(float(self.n_spans) - 1).long()
+
+
+class Effects:
+    """Draws the effects of a chain, and keeps what they add up to at each rating."""
+
+    def __init__(self, training: Ratings, *, generator: torch.Generator) -> None:
+        device = training.values.device
+        self.grid, self._groups, self._steps = Grid.of(training, generator=generator)
+        self._generator = generator
+        n_groups, n_scales = len(self.grid.keys), len(self.grid.scales)
+        self._firsts = self.grid.firsts.tolist()
+        self.values = torch.zeros(n_groups, device=device)  # (G,) float32, e
+        self.means = torch.zeros(n_groups, device=device)  # (G,) float32, what they are around
+        self.precisions = torch.full((n_scales,), INITIAL_PRECISION, dtype=torch.float64)  # λ
+        self.total = torch.zeros(len(training), device=device)  # (n_ratings,) float32
+        n_spans = int(self.grid.n_spans)
+        self.level = torch.zeros(n_spans, dtype=torch.float64, device=device)  # g
+        self.level_means = self.level.clone()
+        self.level_precision = torch.tensor(1000.0, dtype=torch.float64, device=device)
+        self._steps = self._steps.clamp(max=n_spans - 1)
+
+    def draw(self, residuals: Tensor, weights: Tensor) -> None:
+        """Draws all, each scale given the others; `residuals` become those of the new ones.
+
+        Args:
+            residuals: (n_ratings,) float32, of the present effects.
+            weights: (n_ratings,) float32, w.
+        """
+        before = residuals.clone()
+        self._draw_level(residuals, weights)
+        for number in range(len(self.precisions)):
+            begin, end = self._firsts[number], self._firsts[number + 1]
+            group = self._groups[number]
+            values, means = self.values[begin:end], self.means[begin:end]
+            alone = group < 0
+            at = group.clamp(min=0)
+            w = weights.masked_fill(alone, 0.0)
+            residuals += values[at].masked_fill(alone, 0.0)
+            weight = torch.zeros_like(values).index_add_(0, at, w)
+            total = torch.zeros_like(values).index_add_(0, at, w * residuals)
+            precision = weight + self.precisions[number].float()
+            means.copy_(total / precision)
+            noise = torch.randn(end - begin, generator=self._generator, device=means.device)
+            values.copy_(means + noise * precision.rsqrt())
+            residuals -= values[at].masked_fill(alone, 0.0)
+            self.precisions[number] = gamma(
+                self.precisions.new_tensor(GAMMA_SHAPE + (end - begin) / 2),
+                GAMMA_RATE + values.double().square().sum() / 2,
+                generator=self._generator,
+            )
+        self.total += before - residuals
+
+    def _draw_level(self, residuals: Tensor, weights: Tensor) -> None:
+        residuals += self.level.float()[self._steps]
+        n = len(self.level)
+        weight = torch.bincount(self._steps, weights.double(), minlength=n)
+        total = torch.bincount(self._steps, (weights * residuals).double(), minlength=n)
+        change = torch.eye(n, dtype=torch.float64, device=weight.device).diff(dim=0)
+        system = torch.diag(weight) + self.level_precision * change.mT @ change
+        system[0, 0] += 1.0
+        factor = torch.linalg.cholesky(system)
+        self.level_means = torch.cholesky_solve(total[:, None], factor)[:, 0]
+        noise = normal((n, 1), generator=self._generator)
+        self.level = (
+            self.level_means + torch.linalg.solve_triangular(factor.mT, noise, upper=True)[:, 0]
+        )
+        self.level_precision = gamma(
+            weight.new_tensor(GAMMA_SHAPE + (n - 1) / 2),
+            GAMMA_RATE / 100 + self.level.diff().square().sum() / 2,
+            generator=self._generator,
+        )
+        residuals -= self.level.float()[self._steps]
