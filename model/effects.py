@@ -18,6 +18,7 @@ The level g of all is a random walk over equal spans of time, its last value tha
     g_1 ~ N(0, 1),   g_k ~ N(g_{k-1}, 1 / λ_g),   λ_g ~ Gamma(½, rate 1/200)
 """
 
+import itertools
 from dataclasses import dataclass
 from typing import Self
 
@@ -25,12 +26,15 @@ import torch
 from torch import Tensor
 
 from model.dataset import Pairs, Ratings
+from model.kernels.groups import CompiledGroups, Groups, PlainGroups, walk
 from model.variates import gamma, normal, uniform
 
 SCALES = (10.0, 100.0, 1_000.0, 10_000.0, 100_000.0, 1_000_000.0)  # seconds
-SPANS = 64  # of the level, at most
+ITEM_PARTS = (4.0,)  # of the whole time
+STEPS = 64  # of the level, at most
 GAMMA_SHAPE = 0.5  # of the priors of λ
 GAMMA_RATE = 0.005
+LEVEL_RATE = 0.00005
 INITIAL_PRECISION = 30.0  # λ
 MOST_ALONE = 0.95  # share of groups per rating beyond which a scale tells nothing
 
@@ -40,6 +44,7 @@ class Grid:
     """The groups of a chain: which ratings of a user are close, at each scale."""
 
     origin: Tensor  # () float64, the time of the first rating
+    of_items: Tensor  # (S,) bool, whether an effect is of an item, not of a user
     scales: Tensor  # (S,) float64, seconds
     offsets: Tensor  # (S,) float64, from 0 to its scale
     firsts: Tensor  # (S + 1,) int64, the first group of each scale
@@ -47,7 +52,7 @@ class Grid:
     keys: Tensor
     n_places: Tensor  # (S,) int64, what a user's number counts for
     span: Tensor  # () float64, seconds of a step of the level
-    n_spans: Tensor  # () int64
+    n_steps: Tensor  # () int64
 
     @classmethod
     def of(cls, training: Ratings, *, generator: torch.Generator) -> tuple[Self, Tensor, Tensor]:
@@ -59,14 +64,17 @@ class Grid:
         length = (times[known].max() - origin).item()
         since = torch.where(known, times - origin, torch.nan)
         users = training.user_index
-        found: list[tuple[float, float, Tensor, Tensor, int]] = []
-        for scale in SCALES:
+        found: list[tuple[float, float, Tensor, Tensor, int, bool]] = []
+        wanted = [(scale, False) for scale in SCALES]
+        wanted += [(length / part, True) for part in ITEM_PARTS]
+        for scale, of_items in wanted:
+            owner = training.item_index if of_items else training.user_index
             offset = scale * uniform((), generator=generator).item()
             if scale > length:
                 continue
             places = ((since + offset) / scale).floor()
-            n_places = int(length + offset) // int(scale) + 2
-            key = torch.where(known, users * n_places + places.nan_to_num().long(), -1)
+            n_places = int((length + offset) / scale) + 2
+            key = torch.where(known, owner * n_places + places.nan_to_num().long(), -1)
             keys, group = torch.unique(key, return_inverse=True)
             if (keys[0] == -1).item():  # of who rated at no known time
                 keys, group = keys[1:], group - 1
@@ -74,19 +82,20 @@ class Grid:
                 continue
             if found and len(found[-1][2]) == len(keys):
                 found.pop()  # no finer than this one
-            found.append((scale, offset, keys, group, n_places))
-        sizes = torch.tensor([0] + [len(keys) for _, _, keys, _, _ in found])
+            found.append((scale, offset, keys, group, n_places, of_items))
+        sizes = torch.tensor([0] + [len(keys) for _, _, keys, _, _, _ in found])
         firsts = sizes.cumsum(0).to(times.device)
-        n_spans = SPANS if length > 0 else 1
+        n_steps = STEPS if length > 0 else 1
         grid = cls(
             origin=origin,
+            of_items=users.new_tensor([one[5] for one in found]).bool(),
             scales=times.new_tensor([one[0] for one in found]),
             offsets=times.new_tensor([one[1] for one in found]),
             firsts=firsts,
             keys=torch.cat([users.new_empty(0), *(one[2] for one in found)]),
             n_places=users.new_tensor([one[4] for one in found]),
-            span=times.new_tensor(max(length, 1.0) / n_spans * (1 + 1e-9)),
-            n_spans=users.new_tensor(n_spans),
+            span=times.new_tensor(max(length, 1.0) / n_steps * (1 + 1e-9)),
+            n_steps=users.new_tensor(n_steps),
         )
         groups = torch.stack([one[3] for one in found]) if found else users.new_empty(0, n)
         return grid, groups, grid.steps(training)
@@ -99,13 +108,14 @@ class Grid:
         zero = like.new_zeros((), dtype=torch.float64)
         return cls(
             origin=zero,
+            of_items=none.bool(),
             scales=none,
             offsets=none,
             firsts=whole.new_zeros(1),
             keys=whole,
             n_places=whole,
             span=zero + 1,
-            n_spans=whole.new_zeros(()),
+            n_steps=whole.new_zeros(()),
         )
 
     def groups(self, pairs: Pairs) -> Tensor:
@@ -122,8 +132,9 @@ class Grid:
             assert pairs.times is not None
             since = pairs.times - self.origin
             place = ((since + offset) / scale).floor().nan_to_num(-1.0)
-            inside = (place >= 0) & (place < n_places) & (pairs.user_index >= 0)
-            key = pairs.user_index * n_places + place.clamp(0, float(n_places) - 1).long()
+            owner = pairs.item_index if self.of_items[number] else pairs.user_index
+            inside = (place >= 0) & (place < n_places) & (owner >= 0)
+            key = owner * n_places + place.clamp(0, float(n_places) - 1).long()
             keys = self.keys[begin:end]
             at = torch.searchsorted(keys, key).clamp(max=len(keys) - 1)
             columns.append(torch.where(inside & (keys[at] == key), at + begin, none))
@@ -135,29 +146,42 @@ class Grid:
         Without a time that is the last.
         """
         if pairs.times is None:
-            return torch.full_like(pairs.user_index, int(self.n_spans) - 1)
+            return torch.full_like(pairs.user_index, int(self.n_steps) - 1)
         step = ((pairs.times - self.origin) / self.span).floor().clamp(min=0.0, max=1e6)
-        return step.nan_to_num(float(self.n_spans) - 1).long()
+        return step.nan_to_num(float(self.n_steps) - 1).long()
+
+
+def in_order(ratings: Ratings) -> Ratings:
+    """The ratings by user, a user's by time, so that groups of a user's are runs of them."""
+    if ratings.times is None:
+        return ratings
+    order = ratings.times.argsort(stable=True)
+    return ratings[order[ratings.user_index[order].argsort(stable=True)]]
 
 
 class Effects:
     """Draws the effects of a chain, and keeps what they add up to at each rating."""
 
     def __init__(self, training: Ratings, *, generator: torch.Generator) -> None:
+        """All effects at zero, of ratings that have times."""
         device = training.values.device
-        self.grid, self._groups, self._steps = Grid.of(training, generator=generator)
+        self.grid, groups, steps = Grid.of(training, generator=generator)
         self._generator = generator
-        n_groups, n_scales = len(self.grid.keys), len(self.grid.scales)
-        self._firsts = self.grid.firsts.tolist()
-        self.values = torch.zeros(n_groups, device=device)  # (G,) float32, e
-        self.means = torch.zeros(n_groups, device=device)  # (G,) float32, what they are around
-        self.precisions = torch.full((n_scales,), INITIAL_PRECISION, dtype=torch.float64)  # λ
+        self._bounds = list(itertools.pairwise(self.grid.firsts.tolist()))
+        kind = CompiledGroups if device.type == "cpu" else PlainGroups
+        self._groups: list[Groups] = [
+            kind(group, end - begin)
+            for group, (begin, end) in zip(groups, self._bounds, strict=True)
+        ]
+        self.values = torch.zeros(len(self.grid.keys), device=device)  # (G,) float32, e
+        self.means = self.values.clone()  # (G,) float32, what they are around
+        self.precisions = training.values.new_full((len(groups),), INITIAL_PRECISION)  # λ
         self.total = torch.zeros(len(training), device=device)  # (n_ratings,) float32
-        n_spans = int(self.grid.n_spans)
-        self.level = torch.zeros(n_spans, dtype=torch.float64, device=device)  # g
+        n_steps = int(self.grid.n_steps)
+        self._steps: Groups = kind(steps.clamp(max=n_steps - 1), n_steps)
+        self.level = training.values.new_zeros(n_steps)  # g
         self.level_means = self.level.clone()
-        self.level_precision = torch.tensor(1000.0, dtype=torch.float64, device=device)
-        self._steps = self._steps.clamp(max=n_spans - 1)
+        self.level_precision = training.values.new_tensor(INITIAL_PRECISION)  # λ_g
 
     def draw(self, residuals: Tensor, weights: Tensor) -> None:
         """Draws all, each scale given the others; `residuals` become those of the new ones.
@@ -166,47 +190,38 @@ class Effects:
             residuals: (n_ratings,) float32, of the present effects.
             weights: (n_ratings,) float32, w.
         """
-        before = residuals.clone()
+        self.total += residuals
         self._draw_level(residuals, weights)
-        for number in range(len(self.precisions)):
-            begin, end = self._firsts[number], self._firsts[number + 1]
-            group = self._groups[number]
-            values, means = self.values[begin:end], self.means[begin:end]
-            alone = group < 0
-            at = group.clamp(min=0)
-            w = weights.masked_fill(alone, 0.0)
-            residuals += values[at].masked_fill(alone, 0.0)
-            weight = torch.zeros_like(values).index_add_(0, at, w)
-            total = torch.zeros_like(values).index_add_(0, at, w * residuals)
-            precision = weight + self.precisions[number].float()
-            means.copy_(total / precision)
-            noise = torch.randn(end - begin, generator=self._generator, device=means.device)
-            values.copy_(means + noise * precision.rsqrt())
-            residuals -= values[at].masked_fill(alone, 0.0)
-            self.precisions[number] = gamma(
-                self.precisions.new_tensor(GAMMA_SHAPE + (end - begin) / 2),
-                GAMMA_RATE + values.double().square().sum() / 2,
-                generator=self._generator,
+        noise = torch.randn(self.values.shape, generator=self._generator, device=self.values.device)
+        squares = [
+            groups.draw(
+                self.values[begin:end],
+                self.means[begin:end],
+                precision=precision,
+                weights=weights,
+                noise=noise[begin:end],
+                residuals=residuals,
             )
-        self.total += before - residuals
-
-    def _draw_level(self, residuals: Tensor, weights: Tensor) -> None:
-        residuals += self.level.float()[self._steps]
-        n = len(self.level)
-        weight = torch.bincount(self._steps, weights.double(), minlength=n)
-        total = torch.bincount(self._steps, (weights * residuals).double(), minlength=n)
-        change = torch.eye(n, dtype=torch.float64, device=weight.device).diff(dim=0)
-        system = torch.diag(weight) + self.level_precision * change.mT @ change
-        system[0, 0] += 1.0
-        factor = torch.linalg.cholesky(system)
-        self.level_means = torch.cholesky_solve(total[:, None], factor)[:, 0]
-        noise = normal((n, 1), generator=self._generator)
-        self.level = (
-            self.level_means + torch.linalg.solve_triangular(factor.mT, noise, upper=True)[:, 0]
-        )
-        self.level_precision = gamma(
-            weight.new_tensor(GAMMA_SHAPE + (n - 1) / 2),
-            GAMMA_RATE / 100 + self.level.diff().square().sum() / 2,
+            for groups, (begin, end), precision in zip(
+                self._groups, self._bounds, self.precisions.tolist(), strict=True
+            )
+        ]
+        self.precisions = gamma(
+            GAMMA_SHAPE + self.grid.firsts.diff() / 2,
+            GAMMA_RATE + self.precisions.new_tensor(squares) / 2,
             generator=self._generator,
         )
-        residuals -= self.level.float()[self._steps]
+        self.total -= residuals
+
+    def _draw_level(self, residuals: Tensor, weights: Tensor) -> None:
+        """Draws the level, all steps at once, and its precision."""
+        before = self.level.float()
+        weight, total = self._steps.sums(before, weights, residuals)
+        noise = normal(weight.shape, generator=self._generator)
+        self.level_means, self.level = walk(weight, total, self.level_precision.item(), noise)
+        self._steps.add(before - self.level.float(), residuals)
+        self.level_precision = gamma(
+            weight.new_tensor(GAMMA_SHAPE + (len(weight) - 1) / 2),
+            LEVEL_RATE + self.level.diff().square().sum() / 2,
+            generator=self._generator,
+        )

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from model.chain import Chain
 from model.dataset import AT_ONCE, Ratings
-from model.effects import Grid
+from model.effects import Grid, in_order
 from model.fold_in import Newcomers
 from model.kernels.threads import in_threads
 from model.ordinal import Levels
@@ -33,7 +33,7 @@ class Gibbs:
     def __init__(
         self, config: GibbsConfig, training: Ratings, *, device: torch.device, seed: int
     ) -> None:
-        training = training.to(device)
+        training = in_order(training).to(device)
         values = training.values
         generator = torch.Generator(device).manual_seed(seed)
         user_features, item_features, loadings = side_features(

@@ -182,7 +182,7 @@ class Posterior:
             Places(
                 users=pairs.user_index,
                 items=pairs.item_index,
-                groups=grid.groups(pairs) if grid.n_spans else None,
+                groups=grid.groups(pairs) if grid.n_steps else None,
                 steps=grid.steps(pairs),
             )
             for grid in self._grids
