@@ -24,10 +24,10 @@ import torch
 from benchmarks.commands import queries_rmse, run, validation_rmse
 from benchmarks.studies import CPU, tried
 from model.biases import fit_biases
-from model.dataset import split
 from model.posterior import Draw
 from model.solver import mse
 from model.solvers import ORIGINAL, SOLVERS, Config, GibbsConfig, make_solver, solver_name
+from model.splits import split
 from storage.lines import read_numbers
 from study.inputs import Data, load_data
 

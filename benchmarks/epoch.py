@@ -16,9 +16,10 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from model.dataset import Ratings, split
+from model.dataset import Ratings
 from model.gradient import Gradient
 from model.solvers import ORIGINAL, GradientConfig
+from model.splits import split
 from study.inputs import load_data
 
 

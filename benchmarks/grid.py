@@ -27,9 +27,10 @@ import torch
 from benchmarks.epoch import first_loop
 from benchmarks.planted import planted, sizes
 from benchmarks.studies import new_record, objective_of, run_trials
-from model.dataset import Ratings, index_ratings, split
+from model.dataset import Ratings, index_ratings
 from model.kernels.threads import set_n_threads
 from model.solvers import ORIGINAL, GradientConfig
+from model.splits import split
 from study.inputs import load_data
 from study.record.attributes import TrialView
 from study.search.sampler import SlotSampler

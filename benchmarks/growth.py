@@ -104,8 +104,8 @@ def seconds_of(what: str, n_ratings: int, file: Path) -> dict[str, float]:
     """The seconds of each part of a measurement, taken in this process."""
     began = time.perf_counter()
     from benchmarks.planted import planted, sizes, write_mat_comp
-    from model.dataset import split
     from model.solvers import SOLVERS, make_solver
+    from model.splits import split
     from study.inputs import choose_device, load_data
 
     def lap() -> float:

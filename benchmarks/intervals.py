@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from model.dataset import split
+from model.splits import split
 from storage.database import open_storage, parse_storage_url, runs_folder
 from storage.lines import read_numbers
 from study.answers.ensemble import Ensemble

@@ -15,7 +15,7 @@ import torch
 from optuna.pruners import BasePruner, MedianPruner, NopPruner
 
 from benchmarks.studies import new_record, objective_of, run_trials
-from model.dataset import split
+from model.splits import split
 from study.inputs import Data, load_data
 from study.record.ranking import ranked_settings
 from study.search.pruning import SolverMedianPruner

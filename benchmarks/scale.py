@@ -26,7 +26,8 @@ import torch
 from optuna.trial import TrialState, create_trial
 
 from benchmarks.search import planted, random_setting
-from model.dataset import Ratings, split
+from model.dataset import Ratings
+from model.splits import split
 from storage.database import open_storage, parse_storage_url
 from storage.optuna_internals import report
 from study.record.attributes import Stop, StudyView, TrialView

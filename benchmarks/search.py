@@ -24,7 +24,8 @@ from optuna.trial import FrozenTrial
 
 from benchmarks.grid import grid
 from benchmarks.studies import new_record, objective_of, run_trials, tried
-from model.dataset import Ratings, index_ratings, split
+from model.dataset import Ratings, index_ratings
+from model.splits import split
 from study.inputs import load_data
 from study.record.attributes import TrialView
 from study.record.parameters import SOLVER, fixed, searched

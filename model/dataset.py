@@ -9,7 +9,6 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-VALIDATION_SHARE = 0.1
 AT_ONCE = 1 << 16  # ratings, or pairs, that are worked on together: what that takes fits a cache
 UNKNOWN = -1  # the index of a user or item without ratings
 TEXT = np.dtypes.StringDType()
@@ -107,25 +106,6 @@ def index_ratings(
         values=torch.from_numpy(np.array(values, dtype=np.float64)),
     )
     return ratings, Ids(users), Ids(items)
-
-
-def split(ratings: Ratings, *, seed: int) -> tuple[Ratings, Ratings]:
-    """A shuffled 90/10 split: (training, validation), each of at least one rating.
-
-    Drawn from the raw stream of PCG64, which NumPy guarantees to stay as it is, so that a seed
-    means the same split for good.
-
-    Raises:
-        ValueError: there are fewer than two ratings.
-    """
-    if len(ratings) < 2:
-        raise ValueError(f"expected at least 2 ratings to split, got {len(ratings)}")
-    n_validation = max(1, round(VALIDATION_SHARE * len(ratings)))
-    shuffled = np.argsort(np.random.PCG64(seed).random_raw(len(ratings)), kind="stable")
-    validation = np.zeros(len(ratings), dtype=bool)
-    validation[shuffled[:n_validation]] = True
-    mask = torch.from_numpy(validation)
-    return ratings[~mask], ratings[mask]
 
 
 def of_some_users(ratings: Ratings, *, n_ratings: int, seed: int) -> Ratings:

@@ -78,6 +78,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
         metavar="I",
         help="Of the split, the search and the training; 0 or the study's own if not told.",
     ),
+    click.option(
+        "--split",
+        type=click.Choice(["random", "latest", "time"]),
+        help="Validate on a tenth at random, the latest tenth of each user, or the last tenth of "
+        "all. If not told: at random, and of ratings with times the finalists on the latest too.",
+    ),
     OUTPUT,
 )
 def run(
@@ -88,6 +94,7 @@ def run(
     timeout: float | None,
     workers: int | None,
     seed: int | None,
+    split: str | None,
 ) -> Outcome:
     """Tunes a matrix factorization for ratings: an Optuna study that searches solvers and their
     settings with TPE and prunes on the validation error; the best few meet again on fresh splits.
@@ -120,6 +127,7 @@ def run(
                 timeout=None if timeout is None else timeout - loading,
                 workers=workers,
                 seed=seed,
+                split=split,
                 storage=asked.storage,
                 study_name=asked.study_name,
                 device=asked.device,

@@ -19,6 +19,7 @@ from study.result import Ended, Result
 if TYPE_CHECKING:
     from sqlalchemy import URL
 
+    from model.splits import Split
     from storage.columns import Columns
     from study.inputs import Data, Frame, Source
     from study.workers.interrupts import Interrupts
@@ -76,6 +77,7 @@ def tune(
     timeout: float | None = None,
     workers: int | None = None,
     seed: int | None = None,
+    split: str | None = None,
     storage: str = DEFAULT_STORAGE,
     study_name: str | None = None,
     device: str = "auto",
@@ -93,6 +95,9 @@ def tune(
         timeout: seconds to stop after; a trial that is cut keeps its best epoch.
         workers: processes that run trials at once; as many as suit the machine if not told.
         seed: of the split, the search and the training; 0 or the study's own if not told.
+        split: which ratings validate: `random`, a tenth at random; `latest`, the latest tenth of
+            each user's; `time`, the last tenth of all. If not told, or the study's own: trials are
+            validated at random, and of ratings with times finalists meet on the latest besides.
         storage: the database, a SQLAlchemy URL.
         study_name: named after the ratings if not told.
         device: `auto`, `cpu` or `cuda`.
@@ -157,6 +162,7 @@ def tune(
             folder=folder,
             device=device,
             seed=seed if seed is not None else stored_seed(opened, name) or 0,
+            split=_as_split(split, data),
             clock=Clock(seconds=seconds, end=began + seconds, n_workers=n_workers),
         )
         joined = join(job, data, opened, interrupted=interrupts)
@@ -296,6 +302,19 @@ def _drawn(on_event: OnEvent | None, *, quiet: bool) -> OnEvent:
     if on_event is not None:
         return on_event
     return ignored if quiet else Drawing()
+
+
+def _as_split(split: str | None, data: "Data") -> "Split | None":
+    from model.splits import Split
+
+    if split is None:
+        return None
+    kinds = (Split.RANDOM, Split.LATEST, Split.TIME)
+    if split not in kinds:
+        raise ParameterError("split", f"expected {', '.join(kinds)}, got {split!r}")
+    if split != Split.RANDOM and data.ratings.times is None:
+        raise ParameterError("split", f"{split} was asked for, but the ratings have no times")
+    return Split(split)
 
 
 def _as_columns(columns: str | Sequence[str] | None) -> "Columns | None":

@@ -5,7 +5,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from model.dataset import UNKNOWN, Ids, Ratings, index_ratings, of_some_users, split
+from model.dataset import UNKNOWN, Ids, Ratings, index_ratings, of_some_users
+from model.splits import split
 from storage.ratings import RatingsTable
 
 

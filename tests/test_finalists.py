@@ -21,9 +21,10 @@ from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
 from records import ask, new_record, set_lease
 
-from model.dataset import Ratings, index_ratings, split
+from model.dataset import Ratings, index_ratings
 from model.solver import Epoch, Solver, measured
 from model.solvers import SOLVERS, ALSConfig, Config, make_solver
+from model.splits import split
 from storage.database import open_storage, parse_storage_url
 from study import best_predict, run
 from study.inputs import load_data

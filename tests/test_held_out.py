@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 from planted_studies import finals, plant, some_trials
 
 from model.biases import fit_biases
-from model.dataset import Ratings, split
+from model.dataset import Ratings
 from model.solver import mse
+from model.splits import Split, split
 from study.answers.scores import score
 from study.record.attributes import StudyView
 from study.record.ranking import Setting
@@ -28,10 +29,10 @@ class Met:
         self.predictions: dict[tuple[int, int], NDArray[np.float64]] = {}  # by trial and round
 
     def held_out(
-        self, setting: Setting, number: int
+        self, setting: Setting, number: int, *, kind: Split
     ) -> tuple[Ratings, Ratings, NDArray[np.float64] | None]:
         """What Finalists.held_out returns."""
-        parts = split(self.ratings, seed=stable_seed("finalists", 0, number))
+        parts = split(self.ratings, seed=stable_seed("finalists", 0, number), kind=kind)
         return *parts, self.predictions.get((setting.trial.number, number))
 
 

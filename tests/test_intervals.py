@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from records import ask, new_record
 
-from model.dataset import Ratings, index_ratings, split
+from model.dataset import Ratings, index_ratings
 from model.solver import Solver
 from model.solvers import (
     ORIGINAL,
@@ -27,6 +27,7 @@ from model.solvers import (
     GradientConfig,
     make_solver,
 )
+from model.splits import split
 from storage.database import open_storage, parse_storage_url
 from storage.errors import InputError
 from storage.predictions import write_table

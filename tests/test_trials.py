@@ -15,8 +15,9 @@ from optuna.distributions import IntDistribution
 from optuna.trial import TrialState, create_trial
 from records import GivenSampler, ask, new_record, run_trials
 
-from model.dataset import index_ratings, split
+from model.dataset import index_ratings
 from model.solvers import ORIGINAL, SOLVERS, WIDE, Config, GradientConfig
+from model.splits import split
 from study.record.attributes import NOT_NEEDED, TrialView
 from study.record.parameters import SOLVER, searched, space, to_config, to_params
 from study.record.ranking import best_settings, ranked_trials

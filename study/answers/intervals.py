@@ -18,7 +18,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from model.dataset import UNKNOWN, split
+from model.dataset import UNKNOWN
+from model.splits import split
 from study.answers.ensemble import Ensemble
 from study.record.attributes import Calibrated, StudyView
 from study.record.seeds import stable_seed

@@ -6,10 +6,11 @@ from pathlib import Path
 
 import torch
 
-from model.dataset import Ratings, split
+from model.dataset import Ratings
 from model.factorization import Factorization
 from model.solver import Model
 from model.solvers import make_solver, model_class
+from model.splits import split
 from storage.errors import InputError
 from storage.models import load_model, recipe_path, save_model
 from study.inputs import Data

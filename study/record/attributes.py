@@ -14,6 +14,8 @@ from typing import Any, Generic, NotRequired, Protocol, TypedDict, TypeVar, cast
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
+from model.splits import Split
+
 Value = TypeVar("Value")
 
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
@@ -150,6 +152,7 @@ class TrialView:
     # By who begins a run of a finalist.
     task = Attribute[str]("task", "a digest", str)  # everything that its result follows from
     round = Attribute[int]("round", "a whole number", int)  # from 1
+    split = Attribute[str]("split", "a kind of split", str)  # random if it is not kept
     of_trial = Attribute[int]("of_trial", "a whole number", int)  # whose setting it has
 
     OF_A_RESULT = (validation_mse, validation_rmse, best_epoch, stopped, seconds)
@@ -188,12 +191,17 @@ class StudyView:
     ratings_digest = Attribute[str]("ratings_digest", "a digest", str)
     split_digest = Attribute[str]("split_digest", "a digest", str)
     space_version = Attribute[str]("space_version", "a digest", str)
+    # Kinds of split: that of the trials, and of further ones on which finalists meet; random alone
+    # if it is not kept.
+    splits = Attribute[list[str]]("splits", "kinds of split", list)
 
     # By the finalists, and when a run ends.
-    ranking = Attribute[Ranking]("finalists", "a ranking", dict)
+    ranking = Attribute[Ranking]("finalists", "a ranking", dict)  # on the kind of the trials
+    later_ranking = Attribute[Ranking]("finalists_latest", "a ranking", dict)  # on `latest` besides
     biases_rmse = Attribute[float]("biases_rmse", "a number", float)  # on the validation ratings
     mean_rmse = Attribute[float]("mean_rmse", "a number", float)  # of the mean rating, on the same
-    held_out = Attribute[HeldOut]("held_out", "errors", dict)
+    held_out = Attribute[HeldOut]("held_out", "errors", dict)  # on the kind of the trials
+    later_held_out = Attribute[HeldOut]("held_out_latest", "errors", dict)  # on `latest` besides
     finalists_of = Attribute[str]("finalists_of", "a text", str)  # of a study of runs: whose
 
     # By who calibrates intervals, and by who writes the note.
@@ -206,3 +214,18 @@ class StudyView:
     def kept(self, name: str) -> object:
         """The value of that name."""
         return self.study.user_attrs.get(name)
+
+    @property
+    def kinds(self) -> list[Split]:
+        """The kinds of split on which finalists meet; the first is that of the trials."""
+        return [Split(name) for name in self.splits or [Split.RANDOM]]
+
+    def ranking_on(self, kind: Split) -> Ranking | None:
+        """What the finalists came to on splits of a kind, or else on those of the trials' kind."""
+        is_further = kind in self.kinds[1:]
+        return self.later_ranking if is_further else self.ranking
+
+    def held_out_on(self, kind: Split) -> HeldOut | None:
+        """How the best setting did on splits of a kind, or else on those of the trials' kind."""
+        is_further = kind in self.kinds[1:]
+        return self.later_held_out if is_further else self.held_out

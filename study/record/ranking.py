@@ -7,6 +7,7 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from model.solvers import SOLVERS, Config, solver_name
+from model.splits import Split
 from study.record.attributes import FINISHED, Ranking, StudyView, TrialView
 from study.record.parameters import to_config
 from study.record.record import n_finished
@@ -63,14 +64,16 @@ def ranked_settings(study: optuna.Study) -> list[Setting]:
     return list(found.values())
 
 
-def best_settings(study: optuna.Study, n: int | None = None) -> list[Setting]:
+def best_settings(
+    study: optuna.Study, n: int | None = None, *, kind: Split = Split.RANDOM
+) -> list[Setting]:
     """The n settings to answer with, best first; fewer if the study has not tried as many.
 
-    The order is that of the finalists, if they have met; the others follow by their trials. Without
-    n it is as many as the finalists found worth averaging.
+    The order is that of the finalists on splits of that kind, if they have met; the others follow
+    by their trials. Without n it is as many as the finalists found worth averaging.
     """
     settings = ranked_settings(study)
-    ranking = final_ranking(study)
+    ranking = final_ranking(study, kind=kind)
     if ranking:
         by_config = {setting.config: setting for setting in settings}
         trials = study.get_trials(deepcopy=False)
@@ -85,17 +88,21 @@ def best_settings(study: optuna.Study, n: int | None = None) -> list[Setting]:
     return settings[:n]
 
 
-def final_ranking(study: optuna.Study) -> Ranking | None:
-    """What the finalists came to; None if they have not met, or a better trial came after."""
-    ranking = StudyView(study).ranking
+def final_ranking(study: optuna.Study, *, kind: Split = Split.RANDOM) -> Ranking | None:
+    """What the finalists came to; None if they have not met, or a better trial came after.
+
+    On splits of that kind, or else on those of the trials' kind.
+    """
+    ranking = StudyView(study).ranking_on(kind)
     if not ranking:
         return None
     return ranking if ranked_trials(study)[0].number in ranking["trials"] else None
 
 
 def is_decided(study: optuna.Study) -> bool:
-    """Whether there is nothing left to find out: no race is needed, or it is over."""
-    ranking = StudyView(study).ranking
-    if ranking and ranking["of"] == n_finished(study):
-        return ranking["decided"]
+    """Whether there is nothing left to find out: no race is needed, or all are over."""
+    view, n = StudyView(study), n_finished(study)
+    rankings = [view.ranking_on(kind) for kind in view.kinds]
+    if all(ranking and ranking["decided"] and ranking["of"] == n for ranking in rankings):
+        return True
     return len(ranked_settings(study)) < 2

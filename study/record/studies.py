@@ -4,7 +4,7 @@ import hashlib
 import re
 import shlex
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,6 +17,7 @@ from optuna.samplers import BaseSampler
 from optuna.storages import BaseStorage
 from optuna.study import StudyDirection
 
+from model.splits import Split
 from storage.errors import InputError
 from storage.lines import shown
 from storage.ratings import RatingsTable
@@ -34,8 +35,21 @@ def default_name(table: RatingsTable) -> str:
     return f"ratings-{table.digest[:10]}"
 
 
-def identity(table: RatingsTable, validation: "Ratings", *, seed: int) -> dict[str, object]:
-    """What every trial of a study has in common, kept in the study's attributes."""
+def identity(
+    table: RatingsTable,
+    validation: "Ratings",
+    *,
+    seed: int,
+    kinds: Sequence[Split] = (Split.RANDOM,),
+) -> dict[str, object]:
+    """What every trial of a study has in common, kept in the study's attributes.
+
+    Args:
+        table: the ratings.
+        validation: those that trials are validated on.
+        seed: of the split, the search and the training.
+        kinds: of split, that of the trials first.
+    """
     digest = hashlib.sha256()
     for column in (validation.user_index, validation.item_index):
         digest.update(np.ascontiguousarray(column.numpy(), dtype="<i8").data)
@@ -44,6 +58,7 @@ def identity(table: RatingsTable, validation: "Ratings", *, seed: int) -> dict[s
         StudyView.ratings_digest.name: table.digest,
         StudyView.split_digest.name: digest.hexdigest()[:32],
         StudyView.space_version.name: SPACE_VERSION,
+        StudyView.splits.name: [str(kind) for kind in kinds],
     }
 
 
@@ -155,6 +170,15 @@ def stored_seed(storage: BaseStorage, name: str) -> int | None:
         return None
 
 
+def stored_kinds(storage: BaseStorage, name: str) -> list[Split] | None:
+    """The kinds of split of the study of that name; None if there is no such study yet."""
+    try:
+        view = StudyView(optuna.load_study(study_name=name, storage=storage))
+    except KeyError:
+        return None
+    return view.kinds if view.seed is not None else None
+
+
 def _load(storage: BaseStorage, name: str, what: str, *, source: str = "") -> Record:
     """The study of that name; `source` is that of the data if the name follows from them.
 
@@ -191,8 +215,15 @@ def _check(record: Record, wanted: Mapping[str, object]) -> None:
         found = record.kept(key)
         if key == StudyView.space_version.name and isinstance(found, int):
             found = SAME_SPACES.get(found, found)
+        if key == StudyView.splits.name:
+            found = [str(kind) for kind in record.kinds]
         if found == value:
             continue
+        if key == StudyView.splits.name:
+            raise InputError(
+                f"{name}: was made with split={' and '.join(record.kinds)}; leave split= out, or "
+                "choose another study_name="
+            )
         if found is not None and key == StudyView.seed.name:
             raise InputError(
                 f"{name}: was made with seed={found}, got seed={value}; leave seed= out, "

@@ -11,7 +11,8 @@ import random
 from collections import defaultdict
 from collections.abc import Callable
 from contextlib import nullcontext
-from functools import cached_property
+from dataclasses import replace
+from functools import cached_property, partial
 
 import numpy as np
 import optuna
@@ -20,7 +21,8 @@ from numpy.typing import NDArray
 from optuna.pruners import NopPruner
 from optuna.trial import FrozenTrial, TrialState
 
-from model.dataset import Ratings, split
+from model.dataset import Ratings
+from model.splits import Split, split
 from storage.errors import InputError
 from study.record.attributes import StudyView, TrialView
 from study.record.parameters import to_params
@@ -30,7 +32,7 @@ from study.record.seeds import stable_digest, stable_seed
 from study.search.objective import Context, Interrupted, Objective, Trained
 from study.workers.claims import Lock, StudyFailedError, Work
 from study.workers.clock import N_FINALISTS, Clock
-from study.workers.race import N_ROUNDS, Run, Standing, standing
+from study.workers.race import N_ROUNDS, Round, Run, Standing, standing
 
 MOST_COMPARED = 100_000  # ratings of a round: what is predicted for them fits a database
 FORMAT = 1  # of what is kept of a run: raise it when a solver gives another answer
@@ -55,7 +57,7 @@ class Finalists:
         self.clock = clock or Clock()
         self._ratings = ratings
         self._done: dict[int, Run] = {}  # by number of the trial
-        self._truths: dict[int, NDArray[np.float64]] = {}
+        self._truths: dict[tuple[Split, int], NDArray[np.float64]] = {}
 
     @cached_property
     def runs(self) -> "Runs":
@@ -94,33 +96,42 @@ class Finalists:
         by_task = defaultdict(list)
         for trial in self.runs.record.trials():
             by_task[TrialView(trial).task].append(trial)
-        runs = {}
-        for setting in finalists:
-            for number in range(N_ROUNDS):
-                done = self._outcome(by_task[self.task(setting, number)])
-                if done is not None:
-                    runs[setting.config, number] = done
-        now = standing(finalists, runs, self._truth, n_trials=n_finished(study))
-        if now.ranking and self.record.ranking != now.ranking:
-            self.record.keep(StudyView.ranking, now.ranking)
-        return now
+        rounds: list[Round] = []
+        for kind in self.record.kinds:
+            runs = {}
+            for setting in finalists:
+                for number in range(N_ROUNDS):
+                    done = self._outcome(by_task[self.task(setting, number, kind=kind)])
+                    if done is not None:
+                        runs[setting.config, number] = done
+            truth = partial(self._truth, kind)
+            now = standing(finalists, runs, truth, kind=kind, n_trials=n_finished(study))
+            if now.ranking and self.record.ranking_on(kind) != now.ranking:
+                is_further = kind in self.record.kinds[1:]
+                kept = StudyView.later_ranking if is_further else StudyView.ranking
+                self.record.keep(kept, now.ranking)
+            rounds += now.rounds
+            if not now.decided:
+                break
+        return replace(now, rounds=rounds)
 
     def held_out(
-        self, setting: Setting, number: int
+        self, setting: Setting, number: int, *, kind: Split = Split.RANDOM
     ) -> tuple[Ratings, Ratings, NDArray[np.float64] | None]:
         """A round: what was trained on, the ratings compared, and what the setting predicted.
 
         The last is None if the setting was not in the round, or came to nothing in it.
         """
-        training, validation = self.split(number)
+        training, validation = self.split(number, kind=kind)
         rows = torch.from_numpy(compared(len(validation)))
-        task = self.task(setting, number)
+        task = self.task(setting, number, kind=kind)
         run = self._outcome([t for t in self.runs.record.trials() if TrialView(t).task == task])
         return training, validation[rows], run.predictions if run else None
 
-    def task(self, setting: Setting, number: int) -> str:
+    def task(self, setting: Setting, number: int, *, kind: Split = Split.RANDOM) -> str:
         """What a run is known by: everything that its result follows from."""
         return stable_digest(
+            *([] if kind is Split.RANDOM else [kind]),
             FORMAT,
             to_params(setting.config),
             number,
@@ -128,10 +139,13 @@ class Finalists:
             self.record.ratings_digest,
         )
 
-    def split(self, number: int) -> tuple[Ratings, Ratings]:
+    def split(self, number: int, *, kind: Split = Split.RANDOM) -> tuple[Ratings, Ratings]:
         """Training and validation ratings of a round, which counts from 0."""
         seed = stable_seed("finalists", self.context.study_seed, number)
-        return split(self._ratings, seed=seed)
+        # Where the trials' split is not drawn, it is the first of all.
+        window = number + (kind is self.record.kinds[0])
+        window = window if kind in (Split.LATEST, Split.TIME) else 0
+        return split(self._ratings, seed=seed, kind=kind, window=window)
 
     def _outcome(self, trials: list[FrozenTrial]) -> Run | None:
         """What the trials of a run came to; None if it is to be done yet."""
@@ -147,12 +161,12 @@ class Finalists:
             return Run(predictions=None, best_epoch=1)
         return None
 
-    def _truth(self, number: int) -> NDArray[np.float64]:
+    def _truth(self, kind: Split, number: int) -> NDArray[np.float64]:
         """The (n_compared,) true ratings of a round."""
-        if number not in self._truths:
-            true = self.split(number)[1].values.cpu().numpy()
-            self._truths[number] = true[compared(len(true))]
-        return self._truths[number]
+        if (kind, number) not in self._truths:
+            true = self.split(number, kind=kind)[1].values.cpu().numpy()
+            self._truths[kind, number] = true[compared(len(true))]
+        return self._truths[kind, number]
 
 
 class Runs(Work):
@@ -186,14 +200,17 @@ class Runs(Work):
             return True
         taken = {TrialView(t).task for t in trials if t.state is TrialState.RUNNING}
         now = race.look()  # after that: what is done by now is not missing
-        free = [one for one in now.missing if race.task(one, now.number) not in taken]
+        free = [
+            one for one in now.missing if race.task(one, now.number, kind=now.kind) not in taken
+        ]
         if not free:
             return False
         setting = random.choice(free)  # others choose in the same instant
         self.record.study.enqueue_trial(
             to_params(setting.config),
             user_attrs={
-                TrialView.task.name: race.task(setting, now.number),
+                TrialView.task.name: task,
+                TrialView.split.name: now.kind,
                 TrialView.round.name: now.number + 1,
                 TrialView.of_trial.name: setting.trial.number,
             },
@@ -211,13 +228,14 @@ class Runs(Work):
         ):
             return False
         now = race.look()
-        return task in {race.task(setting, now.number) for setting in now.missing}
+        return task in {race.task(one, now.number, kind=now.kind) for one in now.missing}
 
     def train(self, trial: optuna.Trial, lost: Callable[[], bool]) -> Trained:
         """Runs the objective on the split of the round; one that the clock cut is done again."""
         race = self._finalists
         kept = TrialView(self.record.trial(trial.number))
-        training, validation = race.split((kept.round or 1) - 1)
+        kind = Split(kept.split or Split.RANDOM)
+        training, validation = race.split((kept.round or 1) - 1, kind=kind)
         device = race.context.device
         objective = Objective(
             context=race.context, training=training.to(device), validation=validation.to(device)

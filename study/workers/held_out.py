@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.biases import fit_biases
+from model.splits import Split
 from study.record.attributes import Errors, GroupErrors, HeldOut, StudyView
 from study.record.ranking import best_settings, final_ranking
 from study.workers.finalists import Finalists
@@ -40,16 +41,23 @@ def record_held_out(finalists: Finalists, *, biases_rmse: float, mean_rmse: floa
     record = finalists.record
     record.keep(StudyView.biases_rmse, biases_rmse)
     record.keep(StudyView.mean_rmse, mean_rmse)
-    ranking = final_ranking(record.study)
+    for kind in record.kinds:
+        _record_held_out(finalists, kind)
+
+
+def _record_held_out(finalists: Finalists, kind: Split) -> None:
+    """The same of splits of one kind."""
+    record = finalists.record
+    ranking = final_ranking(record.study, kind=kind)
     if ranking is None:
         return
-    best, n_rounds = best_settings(record.study, 1)[0], ranking["rounds"][0]
-    known = record.held_out
+    best, n_rounds = best_settings(record.study, 1, kind=kind)[0], ranking["rounds"][0]
+    known = record.held_out_on(kind)
     if known and (known["trial"], known["splits"]) == (best.trial.number, n_rounds):
         return
     rounds = []
     for number in range(n_rounds):
-        training, validation, predicted = finalists.held_out(best, number)
+        training, validation, predicted = finalists.held_out(best, number, kind=kind)
         if predicted is None or not np.isfinite(predicted).all():
             return
         users, items = validation.user_index.numpy(), validation.item_index.numpy()
@@ -71,7 +79,8 @@ def record_held_out(finalists: Finalists, *, biases_rmse: float, mean_rmse: floa
         "by_user": _by_count(per_user, ours, others, users),
         "by_item": _by_count(per_item, ours, others, users),
     }
-    record.keep(StudyView.held_out, found)
+    is_further = kind in record.kinds[1:]
+    record.keep(StudyView.later_held_out if is_further else StudyView.held_out, found)
 
 
 def rmse_interval(errors: Column, users: NDArray[np.int64]) -> list[float]:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from model.splits import Split
 from storage.columns import Columns
 from study.workers.clock import Clock
 
@@ -20,4 +21,5 @@ class Job:
     folder: Path  # where files beside the database are
     device: str
     seed: int
+    split: Split | None = None  # of the trials; what suits the ratings if not told
     clock: Clock

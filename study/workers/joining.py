@@ -15,14 +15,15 @@ import optuna
 from optuna.storages import BaseStorage
 
 from model.biases import fit_biases
-from model.dataset import of_some_users, split
+from model.dataset import of_some_users
 from model.solver import mse
+from model.splits import Split, split
 from storage.database import check_database, open_storage, parse_storage_url
 from storage.errors import UnreachableError
 from storage.patience import LONGEST_WAIT
 from study.inputs import Data, choose_device, load_data
 from study.record.record import Record, n_finished
-from study.record.studies import identity, open_study
+from study.record.studies import identity, open_study, stored_kinds
 from study.search.objective import Context, Objective
 from study.search.pruning import SolverMedianPruner
 from study.search.sampler import SlotSampler
@@ -87,11 +88,14 @@ def join(job: Job, data: Data, storage: BaseStorage, *, interrupted: Callable[[]
         device=choose_device(job.device), study_seed=job.seed, interrupted=interrupted
     )
     searched = of_some_users(data.ratings, n_ratings=SEARCHED_RATINGS, seed=job.seed)
-    training, validation = split(searched, seed=job.seed)
+    kinds = [job.split] if job.split else stored_kinds(storage, job.study_name)
+    if not kinds:
+        kinds = [Split.RANDOM] if data.ratings.times is None else [Split.RANDOM, Split.LATEST]
+    training, validation = split(searched, seed=job.seed, kind=kinds[0])
     record = open_study(
         storage,
         job.study_name,
-        identity(data.table, validation, seed=job.seed),
+        identity(data.table, validation, seed=job.seed, kinds=kinds),
         about=data.described(),
         sampler=SlotSampler(job.seed, hurry=math.isfinite(job.clock.seconds)),
         pruner=SolverMedianPruner(),

@@ -8,6 +8,7 @@ import time
 
 from optuna.trial import FrozenTrial, TrialState
 
+from model.splits import Split
 from study.events import Ended, OnEvent, Progress, Said
 from study.record.attributes import FINISHED, TrialView
 from study.record.ranking import is_decided, ranked_trials
@@ -15,6 +16,12 @@ from study.record.record import Record
 from study.workers.clock import Clock
 from study.workers.finalists import Finalists
 from study.workers.race import N_ROUNDS
+
+FRESH = {  # what a round was on
+    Split.RANDOM: "a fresh split",
+    Split.LATEST: "each user's latest",
+    Split.TIME: "the last of all",
+}
 
 
 class Follower:
@@ -85,7 +92,8 @@ class Follower:
         now = self._finalists.look()
         for done in now.rounds[self._rounds_told :]:
             text = (
-                f"Finalists, round {done.number + 1}: {done.n_settings} settings on a fresh split, "
+                f"Finalists, round {done.number + 1}: {done.n_settings} settings on "
+                f"{FRESH[done.kind]}, "
                 f"trial {done.leader.trial.number} leads, RMSE {done.rmse:.4f}"
             )
             self._on_event(Said(text))

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.solvers import Config
+from model.splits import Split
 from study.record.attributes import Ranking
 from study.record.ranking import Setting
 
@@ -38,6 +39,7 @@ class Round:
     """A round that is done."""
 
     number: int  # from 0
+    kind: Split  # of the split
     n_settings: int
     leader: Setting
     rmse: float  # of the leader, in all rounds so far
@@ -53,6 +55,7 @@ class Standing:
     number: int  # of the round that goes on
     n_racing: int  # settings that are in it
     missing: list[Setting]  # those whose run in it is not done
+    kind: Split = Split.RANDOM  # of its split
 
     @property
     def hopeless(self) -> bool:
@@ -65,6 +68,7 @@ def standing(
     runs: Mapping[tuple[Config, int], Run],
     truth: Callable[[int], NDArray[np.float64]],
     *,
+    kind: Split = Split.RANDOM,
     n_trials: int,
 ) -> Standing:
     """The standing after these runs, by setting and number of the round.
@@ -73,6 +77,7 @@ def standing(
         finalists: the settings that race, best first by their trials.
         runs: what is done.
         truth: the (n_compared,) true ratings of a round.
+        kind: of the splits.
         n_trials: how many trials the study has finished.
     """
     best_epochs: dict[Config, list[int]] = {setting.config: [] for setting in finalists}
@@ -99,7 +104,9 @@ def standing(
         order = running + [setting for setting in order if setting not in running]
         order = sorted(order, key=lambda setting: math.isinf(_mse(errors[setting.config])))
         rmse = _mse(errors[first.config]) ** 0.5
-        rounds.append(Round(number=number, n_settings=len(running), leader=first, rmse=rmse))
+        rounds.append(
+            Round(number=number, kind=kind, n_settings=len(running), leader=first, rmse=rmse)
+        )
         excess = {one.config: _excess(errors[one.config], errors[first.config]) for one in running}
         running = [one for one in running if one is first or not excess[one.config].clear]
         matters = any(excess[one.config].matters for one in running if one is not first)
@@ -115,6 +122,7 @@ def standing(
         number=number,
         n_racing=len(running),
         missing=missing,
+        kind=kind,
     )
 
 

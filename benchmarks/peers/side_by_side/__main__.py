@@ -27,7 +27,8 @@ import pyarrow as pa
 from pyarrow import csv
 
 from benchmarks.planted import planted, sizes
-from model.dataset import Ratings, split
+from model.dataset import Ratings
+from model.splits import split
 from study.inputs import load_data
 
 HERE = Path(__file__).resolve().parent

@@ -1,0 +1,105 @@
+"""Splits of ratings into those to learn from and those to validate on, each for a question.
+
+`random`: any rating may be the one that is missing. `latest`: what will each user say next?
+`time`: what will all say from now on, newcomers included? `items`, `users`: what of those of whom
+nobody, or who, has said nothing yet?
+"""
+
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:  # whoever only reads about splits needs no PyTorch
+    from model.dataset import Ratings
+
+VALIDATION_SHARE = 0.1
+
+
+class Split(StrEnum):
+    """Which ratings are held out."""
+
+    RANDOM = "random"  # a tenth at random
+    LATEST = "latest"  # the latest tenth of each user's
+    TIME = "time"  # the last tenth of all
+    ITEMS = "items"  # all of some items
+    USERS = "users"  # all of some users
+
+
+def split(
+    ratings: "Ratings", *, seed: int, kind: Split = Split.RANDOM, window: int = 0
+) -> tuple["Ratings", "Ratings"]:
+    """About 90/10, (training, validation), each of at least one rating.
+
+    Drawn from the raw stream of PCG64, which NumPy guarantees to stay as it is, so that a seed
+    means the same split for good.
+
+    Args:
+        ratings: with times, for `latest` and `time`; what has none is never held out by them.
+        seed: of what is drawn; of the order of ratings of the same time.
+        kind: which ratings are held out.
+        window: of `latest` and `time`, how many such splits further back: each is of the training
+            ratings of the one before.
+
+    Raises:
+        ValueError: there are fewer than two ratings, or no times where they are needed.
+    """
+    if len(ratings) < 2:
+        raise ValueError(f"expected at least 2 ratings to split, got {len(ratings)}")
+    from torch import from_numpy
+
+    for _ in range(window):
+        ratings = ratings[from_numpy(~_held_out(ratings, seed=seed, kind=kind))]
+    held_out = _held_out(ratings, seed=seed, kind=kind)
+    return ratings[from_numpy(~held_out)], ratings[from_numpy(held_out)]
+
+
+def _held_out(ratings: "Ratings", *, seed: int, kind: Split) -> NDArray[np.bool_]:
+    """The (n_ratings,) mask of what is held out."""
+    n, drawn = len(ratings), np.random.PCG64(seed)
+    held_out: NDArray[np.bool_] = np.zeros(n, dtype=bool)
+    if kind in (Split.ITEMS, Split.USERS):
+        is_items = kind is Split.ITEMS
+        own = (ratings.item_index if is_items else ratings.user_index).numpy()
+        n_rows = ratings.n_items if is_items else ratings.n_users
+        counts = np.bincount(own, minlength=n_rows)
+        rated = np.flatnonzero(counts)
+        rows = rated[np.argsort(drawn.random_raw(len(rated)), kind="stable")]
+        before = np.cumsum(counts[rows]) - counts[rows]
+        out = np.zeros(n_rows, dtype=bool)
+        out[rows[before < VALIDATION_SHARE * n]] = True
+        held_out[:] = out[own]
+        held_out[0] &= not held_out.all()
+        return held_out
+    n_out = max(1, round(VALIDATION_SHARE * n))
+    shuffled = np.argsort(drawn.random_raw(n), kind="stable")
+    if kind is Split.RANDOM:
+        held_out[shuffled[:n_out]] = True
+        return held_out
+    if ratings.times is None:
+        raise ValueError(f"expected times for the split {kind}, got none")
+    times = np.nan_to_num(ratings.times.numpy(), nan=-np.inf)
+    order = shuffled[np.argsort(times[shuffled], kind="stable")]
+    if kind is Split.TIME:
+        held_out[order[-n_out:]] = True
+    else:
+        held_out[order[_last_of_each(ratings.user_index.numpy()[order])]] = True
+    held_out &= np.isfinite(times)
+    if not held_out.any() or held_out.all():
+        held_out[:] = np.arange(n) == order[-1]
+    return held_out
+
+
+def _last_of_each(users: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Which of (n,) users' ratings, in the order of time, are among the last tenth of the user's.
+
+    Of fewer than six none is, of more at least one.
+    """
+    by_user = np.argsort(users, kind="stable")
+    counts = np.bincount(users)
+    first = np.cumsum(counts) - counts
+    place = np.empty(len(users), dtype=np.int64)
+    place[by_user] = np.arange(len(users)) - np.repeat(first, counts)
+    left: NDArray[np.bool_] = place >= (counts - np.round(VALIDATION_SHARE * counts))[users]
+    return left
