@@ -31,6 +31,7 @@ from model.dataset import Ratings
 from model.solver import Epoch, Solver
 from model.solvers import Config, make_solver
 from storage.database import open_storage, parse_storage_url
+from storage.sources import Sources
 from study.drawing import Drawing
 from study.inputs import Data, load_data
 from study.record.attributes import Stop, TrialView
@@ -83,8 +84,7 @@ def opened(data: Data, folder: str, *, total: int) -> Joined:
         storage=url,
         study_name="study",
         total=total,
-        data=data.file,
-        columns=None,
+        sources=Sources(data=data.file),
         folder=Path(folder),
         device="cpu",
         seed=0,

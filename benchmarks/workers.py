@@ -19,6 +19,7 @@ import optuna
 from model.kernels.threads import n_threads, set_n_threads
 from model.solvers import SOLVERS
 from storage.database import open_storage, parse_storage_url
+from storage.sources import Sources
 from study.events import ignored
 from study.inputs import load_data
 from study.record.parameters import to_params
@@ -38,9 +39,7 @@ def measure(data: Path, solver: str, *, trials: int, n_workers: int) -> tuple[fl
             storage=url,
             study_name="study",
             total=trials,
-            data=data,
-            columns=None,
-            missing=None,
+            sources=Sources(data=data),
             folder=Path(folder),
             device="cpu",
             seed=0,

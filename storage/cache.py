@@ -16,14 +16,14 @@ from numpy.typing import NDArray
 from storage.columns import Columns
 from storage.errors import InputError
 from storage.files import TEXT, Arrays, DamagedFileError, replacing
-from storage.names import ROLES
+from storage.names import ROLES, TIME
 from storage.ratings import RatingsTable, arrow_ids
 from storage.tables import read_ratings
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-FORMAT = 5  # of the parsed columns: raise it when `RatingsTable` or a reader changes
+FORMAT = 6  # of the parsed columns: raise it when `RatingsTable` or a reader changes
 OTHERS = b"others"  # than arrays, in the metadata
 DIGEST_BYTES = 32  # of SHA-256, behind all else
 FAULTS = (AttributeError, LookupError, OSError, RuntimeError, TypeError, ValueError)  # of a file
@@ -136,7 +136,13 @@ def _checked(arrays: Arrays, others: dict[str, Any]) -> RatingsTable:
     )
     ids = (table.users, table.items, table.query_user_ids, table.query_item_ids)
     are_ids = all(one.dtype in (np.dtype(np.int64), TEXT) for one in ids)
-    if not (is_sound and are_ids) or len(table.query_user_ids) != len(table.query_item_ids):
+    timed = ((table.times, table.ratings), (table.query_times, table.query_user_ids))
+    are_times = all(
+        one is None or (one.dtype == np.float64 and one.shape == others.shape)
+        for one, others in timed
+    )
+    is_even = len(table.query_user_ids) == len(table.query_item_ids)
+    if not (is_sound and are_ids and are_times and is_even):
         raise DamagedFileError("rows that are not there")
     return table
 
@@ -152,11 +158,16 @@ def kept(table: RatingsTable, folder: Path) -> Path:
 
     path = folder / f"input-{table.digest}.parquet"
     sides = [(table.user_index, table.users), (table.item_index, table.items)]
-    ids = [pa.DictionaryArray.from_arrays(rows, arrow_ids(values)) for rows, values in sides]
+    columns = [pa.DictionaryArray.from_arrays(rows, arrow_ids(values)) for rows, values in sides]
+    columns.append(pa.array(table.ratings))
+    if table.times is not None:
+        micros = pa.array(np.rint(table.times * 1e6), from_pandas=True).cast(pa.int64())
+        columns.append(micros.cast(pa.timestamp("us", "UTC")))
+    names = (*ROLES, TIME)[: len(columns)]
     try:
         if not path.exists():
             with replacing(path, "wb") as file:
-                write_table(pa.table([*ids, table.ratings], names=list(ROLES)), file)
+                write_table(pa.table(columns, names=list(names)), file)
     except OSError as error:
         raise InputError(f"{path}: the ratings cannot be kept ({error.strerror})") from None
     return path

@@ -7,14 +7,14 @@ from difflib import get_close_matches
 from pathlib import Path
 
 from storage.errors import InputError
-from storage.headerless import Rows, are_plain, id_order, is_number
+from storage.headerless import Rows, are_plain, are_timed_pairs, are_times, id_order, is_number
 from storage.lines import shown
-from storage.names import ROLES, is_called
+from storage.names import ROLES, TIME, is_called
 
 FRAME = Path("data frame")  # what messages call a table in memory
 LONGEST_LINE = 90  # characters of what is said of columns, where more need not be told
 
-Columns = tuple[str, str, str]  # of user, item and rating: names, or positions from 1
+Columns = tuple[str, ...]  # of user, item, rating and maybe time: names, or positions from 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,6 +24,23 @@ class Chosen:
     positions: tuple[int, ...]  # from 0, in the order of the roles
     names: tuple[str, ...]  # of all columns; empty without a header
     guessed: bool
+    time: int | None = None  # the position of the column of times, if there is one
+    time_is_told: bool = False  # not found by its name
+
+    @property
+    def read(self) -> tuple[int, ...]:
+        """The positions of all columns that are read."""
+        return self.positions if self.time is None else (*self.positions, self.time)
+
+    @property
+    def roles(self) -> tuple[str, ...]:
+        """What these hold."""
+        return (*ROLES[: len(self.positions)], *(() if self.time is None else (TIME,)))
+
+    @property
+    def time_name(self) -> str:
+        """What the column of times is called; empty if nothing names it."""
+        return self.names[self.time] if self.names and self.time is not None else ""
 
     def name(self, position: int) -> str:
         """What messages call a column."""
@@ -39,12 +56,12 @@ class Chosen:
 
     def described(self, n_columns: int) -> str:
         """Which columns are read, and which are not, for people."""
-        said = [shown(self.names[p])[1:-1] if self.names else p + 1 for p in self.positions]
-        text = ", ".join(f"{role} {one}" for role, one in zip(ROLES, said, strict=False))
+        said = [shown(self.names[p])[1:-1] if self.names else p + 1 for p in self.read]
+        text = ", ".join(f"{role} {one}" for role, one in zip(self.roles, said, strict=True))
         if not self.names:
             text += ", no header"
-        if n_others := n_columns - len(self.positions):
-            others = [name for p, name in enumerate(self.names) if p not in self.positions]
+        if n_others := n_columns - len(self.read):
+            others = [name for p, name in enumerate(self.names) if p not in self.read]
             named = f"{text}; {', '.join(shown(name)[1:-1] for name in others)} not used"
             fits = others and len(named) <= LONGEST_LINE
             text = named if fits else f"{text}; {n_others} more not used"
@@ -61,7 +78,7 @@ class Chosen:
 def choose_columns(
     path: Path, rows: Rows, *, has_header: bool = False, wanted: Columns | None = None
 ) -> Chosen:
-    """The columns of user, item and rating in a table that begins with `rows`.
+    """The columns of user, item, rating and maybe time in a table that begins with `rows`.
 
     Args:
         path: of the table.
@@ -75,14 +92,21 @@ def choose_columns(
     first = [field.strip() for field in rows[0]]
     if wanted is not None:
         by_name = not are_positions(wanted)
-        positions = tuple(_told(path, first, column, by_name) for column in wanted)
-        if len(set(positions)) < len(positions):
+        told = tuple(_told(path, first, column, by_name) for column in wanted)
+        positions = told[: len(ROLES)]
+        if len(set(told)) < len(told):
             got = ",".join(wanted)
             raise InputError(f"{path}: expected different columns, got {got} in columns=")
         header = has_header or by_name or not is_number(first[positions[2]])
         if header:
             _check_order(path, [first[position] for position in positions])
-        return Chosen(positions=positions, names=tuple(first) if header else (), guessed=False)
+        return Chosen(
+            positions=positions,
+            names=tuple(first) if header else (),
+            guessed=False,
+            time=told[3] if told[3:] else _time(rows, positions, has_header=header),
+            time_is_told=bool(told[3:]),
+        )
     if len(first) == 2:
         raise InputError(
             f"{path}: expected at least three columns, user, item and rating, got two, "
@@ -92,10 +116,13 @@ def choose_columns(
     found = [_called(first, role) for role in ROLES]
     if all(len(positions) == 1 for positions in found):
         positions = tuple(position for (position,) in found)
-        return Chosen(positions=positions, names=tuple(first), guessed=True)
+        time = _time(rows, positions, has_header=True)
+        return Chosen(positions=positions, names=tuple(first), guessed=True, time=time)
     if not has_header and not any(found) and are_plain(rows):
         if (order := id_order(rows)) == ROLES[:2]:
-            return Chosen(positions=tuple(range(len(ROLES))), names=(), guessed=True)
+            positions = tuple(range(len(ROLES)))
+            time = _time(rows, positions, has_header=False)
+            return Chosen(positions=positions, names=(), guessed=True, time=time)
         what = "items first" if order else "ids that may be of either"
         user_first = "" if order else "columns='1,2,3' (user first) or "
         raise InputError(
@@ -120,10 +147,13 @@ def choose_pair_columns(
     has_header: bool = False,
     roles: tuple[str, str] = ("user", "item"),
     names: tuple[str, str] = ("user", "item"),
+    time_name: str = "",
     known: Container[str] = (),
     positions: Columns | None = None,
 ) -> Chosen:
     """The columns of two roles, such as user and item, in a table that begins with `rows`.
+
+    Beside user and item a column of times is found as beside ratings.
 
     Args:
         path: of the table.
@@ -131,6 +161,7 @@ def choose_pair_columns(
         has_header: whether the first row is known to be a header.
         roles: of the columns.
         names: what the ratings call the columns; such as `user_id` are known too.
+        time_name: what the ratings call the column of times, if they have one.
         known: ids; a first row with one of them is no header.
         positions: where they are from 1 if there is no header; the first two if not told.
 
@@ -144,14 +175,21 @@ def choose_pair_columns(
         field in known or is_number(field) for field in first[:2]
     )
     if not is_row and all(len(columns) == 1 for columns in found) and found[0] != found[1]:
-        return Chosen(positions=(found[0][0], found[1][0]), names=tuple(first), guessed=True)
+        at = (found[0][0], found[1][0])
+        time = None
+        if roles == ROLES[:2]:
+            time = _time(rows, at, has_header=True, name=time_name)
+        return Chosen(positions=at, names=tuple(first), guessed=True, time=time)
     if is_row or not (has_header or any(found) or _has_words_above_numbers(rows)):
         if positions is not None:
-            at = tuple(_told(path, first, column, by_name=False) for column in positions[:2])
-            return Chosen(positions=at, names=(), guessed=False)
-        is_plain = roles == ROLES[:2] and are_plain(rows)
+            user, item = (_told(path, first, one, by_name=False) for one in positions[:2])
+            at = (user, item)
+            time = _time(rows, at, has_header=False)
+            return Chosen(positions=at, names=(), guessed=False, time=time)
+        is_plain = roles == ROLES[:2] and (are_plain(rows) or are_timed_pairs(rows))
         if len(first) == 2 or roles[1] == "title" or is_plain:
-            return Chosen(positions=(0, 1), names=(), guessed=True)
+            time = _time(rows, (0, 1), has_header=False) if is_plain else None
+            return Chosen(positions=(0, 1), names=(), guessed=True, time=time)
     call = "call them" if has_header else "begin with a line that calls them"
     raise InputError(
         f"{path}: cannot tell which columns hold {' and '.join(roles)}, got {_fields(first)}; "
@@ -187,6 +225,24 @@ def _check_order(path: Path, told: Sequence[str]) -> None:
             f"{path}: in columns=, expected user, item and rating in this order, "
             f"got {', '.join(got)}"
         )
+
+
+def _time(rows: Rows, positions: Sequence[int], *, has_header: bool, name: str = "") -> int | None:
+    """The position of the one column beside those that is called so, or whose name says that it
+    holds times.
+
+    Without a header, the last of at most four columns, if it can only hold times.
+    """
+    others = [p for p in range(len(rows[0])) if p not in positions]
+    if has_header:
+        named = [p for p in others if name and rows[0][p].strip() == name]
+        found = named or [p for p in others if is_called(rows[0][p].strip(), TIME)]
+    elif len(rows[0]) <= 4:
+        fields = {p: [row[p].strip() for row in rows if row[p].strip()] for p in others[-1:]}
+        found = [p for p in fields if fields[p] and are_times(fields[p])]
+    else:
+        found = []
+    return found[0] if len(found) == 1 else None
 
 
 def _called(first: Sequence[str], role: str) -> list[int]:

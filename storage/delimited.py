@@ -6,6 +6,7 @@ say where.
 """
 
 import io
+import itertools
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -36,7 +37,7 @@ from storage.lines import (
     reason_of,
     shown,
 )
-from storage.names import ROLES
+from storage.names import ROLES, TIME
 from storage.quotes import find_dialect
 
 if TYPE_CHECKING:
@@ -98,7 +99,8 @@ def read_rows(path: Path, text: str) -> list[tuple[int, list[str]]]:
 
 
 def batches(path: Path, head: Head, chosen: Chosen) -> Iterator["pa.RecordBatch"]:
-    """The chosen columns in blocks: ids as dictionaries of texts, ratings as float64, none empty.
+    """The chosen columns in blocks: ids as dictionaries of texts, ratings as float64, none empty;
+    and times, if there are any, as texts.
 
     Raises:
         InputError: the file cannot be read, or says at which line it is wrong.
@@ -106,11 +108,11 @@ def batches(path: Path, head: Head, chosen: Chosen) -> Iterator["pa.RecordBatch"
     n_rows = 0
     try:
         for batch in _parsed(path, head, chosen):
-            if any(column.null_count for column in batch.columns):
+            if any(column.null_count for column in batch.columns[: len(chosen.positions)]):
                 raise ValueError("an empty field")
             if any(unusable(column.dictionary).true_count for column in batch.columns[:2]):
                 raise ValueError("an id that is blank, or holds a line break")
-            if len(batch.columns) == len(ROLES):
+            if len(chosen.positions) == len(ROLES):
                 ratings = batch.column(2).to_numpy()
                 if not (np.abs(ratings) <= LARGEST_RATING).all():
                     raise ValueError("a rating out of range")
@@ -125,6 +127,13 @@ def batches(path: Path, head: Head, chosen: Chosen) -> Iterator["pa.RecordBatch"
         _explain(path, head, chosen, reason_of(error))
 
 
+def line_of(path: Path, head: Head, row: int, *, has_header: bool) -> int:
+    """The number of the line in which a row ends, of those below the header counted from 0."""
+    with opened(path) as stream:
+        rows = head.dialect.rows(path, lines_of(path, stream))
+        return next(itertools.islice(rows, row + has_header, None))[0]
+
+
 def _parsed(path: Path, head: Head, chosen: Chosen) -> Iterator["pa.RecordBatch"]:
     """The chosen columns in blocks, an empty field as nothing.
 
@@ -136,7 +145,10 @@ def _parsed(path: Path, head: Head, chosen: Chosen) -> Iterator["pa.RecordBatch"
     from pyarrow import csv as arrow_csv
 
     text = pa.dictionary(pa.int32(), pa.string())
-    columns = [str(position) for position in chosen.positions]
+    kinds = {"user": text, "item": text, "rating": pa.float64(), TIME: pa.string()}
+    kind_of = {
+        str(position): kinds[role] for position, role in zip(chosen.read, chosen.roles, strict=True)
+    }
     dialect = head.dialect
     n_above = head.n_header_lines if chosen.names else dialect.n_skipped_lines
     is_respelled = dialect.is_long or dialect.is_padded
@@ -148,8 +160,8 @@ def _parsed(path: Path, head: Head, chosen: Chosen) -> Iterator["pa.RecordBatch"
     )
     converting = arrow_csv.ConvertOptions(
         decimal_point="," if _has_decimal_commas(head, chosen) else ".",
-        include_columns=columns,
-        column_types=dict(zip(columns, [text, text, pa.float64()], strict=False)),
+        include_columns=list(kind_of),
+        column_types=kind_of,
         null_values=[""],
         strings_can_be_null=True,
     )
@@ -195,13 +207,13 @@ def _explain(path: Path, head: Head, chosen: Chosen, reason: str) -> NoReturn:
                 continue
             where = f"{path}:{number}"
             check_fields(where, row, n_fields)
-            for role, position in zip(ROLES, chosen.positions, strict=False):
+            for role, position in zip(chosen.roles, chosen.read, strict=True):
                 field = row[position].strip()
-                if not field:
+                if not field and role != TIME:
                     raise InputError(f"{where}: expected {_a(role)}, got an empty field")
                 if "\N{REPLACEMENT CHARACTER}" in field:
                     raise InputError(f"{where}: expected {_a(role)} in UTF-8, got other bytes")
-                if role != "rating" and not is_id(field):
+                if role in ROLES[:2] and not is_id(field):
                     raise InputError(
                         f"{where}: expected {_a(role)} on one line, got a line break in "
                         f"{shown(field)}"

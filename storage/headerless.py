@@ -28,12 +28,22 @@ def are_plain(rows: Rows) -> bool:
         return False
     rated = [row for row in rows if is_number(row[2])]  # the reader complains about the others
     columns = [[field.strip() for field in column] for column in zip(*rated, strict=True)]
-    if 2 * len(rated) <= len(rows) or not all(map(_are_times, columns[3:])):
+    if 2 * len(rated) <= len(rows) or not all(map(are_times, columns[3:])):
         return False
     fields = [field for column in columns[:2] for field in column]
     has_fractions = any(is_number(field) and not _is_whole(field) for field in fields)
-    others = any(map(_are_times, columns[:3])) or any(map(_is_index, columns[:3]))
+    others = any(map(are_times, columns[:3])) or any(map(_is_index, columns[:3]))
     return not has_fractions and not others and _can_be_ratings(*columns[:3])
+
+
+def are_timed_pairs(rows: Rows) -> bool:
+    """Whether rows without a header can only be of two ids and a time."""
+    if len(rows[0]) != 3:
+        return False
+    columns = [[field.strip() for field in column] for column in zip(*rows, strict=True)]
+    others = any(map(are_times, columns[:2])) or any(map(_is_index, columns[:2]))
+    has_fractions = any(is_number(f) and not _is_whole(f) for one in columns[:2] for f in one)
+    return are_times(columns[2]) and not others and not has_fractions
 
 
 def id_order(rows: Rows) -> tuple[str, ...]:
@@ -61,6 +71,16 @@ def is_number(field: str) -> bool:
     return True
 
 
+def are_times(fields: Sequence[str]) -> bool:
+    """Whether all are dates, or times since 1970 of one unit."""
+    if all(map(DATE.fullmatch, fields)):
+        return True
+    if not all(map(is_number, fields)) or any("," in f or f[0] == "0" for f in fields):
+        return False  # ids may begin with 0, such as ISBN
+    numbers = [float(field) for field in fields]
+    return any(all(low <= number < high for number in numbers) for low, high in TIMES)
+
+
 def _can_be_ratings(users: list[str], items: list[str], ratings: list[str]) -> bool:
     """Whether the third of three columns looks more like ratings than like ids."""
     levels = set(ratings)
@@ -83,16 +103,6 @@ def _kind(ids: Sequence[str]) -> str:
         if len(words) == 1 and words != set(ids) and plain_name(min(words)) in NAMES[role]:
             return role
     return ""
-
-
-def _are_times(fields: Sequence[str]) -> bool:
-    """Whether all are dates, or times since 1970 of one unit."""
-    if all(map(DATE.fullmatch, fields)):
-        return True
-    if not all(map(is_number, fields)) or any("," in f or f[0] == "0" for f in fields):
-        return False  # ids may begin with 0, such as ISBN
-    numbers = [float(field) for field in fields]
-    return any(all(low <= number < high for number in numbers) for low, high in TIMES)
 
 
 def _is_index(fields: Sequence[str]) -> bool:

@@ -32,7 +32,7 @@ def rated_rows(block: "pa.RecordBatch", missing: float | None) -> "pa.RecordBatc
         return block
     kept = block.filter(pa.array(~left_out))
     ids = [column.dictionary_decode().dictionary_encode() for column in kept.columns[:2]]
-    return pa.RecordBatch.from_arrays([*ids, kept.column(2)], names=block.schema.names)
+    return pa.RecordBatch.from_arrays([*ids, *kept.columns[2:]], names=block.schema.names)
 
 
 def suspected_code(ratings: NDArray[np.float64]) -> tuple[float, int] | None:

@@ -3,12 +3,17 @@
 import re
 
 ROLES = ("user", "item", "rating")
+TIME = "time"
 NAMES = {  # lower case, without "id" at the end, an "s" behind that, or what is no letter
     "user": {"user", "u", "customer", "reviewer", "member", "profile", "account", "rater"},
     "item": {"item", "i", "movie", "book", "product", "film", "song", "track", "artist", "album"}
     | {"game", "anime", "business", "recipe", "joke", "isbn", "asin", "parentasin", "show"},
     "title": {"title", "name", "movietitle", "booktitle"},
     "rating": {"rating", "score", "star", "overall", "bookrating", "userrating", "starrating"},
+    "time": {"time", "timestamp", "date", "datetime", "when", "ratedat", "ratedon", "ratingtime"}
+    | {"ratingdate", "ratingtimestamp", "reviewdate", "reviewtime", "reviewtimestamp"}
+    | {"unixreviewtime", "unixtime", "unixtimestamp", "eventtime", "eventdate", "eventtimestamp"}
+    | {"createdat", "createdon", "updatedat", "dateadded", "daterated", "datecreated", "tstamp"},
 }
 
 

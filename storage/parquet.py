@@ -1,7 +1,7 @@
 """Parquet tables, and Arrow's in memory: their columns, block by block."""
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,7 +13,7 @@ from storage.columns import Chosen
 from storage.errors import InputError
 from storage.ids import unusable
 from storage.lines import LARGEST_RATING, opened_bytes, reason_of, shown
-from storage.names import ROLES
+from storage.names import ROLES, TIME
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -66,36 +66,40 @@ def batches(path: Path, chosen: Chosen) -> Iterator["pa.RecordBatch"]:
     import pyarrow as pa
 
     with _opened(path) as file:
-        schema = pa.schema([file.schema_arrow.field(position) for position in chosen.positions])
+        schema = pa.schema([file.schema_arrow.field(position) for position in chosen.read])
         blocks = file.iter_batches(ROWS_AT_ONCE, columns=schema.names, use_threads=True)
-        yield from checked(path, schema, (block.select(schema.names) for block in blocks))
+        selected = (block.select(schema.names) for block in blocks)
+        yield from checked(path, schema, selected, chosen.roles)
 
 
-def table_batches(path: Path, table: "pa.Table") -> Iterator["pa.RecordBatch"]:
+def table_batches(path: Path, table: "pa.Table", chosen: Chosen) -> Iterator["pa.RecordBatch"]:
     """The same of a table in memory, of just the chosen columns, which messages call `path`.
 
     Raises:
         InputError: a row has no id, no rating, or one out of range.
     """
     with _readable(path, "a table"):
-        yield from checked(path, table.schema, table.to_batches(max_chunksize=ROWS_AT_ONCE))
+        blocks = table.to_batches(max_chunksize=ROWS_AT_ONCE)
+        yield from checked(path, table.schema, blocks, chosen.roles)
 
 
 def checked(
-    path: Path, schema: "pa.Schema", blocks: Iterable["pa.RecordBatch"]
+    path: Path, schema: "pa.Schema", blocks: Iterable["pa.RecordBatch"], roles: Sequence[str]
 ) -> Iterator["pa.RecordBatch"]:
-    """Columns of user, item and maybe rating: ids as dictionaries of int64 or texts, and float64.
+    """Columns of user, item, maybe rating and time: ids as dictionaries of int64 or texts, and
+    float64; times as they are.
 
     Raises:
         InputError: a row has no id, no rating, or one out of range.
     """
     import pyarrow as pa
 
-    kinds = [_kind(path, field, role) for field, role in zip(schema, ROLES, strict=False)]
+    given = [role for role in roles if role != TIME]
+    kinds = [_kind(path, field, role) for field, role in zip(schema, given, strict=False)]
     n_before = 0
     for batch in blocks:
-        columns = [_cast(column, kind) for column, kind in zip(batch.columns, kinds, strict=True)]
-        for role, column in zip(ROLES, columns, strict=False):
+        columns = [_cast(column, kind) for column, kind in zip(batch.columns, kinds, strict=False)]
+        for role, column in zip(given, columns, strict=True):
             if (missing := _missing(column)).any():
                 row = n_before + int(np.argmax(missing)) + 1
                 raise InputError(f"{path}: row {row:,}: expected {role}, got nothing")
@@ -111,7 +115,8 @@ def checked(
             _ids(path, field.name, role, column.dictionary_encode(), n_before)
             for field, role, column in zip(schema, ROLES[:2], columns, strict=False)
         ]
-        yield pa.RecordBatch.from_arrays([*ids, *columns[2:]], names=[*ROLES[: len(columns)]])
+        times = batch.columns[len(given) :]
+        yield pa.RecordBatch.from_arrays([*ids, *columns[2:], *times], names=[*roles])
         n_before += len(batch)
 
 

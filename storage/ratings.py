@@ -21,8 +21,8 @@ IdArray = NDArray[Any]  # of int64 or TEXT
 class RatingsTable:
     """Ratings, one a (user, item) pair and sorted by it, and the pairs to predict.
 
-    Ids are whole numbers or texts, as they were read. A pair that was rated more than once has the
-    mean of its ratings.
+    Ids are whole numbers or texts, as they were read. A pair that was rated more than once has its
+    newest rating, or without times the mean of its ratings.
     """
 
     users: IdArray  # (n_users,) ids of those who rated, sorted
@@ -32,10 +32,14 @@ class RatingsTable:
     ratings: NDArray[np.float64]  # (n_ratings,)
     query_user_ids: IdArray  # (n_queries,) any ids
     query_item_ids: IdArray  # (n_queries,)
+    times: NDArray[np.float64] | None = None  # (n_ratings,) seconds since 1970, NaN if not known
+    query_times: NDArray[np.float64] | None = None  # (n_queries,)
     n_repeated: int = 0  # lines that rated a pair rated by another line too
     user_name: str = "user"  # what the columns are called where they came from
     item_name: str = "item"
     rating_name: str = ""  # empty if nothing names the columns
+    time_name: str = ""
+    time_note: str = ""  # for people: what is odd about the times, or why there are none
     n_joined: int = 0  # ids that differ from others in the blanks around them alone
     n_missing: int = 0  # rows left out, for their rating stands for none
     code: float | None = None  # a rating that seems to stand for none
@@ -51,6 +55,7 @@ class RatingsTable:
         ratings: NDArray[np.float64],
         query_user_ids: ArrayLike,
         query_item_ids: ArrayLike,
+        times: NDArray[np.float64] | None = None,
         n_missing: int = 0,
     ) -> "RatingsTable":
         """The table of (n,) columns of raw ids in any order, repeated pairs merged."""
@@ -60,6 +65,7 @@ class RatingsTable:
             ratings=ratings,
             query_user_ids=as_ids(query_user_ids),
             query_item_ids=as_ids(query_item_ids),
+            times=times,
             n_missing=n_missing,
         )
 
@@ -70,6 +76,7 @@ class RatingsTable:
         items: tuple[IdArray, NDArray[np.int32]],
         *,
         ratings: NDArray[np.float64],
+        times: NDArray[np.float64] | None = None,
         **others: Any,
     ) -> "RatingsTable":
         """The table of sorted ids with (n,) rows of them, in any order, repeated pairs merged."""
@@ -81,15 +88,19 @@ class RatingsTable:
         if (pair[1:] <= pair[:-1]).any():
             pair, order = _sorted(pair, len(users[0]).bit_length() + item_bits)
             ratings = ratings[order]
+            times = None if times is None else times[order]
             del order
             is_first = np.append(True, pair[1:] != pair[:-1])
             n_repeated = len(pair) - int(is_first.sum())
             if n_repeated:
+                if times is not None:
+                    pair, ratings, times = _newest(pair, ratings, times)
+                    is_first = np.append(True, pair[1:] != pair[:-1])
                 # Values sorted within a pair too: their sum does not depend on the lines' order.
                 ratings = ratings[np.lexsort((ratings, pair))]
                 first = np.flatnonzero(is_first)
                 ratings = np.add.reduceat(ratings, first) / np.diff(np.append(first, len(pair)))
-                pair = pair[first]
+                pair, times = pair[first], None if times is None else times[first]
             user_index = (pair >> item_bits).astype(np.int32)
             item_index = (pair & ((1 << item_bits) - 1)).astype(np.int32)
         return cls(
@@ -98,6 +109,7 @@ class RatingsTable:
             user_index=user_index,
             item_index=item_index,
             ratings=ratings,
+            times=times,
             n_repeated=n_repeated,
             code=code,
             n_code=n_code,
@@ -124,7 +136,9 @@ class RatingsTable:
 
     @property
     def digest(self) -> str:
-        """A digest of the ratings alone, whatever the file, the order of its lines, the queries."""
+        """A digest of the ratings and their times, whatever the file, the order of its lines, the
+        queries.
+        """
         digest = hashlib.sha256(b"ratings")
         columns = [(self.user_index, "<i4"), (self.item_index, "<i4"), (self.ratings, "<f8")]
         if all(_are_short(ids) for ids in (self.users, self.items)):
@@ -134,6 +148,9 @@ class RatingsTable:
             digest.update(json.dumps([self.users.tolist(), self.items.tolist()]).encode())
         for column, kind in columns:
             digest.update(np.ascontiguousarray(column, dtype=kind).data)
+        if self.times is not None:
+            digest.update(b"times")
+            digest.update(np.ascontiguousarray(self.times, dtype="<f8").data)
         return digest.hexdigest()[:32]
 
 
@@ -176,6 +193,19 @@ def _sorted(pair: NDArray[np.int64], pair_bits: int) -> tuple[NDArray[np.int64],
     order = pair & ((1 << row_bits) - 1)
     pair >>= row_bits
     return pair, order
+
+
+def _newest(
+    pair: NDArray[np.int64], ratings: NDArray[np.float64], times: NDArray[np.float64]
+) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]:
+    """Of rows sorted by their pair those of its newest time, one that is not known being oldest."""
+    ages = np.where(np.isnan(times), -np.inf, times)
+    order = np.lexsort((ages, pair))
+    pair, ages = pair[order], ages[order]
+    last = np.flatnonzero(np.append(pair[1:] != pair[:-1], True))
+    newest = np.repeat(ages[last], np.diff(np.append(-1, last)))
+    kept = ages == newest
+    return pair[kept], ratings[order][kept], times[order][kept]
 
 
 def _are_short(ids: IdArray) -> bool:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields, is_dataclass
+from datetime import date
 from itertools import chain
 from typing import Any
 
@@ -10,7 +11,8 @@ import numpy as np
 from storage.columns import FRAME
 from storage.errors import InputError
 from storage.lines import shown
-from storage.names import ROLES
+from storage.names import ROLES, TIME
+from storage.times import EARLIEST
 
 EXPECTED = "expected a file, a data frame, a dict of columns or rows"
 RAW = str | bytes | bytearray | memoryview  # sequences that are no rows, nor columns
@@ -24,10 +26,11 @@ Columns = Mapping[str, Any]
 
 
 def columns_of_rows(rows: Any) -> Columns:
-    """The columns of a record array, an (n, 2) or (n, 3) array, or any iterable of rows.
+    """The columns of a record array, an array of two to four columns, or any iterable of rows.
 
-    A row is a tuple or a list of user, item and maybe rating; or a dict, a named tuple, a record, a
-    dataclass or a Series, whose fields have names. What some of these do not have is nothing there.
+    A row is a tuple or a list of user, item, maybe rating, and maybe a time behind that; or a dict,
+    a named tuple, a record, a dataclass or a Series, whose fields have names. What some of these do
+    not have is nothing there.
 
     Raises:
         InputError: it is none of these, or rows are of different kinds or lengths.
@@ -116,10 +119,19 @@ def _is_sequence(row: Any) -> bool:
 
 
 def _by_role(columns: Sequence[Any], mend: str = "") -> Columns:
+    if len(columns) == 4 and all(map(_may_be_time, columns[3][:1])):
+        return dict(zip((*ROLES, TIME), columns, strict=True))
     if len(columns) not in (2, 3):
         got = f"{len(columns)} fields{mend if len(columns) > 3 else ''}"
         raise InputError(f"{FRAME}: expected rows of user, item and maybe rating, got {got}")
     return dict(zip(ROLES, columns, strict=False))
+
+
+def _may_be_time(value: object) -> bool:
+    """Whether a value in the fourth column is rather a time than a rating of a matrix."""
+    if isinstance(value, int | float | np.number):
+        return float(value) >= EARLIEST
+    return isinstance(value, str | date | np.datetime64)
 
 
 def _kind(value: object) -> str:

@@ -1,7 +1,7 @@
 """Any file or frame of ratings or of query pairs: found out what it is, and read into columns."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from storage import delimited, parquet
+from storage import delimited, parquet, times
 from storage.columns import FRAME, Chosen, Columns, choose_columns, choose_pair_columns
 from storage.errors import InputError
 from storage.files import TEXT
@@ -18,7 +18,7 @@ from storage.ids import trimmed
 from storage.lines import first_lines
 from storage.mat_comp import looks_like_mat_comp, read_mat_comp
 from storage.memory import fitting
-from storage.missing import rated_rows
+from storage.missing import are_missing, rated_rows
 from storage.names import ROLES
 from storage.ratings import IdArray, RatingsTable, indexed
 
@@ -36,7 +36,7 @@ def read_ratings(
     Args:
         source: the file, or the table.
         columns: what the columns of user, item and rating are called, or their positions from 1;
-            guessed where it is plain.
+            guessed where it is plain; and maybe that of the time, found by its name if not told.
         missing: the rating that stands for none: rows with it are left out.
 
     Raises:
@@ -61,6 +61,7 @@ class Pairs:
 
     user_ids: IdArray  # (n_pairs,)
     item_ids: IdArray  # (n_pairs,)
+    times: NDArray[np.float64] | None  # (n_pairs,) seconds since 1970, NaN if not known
     user_name: str
     item_name: str
     has_header: bool
@@ -71,6 +72,7 @@ def read_pairs(
     source: "Path | Frame | pa.Table",
     *,
     names: tuple[str, str] = ("user", "item"),
+    time_name: str = "",
     positions: Columns | None = None,
 ) -> Pairs:
     """The pairs of a text table, a Parquet file or a table in memory.
@@ -78,16 +80,19 @@ def read_pairs(
     Args:
         source: the file, or the table.
         names: what the ratings call the columns of user and item.
+        time_name: and that of the time, if they have one; names such as `timestamp` are known too.
         positions: where they are in a file without a header; the first two if not told.
 
     Raises:
         InputError: the file cannot be read, or is of no such format.
     """
-    found = _read_columns(source, partial(choose_pair_columns, names=names, positions=positions))
+    choose = partial(choose_pair_columns, names=names, time_name=time_name, positions=positions)
+    found = _read_columns(source, choose)
     (users, user_rows), (items, item_rows) = found.ids
     return Pairs(
         user_ids=users[user_rows],
         item_ids=items[item_rows],
+        times=found.times,
         user_name=found.chosen.user_name,
         item_name=found.chosen.item_name,
         has_header=bool(found.chosen.names),
@@ -103,6 +108,8 @@ class _Read:
     about: str
     ids: list[tuple[IdArray, NDArray[np.int32]]]  # of users and items: sorted ids, rows of them
     ratings: NDArray[np.float64]  # empty if they were not asked for
+    times: NDArray[np.float64] | None
+    time_note: str
     n_joined: int  # ids that differ from others in the blanks around them alone
     n_missing: int  # rows left out
 
@@ -115,11 +122,14 @@ def _read_table(
     return RatingsTable.from_indices(
         *found.ids,
         ratings=found.ratings,
+        times=found.times,
         query_user_ids=nobody,
         query_item_ids=nobody,
         user_name=chosen.user_name,
         item_name=chosen.item_name,
         rating_name=chosen.names[chosen.positions[2]] if chosen.names else "",
+        time_name=chosen.time_name,
+        time_note=found.time_note,
         n_joined=found.n_joined,
         n_missing=found.n_missing,
         about=found.about,
@@ -133,37 +143,100 @@ def _read_columns(
     if not isinstance(source, Path):
         names = source.column_names
         chosen = choose(path, [names], has_header=True)
-        blocks = list(parquet.table_batches(path, source.select(list(chosen.positions))))
+        chosen, table = _selected(source, chosen)
+        read = parquet.table_batches(path, table, chosen)
         n_columns = len(names)
     elif parquet.is_parquet(path):
         names = parquet.column_names(path)
         chosen = choose(path, [names], has_header=True)
-        blocks = list(fitting(path, parquet.batches(path, chosen)))
+        read = fitting(path, parquet.batches(path, chosen))
         n_columns = len(names)
     else:
         head = delimited.read_head(path, first_lines(path))
         chosen = choose(path, head.rows)
-        blocks = list(fitting(path, delimited.batches(path, head, chosen)))
+        read = fitting(path, delimited.batches(path, head, chosen))
         n_columns = len(head.rows[0])
-    if not (n_rows := sum(map(len, blocks))):
+
+    def place(row: int) -> str:
+        """Where a row stands."""
+        if not isinstance(source, Path) or parquet.is_parquet(path):
+            return f"{path}: row {row + 1:,}"
+        return f"{path}:{delimited.line_of(path, head, row, has_header=bool(chosen.names))}"
+
+    blocks, kept, moments = [], [], []
+    for block in read:
+        if chosen.time is not None:
+            moments.append(times.read_block(block.column(len(chosen.positions))))
+        rated = block.select(list(range(len(chosen.positions))))
+        if missing is not None:
+            kept.append(~are_missing(rated.column(2).to_numpy(), missing))
+            rated = rated_rows(rated, missing)
+        blocks.append(rated)
+    if not (n_rows := sum(map(len, kept or blocks))):
         raise InputError(f"{path}: expected at least one row below the header, got none")
-    if missing is not None:
-        blocks = [rated_rows(block, missing) for block in blocks]
+    seconds, note = None, ""
+    if chosen.time is not None:
+        seconds, note = _times(moments, chosen, place)
+        if seconds is None:
+            chosen = replace(chosen, time=None)
+        elif kept:
+            seconds = seconds[np.concatenate(kept)]
     n_missing = n_rows - sum(map(len, blocks))
     joined = [_joined([block.column(side) for block in blocks]) for side in range(2)]
     has_ratings = len(chosen.positions) == len(ROLES)
     ratings = [block.column(2).to_numpy() for block in blocks] if has_ratings else []
     whole = np.concatenate(ratings) if ratings else np.empty(0)
-    del blocks, ratings
+    del blocks, ratings, moments
     _release()
     return _Read(
         chosen=chosen,
         about=chosen.described(n_columns),
         ids=[(ids, rows) for ids, rows, _ in joined],
         ratings=whole,
+        times=seconds,
+        time_note=note,
         n_joined=sum(n for _, _, n in joined),
         n_missing=n_missing,
     )
+
+
+def _selected(source: "Frame | pa.Table", chosen: Chosen) -> "tuple[Chosen, pa.Table]":
+    """The chosen columns; without times that were only found by their name, if they are none of
+    Arrow's.
+    """
+    try:
+        return chosen, source.select(list(chosen.read))
+    except InputError:
+        if chosen.time is None or chosen.time_is_told:
+            raise
+        chosen = replace(chosen, time=None)
+        return chosen, source.select(list(chosen.positions))
+
+
+def _times(
+    blocks: list[times.Block], chosen: Chosen, place: Callable[[int], str]
+) -> tuple[NDArray[np.float64] | None, str]:
+    """The (n,) seconds, or None if a column that was only found by its name holds something else;
+    and what is to be said of them.
+
+    Raises:
+        InputError: a column that was told holds something else.
+    """
+    named = chosen.name(chosen.time or 0)
+    try:
+        found = times.joined(blocks)
+    except times.NoTimeError as error:
+        if chosen.time_is_told:
+            expected = f"expected a time in {named} {times.EXPECTED}"
+            raise InputError(f"{place(error.row)}: {expected}, got {error}") from None
+        return None, f"none: {named} has {error} ({place(error.row)})"
+    notes = []
+    if found.n_odd:
+        others = f", as are {found.n_odd - 1:,} more" if found.n_odd > 1 else ""
+        notes.append(f"{found.odd} ({place(found.odd_row)}), counts as not known{others}")
+    if found.is_mixed:
+        notes.append("those without a time zone are taken as UTC")
+    return found.seconds, "; ".join(notes)
 
 
 def _named(source: "Path | Frame | pa.Table") -> Path:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 import click
 
 from storage.errors import InputError, ParameterError, fault_outside, printable
+from storage.sources import Sources
 from storage.urls import hidden, without_passwords
 from study.drawing import Drawing
 from study.tuning import DEFAULT_STORAGE, find, parse_columns
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from study.inputs import Data
     from study.result import Result
 
-Columns = tuple[str, str, str]
+Columns = tuple[str, ...]
 
 FAILED = 1
 BAD_INPUT = 2
@@ -67,9 +68,7 @@ class Outcome:
 class Asked:
     """The options that every command on a study has: which ratings, and which study of them."""
 
-    data: Path | None
-    columns: Columns | None
-    missing: float | None
+    sources: Sources
     storage: str
     study_name: str | None
     device: str = "auto"
@@ -77,10 +76,13 @@ class Asked:
     @property
     def words(self) -> list[str]:
         """Them again as words of a command line, as far as they are not as by default."""
+        told = self.sources
         words = {
-            "--data": None if self.data is None else str(self.data),
-            "--columns": None if self.columns is None else ",".join(self.columns),
-            "--missing": None if self.missing is None else f"{self.missing:.15g}",
+            "--data": None if told.data is None else str(told.data),
+            "--columns": None if told.columns is None else ",".join(told.columns),
+            "--missing": None if told.missing is None else f"{told.missing:.15g}",
+            "--items": None if told.items is None else str(told.items),
+            "--users": None if told.users is None else str(told.users),
             "--storage": None if self.storage == DEFAULT_STORAGE else self.storage,
             "--study-name": self.study_name,
         }
@@ -107,13 +109,8 @@ class Asked:
         from storage.database import parse_storage_url, runs_folder
         from study.inputs import load_data
 
-        return load_data(
-            self.data,
-            runs=runs_folder(parse_storage_url(self.storage)),
-            columns=self.columns,
-            missing=self.missing,
-            on_event=drawing,
-        )
+        runs = runs_folder(parse_storage_url(self.storage))
+        return load_data(self.sources, runs=runs, on_event=drawing)
 
     def find(self, ratings: "Data", drawing: Drawing) -> "Result":
         """What the study of these ratings has found.
@@ -178,7 +175,7 @@ class FilePath(click.ParamType[Path]):
 
 
 class ColumnNames(click.ParamType[Columns]):
-    """Three columns, such as user_id,movie_id,rating or 1,2,3."""
+    """Three columns, such as user_id,movie_id,rating or 1,2,3, or four."""
 
     name = "user,item,rating"
 
@@ -189,7 +186,8 @@ class ColumnNames(click.ParamType[Columns]):
             return parse_columns(value) if isinstance(value, str) else value
         except ValueError:
             self.fail(
-                f"expected three columns, like user_id,movie_id,rating or 1,2,3, got '{value}'"
+                "expected three columns, like user_id,movie_id,rating or 1,2,3, or four with that "
+                f"of the time, got '{value}'"
             )
 
 
@@ -224,7 +222,7 @@ DATA = [
         type=ColumnNames(),
         metavar="USER,ITEM,RATING",
         help="Which columns of a table hold them, by name or by position from 1; guessed where "
-        "names or positions make it plain.",
+        "names or positions make it plain. A fourth is the time, found by its name if not told.",
     ),
     click.option(
         "--missing",
@@ -296,8 +294,8 @@ def run_command(
 
     def call(quiet: bool = False, as_json: bool = False, **named: Any) -> int:
         if "data" in named:
-            shared = [one.name for one in fields(Asked) if one.name in named]
-            named["asked"] = Asked(**{name: named.pop(name) for name in shared})
+            named["sources"] = Sources(**_taken(named, Sources))
+            named["asked"] = Asked(**_taken(named, Asked))
         with Drawing(sys.stderr if as_json else None, quiet=quiet) as drawing:
             outcome = function(drawing, **named)
         if isinstance(outcome, int):
@@ -370,6 +368,11 @@ def complain(prog: str, message: str) -> None:
     name = as_called(f"python -m {prog}").removeprefix("python -m ")
     said = without_passwords(as_called(" ".join(message.split())))
     print(f"{name}: {printable(said)}", file=sys.stderr)
+
+
+def _taken(named: dict[str, Any], kind: type) -> dict[str, Any]:
+    """What of the named values are fields of a dataclass, taken out of them."""
+    return {one.name: named.pop(one.name) for one in fields(kind) if one.name in named}
 
 
 def _complete(command: click.Command, called: str) -> None:

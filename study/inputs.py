@@ -15,16 +15,19 @@ import torch
 from numpy.typing import NDArray
 
 from model.dataset import UNKNOWN, Ids, Pairs, Ratings
-from storage.cache import read_cached, spooled
-from storage.columns import FRAME, Columns
+from storage.cache import kept, read_cached, spooled
+from storage.columns import FRAME
 from storage.datasets import demonstration
 from storage.errors import InputError, ParameterError, printable
+from storage.frames import Frame as HeldFrame
 from storage.frames import is_frame, read_frame
 from storage.lines import shown
 from storage.movielens import NAMES, fetch
 from storage.ratings import IdArray, RatingsTable
+from storage.sources import Sources
 from storage.tables import Pairs as PairsTable
 from storage.tables import read_pairs, read_ratings
+from storage.times import span_of
 from storage.urls import hidden
 from study.events import OnEvent, Said, ignored
 
@@ -50,9 +53,7 @@ class Data:
     """A set of ratings to learn from and pairs to predict."""
 
     source: str  # for people: the file, or what else it is
-    file: Path | None
-    columns: Columns | None = None  # that were told
-    missing: float | None = None  # the rating that was told to stand for none
+    sources: Sources  # files where they are, frames as Arrow's
     table: RatingsTable
     ratings: Ratings
     users: Ids
@@ -67,9 +68,37 @@ class Data:
         return self.noise_std is not None
 
     @property
-    def is_frame(self) -> bool:
-        """Whether these came from memory, which no other process can read."""
-        return self.file is None and not self.is_demonstration
+    def file(self) -> Path | None:
+        """The file of the ratings, if they came from one."""
+        return self.sources.data if isinstance(self.sources.data, Path) else None
+
+    @cached_property
+    def queries(self) -> Pairs:
+        """The pairs to predict, UNKNOWN where the ratings do not have a user or an item.
+
+        If ratings have times, a pair without one is of the present, that of the last rating.
+        """
+        times, found = None, self.table.query_times
+        if self.table.times is not None:
+            times = np.full(self.table.n_queries, np.nan) if found is None else found
+            times = np.where(np.isnan(times), np.nanmax(self.table.times), times)
+        return Pairs(
+            user_index=self.users.index(self.table.query_user_ids),
+            item_index=self.items.index(self.table.query_item_ids),
+            times=None if times is None else torch.from_numpy(times),
+        )
+
+    def in_files(self, folder: Path) -> Sources:
+        """Where another process reads the same; what came from memory is kept in `folder`.
+
+        Raises:
+            InputError: it cannot be written.
+        """
+        sources = self.sources
+        if isinstance(sources.data, HeldFrame):
+            path = kept(self.table, folder)
+            sources = replace(sources, data=path, columns=None, missing=None)
+        return sources
 
     @property
     def summary(self) -> str:
@@ -84,14 +113,6 @@ class Data:
         """The number of queries whose user and item both have ratings."""
         users = _known(self.users, self.table.query_user_ids)
         return int((users & _known(self.items, self.table.query_item_ids)).sum())
-
-    @cached_property
-    def queries(self) -> Pairs:
-        """The pairs to predict."""
-        return Pairs(
-            user_index=self.users.index(self.table.query_user_ids),
-            item_index=self.items.index(self.table.query_item_ids),
-        )
 
     @property
     def doubt(self) -> str:
@@ -116,18 +137,20 @@ class Data:
         if self.asked:
             n_unknown = table.n_queries - self.n_known
             text += f"\nQueries: {self.asked}, {n_unknown:,} of unknown users or items"
+        if table.times is not None or table.time_note:
+            text += f"\nTimes: {self._times_described()}"
         if table.n_repeated:
-            text += (
-                f"\nRepeated: {table.n_repeated:,} lines rate a pair again; "
-                "such a pair has the mean of its ratings"
-            )
+            what = "such a pair has the mean of its ratings"
+            text += f"\nRepeated: {table.n_repeated:,} lines rate a pair again; "
+            text += what if table.times is None else "the newest counts"
         if table.n_joined:
             text += (
                 f"\nBlanks: {table.n_joined:,} ids differ from others in the blanks around them "
                 "alone, and count as the same"
             )
-        if self.missing is not None and not self.is_demonstration:
-            text += f"\nMissing: {table.n_missing:,} rows rated {self.missing:g} are left out"
+        missing = self.sources.missing
+        if missing is not None and not self.is_demonstration:
+            text += f"\nMissing: {table.n_missing:,} rows rated {missing:g} are left out"
         if table.code is not None:
             text += (
                 f"\nApart: {table.n_code:,} rows are rated {table.code:g}, unlike all others; if "
@@ -135,30 +158,36 @@ class Data:
             )
         return text
 
+    def _times_described(self) -> str:
+        """From when to when, and what is odd."""
+        times, note = self.table.times, self.table.time_note
+        if times is None:
+            return note
+        n_unknown = int(np.isnan(times).sum())
+        without = f"{n_unknown:,} of {len(times):,} ratings without" if n_unknown else ""
+        return "; ".join(filter(None, (span_of(times), without, note)))
+
 
 def load_data(
     source: object,
     *,
     runs: Path,
-    columns: Columns | None = None,
-    missing: float | None = None,
     on_event: OnEvent = ignored,
 ) -> Data:
     """The ratings of a file, a data frame, of ./mat_comp, or of the built-in demonstration.
 
     Args:
-        source: of any known format, `-` for standard input, the name of a public data set, or a
-            data frame. What a stream gives is kept in `runs`, so that the file of the result can be
-            read again.
+        source: the `Sources`, or their data alone: a file of any known format, `-` for standard
+            input, the name of a public data set, or a data frame. What a stream gives is kept in
+            `runs`, so that the file of the result can be read again.
         runs: the folder whose `cache` holds what was parsed before.
-        columns: which columns hold user, item and rating; guessed where it is plain.
-        missing: the rating that stands for none: rows with it are left out.
         on_event: told that a public data set is downloaded, and on what terms.
 
     Raises:
         InputError: a file cannot be read, or there are fewer than two ratings.
     """
-    file = _as_path(source)
+    told = source if isinstance(source, Sources) else Sources(data=source)
+    file, columns, missing = _as_path(told.data), told.columns, told.missing
     if file is None and (DEFAULT_FILE.exists() or DEFAULT_FILE.is_symlink()):
         file = DEFAULT_FILE
     truth, noise_std = None, None
@@ -167,8 +196,8 @@ def load_data(
         table, name = demo.table, "built-in demo"
         truth, noise_std = demo.truth, demo.noise_std
     elif is_frame(file):
-        frame = read_frame(file, may_be_matrix=columns is None)
-        table, name, file = read_ratings(frame, columns, missing), frame.name, None
+        file = read_frame(file, may_be_matrix=columns is None)
+        table, name = read_ratings(file, columns, missing), file.name
     else:
         file, name = _located(file, runs, on_event)
         table = read_cached(file, runs / "cache", columns, missing)
@@ -178,12 +207,11 @@ def load_data(
         user_index=torch.from_numpy(table.user_index.astype(np.int64)),
         item_index=torch.from_numpy(table.item_index.astype(np.int64)),
         values=torch.from_numpy(table.ratings),
+        times=None if table.times is None else torch.from_numpy(table.times),
     )
     return Data(
         source=printable(name),
-        file=file,
-        columns=columns,
-        missing=missing,
+        sources=replace(told, data=file),
         table=table,
         ratings=ratings,
         users=Ids(table.users),
@@ -205,13 +233,15 @@ def with_pairs(data: Data, pairs: object, *, runs: Path, on_event: OnEvent = ign
     found = read_pairs(
         read_frame(source) if is_in_memory else _located(source, runs, on_event)[0],
         names=(table.user_name, table.item_name),
-        positions=None if table.rating_name else data.columns,
+        time_name=table.time_name,
+        positions=None if table.rating_name else data.sources.columns,
     )
     _check_pairs(data, found, name)
     table = replace(
         table,
         query_user_ids=found.user_ids,
         query_item_ids=found.item_ids,
+        query_times=found.times,
         user_name=found.user_name,
         item_name=found.item_name,
     )

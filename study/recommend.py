@@ -33,7 +33,7 @@ examples:
   python -m study.recommend --user 42                ten items for user 42
   python -m study.recommend --user 42 --titles movies.csv
   python -m study.recommend --ratings mine.csv       for who is not in them
-  python -m study.recommend --similar 50 --items 5   five items like item 50
+  python -m study.recommend --similar 50 --top 5     five items like item 50
 """
 
 
@@ -54,7 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     ),
     click.option("--similar", metavar="ITEM", help="Or an item's id, or its title."),
     click.option(
-        "--items",
+        "--top",
         type=AtLeast(1),
         default=10,
         show_default=True,
@@ -82,7 +82,7 @@ def recommend(
     user: str | None,
     ratings: Path | None,
     similar: str | None,
-    items: int,
+    top: int,
     titles: Path | None,
     out: Path | None,
 ) -> Outcome:
@@ -124,18 +124,18 @@ def recommend(
 
     found: Recommendations | SimilarItems
     if similar is not None:
-        found = result.similar(similar, n=items, titles=named)
+        found = result.similar(similar, n=top, titles=named)
         heading = f"Like {found.item_id} ({table.item_name})"
         heading += f", {found.title}" if found.title else ""
         about = {"item": found.item_id}
     elif given is not None:
-        found = result.recommend_to_newcomer(*given, n=items, titles=named)
+        found = result.recommend_to_newcomer(*given, n=top, titles=named)
         about = {"user": None}
         heading = f"For a new user who has rated {found.n_rated:,} of the items"
         if found.n_unknown:
             heading += f", and {found.n_unknown:,} that the data do not have"
     else:
-        found = result.recommend(user, n=items, titles=named)
+        found = result.recommend(user, n=top, titles=named)
         about = {"user": found.user_id}
         heading = f"For {user} ({table.user_name}), who has rated {found.n_rated:,}"
     _show(drawing, heading, found.columns())

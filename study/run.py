@@ -114,8 +114,10 @@ def run(
         asked.url()
         choose_device(asked.device)
         ratings = asked.load(drawing)
-    if asked.data is not None and ratings.source != str(asked.data):
-        asked = replace(asked, data=ratings.file)  # of a stream: where the next command reads it
+    told = asked.sources
+    if told.data is not None and ratings.source != str(told.data):
+        told = replace(told, data=ratings.file)  # of a stream: where the next command reads it
+        asked = replace(asked, sources=told)
     drawing.say(as_options(f"Data: {ratings.described()}"))
 
     with caught_interrupts():

@@ -43,31 +43,41 @@ def load(
     *,
     columns: str | Sequence[str] | None = None,
     missing: float | None = None,
+    items: "Source | Frame | None" = None,
+    users: "Source | Frame | None" = None,
 ) -> "Data":
     """Ratings to tune for.
 
     Args:
         source: a file in any format that --data takes, the name of a public data set, a data frame
             (pandas, Polars, lazy too, Arrow, DuckDB, or another that speaks Arrow), a dict of
-            columns, or rows: of user, item and rating in this order, or dicts and the like with
-            names; or a matrix of users × items, sparse, pivoted, or an array with NaN for what is
-            not rated; if not told, ./mat_comp or the built-in demonstration. What was parsed from a
-            file is kept in runs/cache.
+            columns, or rows: of user, item, rating and maybe time in this order, or dicts and the
+            like with names; or a matrix of users × items, sparse, pivoted, or an array with NaN for
+            what is not rated; if not told, ./mat_comp or the built-in demonstration. What was
+            parsed from a file is kept in runs/cache.
         columns: which hold user, item and rating, by name or by position from 1, as in
-            "user_id,movie_id,rating"; guessed where names make it plain.
+            "user_id,movie_id,rating"; guessed where names make it plain. A fourth is the time,
+            found by its name if not told.
         missing: the rating that stands for none, such as 99 or -1: rows with it are left out.
+        items: a table that describes items, in any form that ratings have: its first column, or one
+            called as in the ratings, has their ids.
+        users: the same of users.
 
     Raises:
         InputError: it cannot be read, holds something else, or fewer than two ratings.
     """
     from storage.database import parse_storage_url, runs_folder
+    from storage.sources import Sources
     from study.inputs import load_data
 
     runs = runs_folder(parse_storage_url(DEFAULT_STORAGE))
     if missing is not None and not (isinstance(missing, Real) and math.isfinite(missing)):
         raise ParameterError("missing", f"expected a number, got {missing!r}")
     code = None if missing is None else float(missing)
-    return load_data(source, runs=runs, columns=_as_columns(columns), missing=code)
+    sources = Sources(
+        data=source, columns=_as_columns(columns), missing=code, items=items, users=users
+    )
+    return load_data(sources, runs=runs)
 
 
 def tune(
@@ -116,7 +126,6 @@ def tune(
         import optuna
 
     from model.kernels.threads import torch_in_one_thread
-    from storage.cache import kept
     from storage.database import database_file, open_storage, parse_storage_url, runs_folder
     from storage.proxy import shown
     from study.inputs import choose_device
@@ -147,18 +156,15 @@ def tune(
             demo = data.is_demonstration
             check_others(opened, name, source=data.source, is_demonstration=demo)
         n_workers = workers or suitable_workers(len(data.ratings), torch_device)
-        file, columns, missing = data.file, data.columns, data.missing
+        sources = data.sources
         if n_workers > 1:
             prepare()
-            if data.is_frame:  # which workers cannot read
-                file, columns, missing = kept(data.table, folder / "cache"), None, None
+            sources = data.in_files(folder / "cache")  # workers cannot read frames
         job = Job(
             storage=storage,
             study_name=name,
             total=trials,
-            data=file,
-            columns=columns,
-            missing=missing,
+            sources=sources,
             folder=folder,
             device=device,
             seed=seed if seed is not None else stored_seed(opened, name) or 0,
@@ -238,16 +244,16 @@ def find(
     )
 
 
-def parse_columns(text: str) -> tuple[str, str, str]:
-    """The three columns of a text such as `user_id,movie_id,rating` or `1,2,3`.
+def parse_columns(text: str) -> tuple[str, ...]:
+    """The columns of a text such as `user_id,movie_id,rating` or `1,2,3,4`: three, or four.
 
     Raises:
         ValueError: it has more or fewer.
     """
-    user, item, rating = (column.strip() for column in next(csv.reader([text]), []))
-    if not (user and item and rating):
+    columns = tuple(column.strip() for column in next(csv.reader([text]), []))
+    if len(columns) not in (3, 4) or not all(columns):
         raise ValueError
-    return user, item, rating
+    return columns
 
 
 def _run(
@@ -321,12 +327,14 @@ def _as_columns(columns: str | Sequence[str] | None) -> "Columns | None":
     if columns is None:
         return None
     try:
-        user, item, rating = parse_columns(columns) if isinstance(columns, str) else columns
+        found = parse_columns(columns) if isinstance(columns, str) else tuple(map(str, columns))
+        if len(found) not in (3, 4):
+            raise ValueError
     except (ValueError, TypeError):
         raise ParameterError(
             "columns", f"expected three, of user, item and rating, got {columns!r}"
         ) from None
-    return str(user), str(item), str(rating)
+    return found
 
 
 def _loaded(ratings: object, *, url: "URL", on_event: OnEvent) -> "Data":

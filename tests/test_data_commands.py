@@ -16,6 +16,7 @@ from pyarrow import parquet
 
 from storage.errors import InputError
 from storage.lines import read_numbers
+from storage.sources import Sources
 from study import best_predict, load, recommend, run
 from study.inputs import load_data, with_pairs
 from study.record.studies import default_name
@@ -175,11 +176,8 @@ def test_columns_of_the_ratings_are_found_by_name_in_the_queries(
     columns: str, pairs: str, call: Call
 ) -> None:
     Path("pairs.csv").write_text(pairs)
-    data = load_data(
-        Path("ratings.csv"),
-        runs=Path("runs"),
-        columns=tuple(columns.split(",")),  # type: ignore[arg-type]
-    )
+    sources = Sources(data=Path("ratings.csv"), columns=tuple(columns.split(",")))
+    data = load_data(sources, runs=Path("runs"))
     table = with_pairs(data, Path("pairs.csv"), runs=Path("runs")).table
     assert (table.query_user_ids.tolist(), table.query_item_ids.tolist()) == (
         ["Zürich-01"],
@@ -191,7 +189,8 @@ def test_positions_in_queries_like_ratings_without_a_header(call: Call) -> None:
     Path("bare.csv").write_text("a,u1,4\nb,u1,3\na,u2,5\nb,u2,1\n")
     for pairs in ("b,u2\n", "user,item\nu2,b\n"):
         Path("pairs.csv").write_text(pairs)
-        data = load_data(Path("bare.csv"), runs=Path("runs"), columns=("2", "1", "3"))
+        sources = Sources(data=Path("bare.csv"), columns=("2", "1", "3"))
+        data = load_data(sources, runs=Path("runs"))
         data = with_pairs(data, Path("pairs.csv"), runs=Path("runs"))
         assert data.table.query_user_ids.tolist() == ["u2"]
         assert data.table.query_item_ids.tolist() == ["b"]
@@ -286,7 +285,7 @@ def test_codes_for_no_rating_are_left_out_by_all_commands_alike(call: Call) -> N
     assert f"Study: {name}\n" in out
     assert np.loadtxt("mat_comp_ans").max() < 9
     assert f"Study: {name}\n" in call(report.main, *options)[1]
-    assert call(recommend.main, *options, "--user", "Zürich-03", "--items", 2)[0] == 0
+    assert call(recommend.main, *options, "--user", "Zürich-03", "--top", 2)[0] == 0
     assert default_name(load("ratings.csv", missing=99).table) == name
     kept = [row for row in rows[1:] if row[1] != "99"]
     columns = dict(
@@ -349,7 +348,7 @@ def test_queries_of_other_ids_for_mat_comp(call: Call) -> None:
 @pytest.mark.parametrize(
     ("option", "said"),
     [
-        ("1,2", "expected three columns, like user_id,movie_id,rating or 1,2,3, got '1,2'"),
+        ("1,2", "like user_id,movie_id,rating or 1,2,3, or four with that of the time, got '1,2'"),
         ("a,,c", "expected three columns"),
         ("", "expected three columns"),
         ('"a,b,c', "expected three columns"),

@@ -231,8 +231,6 @@ def test_an_array_with_nothing_where_ids_would_be_is_a_matrix(matrix: Any) -> No
     [
         np.nan_to_num(MATRIX),
         np.nan_to_num(MATRIX).astype(int),
-        np.array([[1, 2, 3, 881250949], [2, 3, 4, np.nan]]),
-        np.array([[1, np.nan, 3, 881250949], [2, 3, 4, 881250949]]),
     ],
 )
 def test_an_array_that_may_be_rows_with_more_fields_is_refused(array: Any) -> None:

@@ -19,6 +19,7 @@ from records import set_lease
 from storage.database import open_storage, parse_storage_url
 from storage.errors import InputError, UnreachableError
 from storage.proxy import serve_proxy
+from storage.sources import Sources
 from study import best_predict, run, serve
 from study.record.record import Record
 from study.search.sampler import SlotSampler, suggest
@@ -168,9 +169,7 @@ def test_a_worker_that_begins_while_the_database_is_away_waits_for_it(
         storage=url,
         study_name="any",
         total=1,
-        data=Path("mat_comp"),
-        columns=None,
-        missing=None,
+        sources=Sources(data=Path("mat_comp")),
         folder=tmp_path,
         device="cpu",
         seed=0,

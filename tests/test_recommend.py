@@ -318,7 +318,7 @@ def test_a_list_for_who_is_new_is_written_too(call: Call, folder: Path) -> None:
         rows = "".join(f"{item},{rating}\n" for item in likes)
         Path("mine.csv").write_text(f"movie_id,rating\n{rows}never seen,3\n")
         code, out, err = call(
-            command.main, "--ratings", "mine.csv", "--out", "list.csv", "--items", 20
+            command.main, "--ratings", "mine.csv", "--out", "list.csv", "--top", 20
         )
         assert (code, err) == (0, "")
         assert (
@@ -362,7 +362,7 @@ def test_who_is_new_and_has_rated_nothing_is_an_average_user(call: Call) -> None
 
 
 def test_similar_items_are_listed(call: Call) -> None:
-    code, out, err = call(command.main, "--similar", "tt0007", "--items", 3)
+    code, out, err = call(command.main, "--similar", "tt0007", "--top", 3)
     assert (code, err) == (0, "")
     _, heading, names, *rows = out.splitlines()
     assert heading == "Like tt0007 (movie_id)"
@@ -432,7 +432,7 @@ def test_other_columns_than_the_study_was_made_with(call: Call) -> None:
         ("--user Zürich-03 --out ratings.csv", "ratings.csv: expected a file of its own"),
         ("--user Zürich-03 --titles none.csv", "none.csv: no such file"),
         ("--user Zürich-03 --similar tt0001", "Expected one of --user, --ratings and --similar"),
-        ("--items 3", "Expected one of --user, --ratings and --similar"),
+        ("--top 3", "Expected one of --user, --ratings and --similar"),
         ("--user Zürich-03 --study-name other", "study 'other' of ratings.csv: not in this"),
     ],
 )

@@ -400,12 +400,12 @@ def test_ratings_that_are_all_missing(write_file: WriteFile) -> None:
 def test_what_was_guessed_is_told(write_file: WriteFile) -> None:
     header, row = "user,item,rating", "1,2,3\n2,1,4\n"
     wide = "".join(f",{'x' * 20}{n}" for n in range(9))
-    for more, said in ((",when,why", "when, why not used"), (wide, "9 more not used")):
+    for more, said in ((",where,why", "where, why not used"), (wide, "9 more not used")):
         fields = row.replace("\n", "," * more.count(",") + "\n")
         about = read_ratings(write_file(f"{header}{more}\n{fields}")).about
         assert about == f"user user, item item, rating rating; {said}"
     assert read_ratings(write_file(STAMPED)).about == (
-        "user 1, item 2, rating 3, no header; 1 more not used; if that is wrong, give columns="
+        "user 1, item 2, rating 3, time 4, no header; if that is wrong, give columns="
     )
     assert read_ratings(write_file("1 2 2\n1 1 5\n1 2 4\n0\n")).about == ""
 

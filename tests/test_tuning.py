@@ -468,7 +468,7 @@ def test_the_built_in_demonstration() -> None:
     data = load()
     assert isinstance(data, Data)
     assert data.is_demonstration
-    assert not data.is_frame
+    assert data.file is None
 
 
 def test_the_names_are_there_at_once_and_nothing_heavy_comes_with_them() -> None:

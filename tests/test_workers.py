@@ -20,6 +20,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from benchmarks.chaos import planted
 from storage.database import open_storage, parse_storage_url
+from storage.sources import Sources
 from study.workers import team
 from study.workers.clock import Clock
 from study.workers.job import Job
@@ -190,9 +191,7 @@ def test_workers_that_keep_dying_end_the_study(
         storage=URL,
         study_name="any",
         total=3,
-        data=None,
-        columns=None,
-        missing=None,
+        sources=Sources(data=None),
         folder=folder,
         device="cpu",
         seed=0,

@@ -59,7 +59,7 @@ def report(
     url = asked.url(must_exist=True)
     record = _find(url, asked, drawing)
     path = out or report_path(record, runs_folder(url))
-    precious = [one for one in (database_file(url), asked.data) if one is not None]
+    precious = [one for one in (database_file(url), asked.sources.data) if one is not None]
     try:
         check_writable(path, precious=precious, makes_folder=out is None)
     except InputError as error:
@@ -87,11 +87,11 @@ def _find(url: "URL", asked: Asked, drawing: Drawing) -> "Record":
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     storage = open_storage(url, to_read=True)
     study_name = asked.study_name
-    if study_name is None and asked.data is None:
+    if study_name is None and asked.sources.data is None:
         names = optuna.get_all_study_names(storage)
         own = [one for one in names if not is_of_finalists(one)]
         study_name = own[0] if len(own) == 1 else None
-    if study_name is not None and asked.data is None:
+    if study_name is not None and asked.sources.data is None:
         return known_study(storage, study_name)
     loaded = asked.load(drawing)
     name = study_name or default_name(loaded.table)

@@ -200,12 +200,12 @@ class Runs(Work):
             return True
         taken = {TrialView(t).task for t in trials if t.state is TrialState.RUNNING}
         now = race.look()  # after that: what is done by now is not missing
-        free = [
-            one for one in now.missing if race.task(one, now.number, kind=now.kind) not in taken
-        ]
+        missing = {race.task(one, now.number, kind=now.kind): one for one in now.missing}
+        free = [task for task in missing if task not in taken]
         if not free:
             return False
-        setting = random.choice(free)  # others choose in the same instant
+        task = random.choice(free)  # others choose in the same instant
+        setting = missing[task]
         self.record.study.enqueue_trial(
             to_params(setting.config),
             user_attrs={

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from model.splits import Split
-from storage.columns import Columns
+from storage.sources import Sources
 from study.workers.clock import Clock
 
 
@@ -15,9 +15,7 @@ class Job:
     storage: str = field(repr=False)  # the URL, password and all
     study_name: str
     total: int  # finished trials that the study is to have
-    data: Path | None  # as load_data takes it
-    columns: Columns | None
-    missing: float | None
+    sources: Sources  # as load_data takes them, of files alone
     folder: Path  # where files beside the database are
     device: str
     seed: int

@@ -124,7 +124,7 @@ def join_anew(job: Job, *, interrupted: Callable[[], bool]) -> Joined:
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     url = parse_storage_url(job.storage)
-    data = load_data(job.data, runs=job.folder, columns=job.columns, missing=job.missing)
+    data = load_data(job.sources, runs=job.folder)
     until = time.monotonic() + LONGEST_WAIT
     while True:
         try:
