@@ -14,11 +14,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from model.splits import split
+from model.splits import Split
 from storage.database import open_storage, parse_storage_url, runs_folder
 from storage.lines import read_numbers
 from study.answers.ensemble import Ensemble
 from study.answers.intervals import Calibration, calibrate
+from study.answers.retraining import Without
 from study.inputs import load_data
 from study.record.seeds import stable_seed
 from study.record.studies import default_name, find_study
@@ -56,8 +57,9 @@ def main() -> None:
     print("|---|---|---|")
     for number in range(options.splits):
         seed = stable_seed("coverage", number)
-        _, held_out = split(data.ratings, seed=seed)
-        answer = ensemble.predict(held_out, split_seed=seed)
+        without = Without(Split.RANDOM, seed)
+        _, held_out = without.of(data.ratings)
+        answer = ensemble.predict(held_out, without=without)
         print(f"| split {number + 1} | {coverage(calibration, answer, held_out.values.numpy())} |")
     if options.truth is not None:
         truth = read_numbers(options.truth, expected=data.table.n_queries)

@@ -21,9 +21,9 @@ from model.effects import Effects
 from model.hyperprior import GAMMA_RATE, GAMMA_SHAPE, Hyperprior
 from model.kernels.normal_equations import Regressions
 from model.ordinal import Levels, OrdinalLikelihood
-from model.posterior import Draw
+from model.posterior import Draw, Unknown
 from model.side_features import SideFeatures
-from model.variates import gamma
+from model.variates import gamma, normal
 
 # Standard deviation of the first rows. Biases that start at zero stay small for a hundred sweeps
 # where ratings are few: Λ is drawn from the rows, and the rows from Λ.
@@ -39,7 +39,7 @@ class Side:
     prior: Hyperprior
     rows: Tensor  # (n_rows, D) float32, the present draw, the bias last
     means: Tensor  # (n_rows, D) float32, the mean that the draw was around
-    unknown: Tensor  # (D,) float32, the mean of the rows' priors, for who has no ratings
+    row_means: Tensor  # (n_rows, D) float32, of the rows' priors
     noise: Tensor  # (n_rows,) float64, a
 
 
@@ -72,6 +72,8 @@ class Chain:
         scale = values.std(correction=0).item() or 1.0
         users, items = training.user_index, training.item_index
         self._generator = generator
+        # What it draws is left out of the chain, which goes on as if it were not drawn.
+        self._of_unknown = torch.Generator(generator.device).manual_seed(generator.initial_seed())
         self._noise_dof = noise_dof
         self._pairs = users, items
         self.targets = ((values - mean) / scale).float()
@@ -96,7 +98,7 @@ class Chain:
         return Draw.of(
             users=users,
             items=(earlier_items, self.items.means),
-            unknown=(self.users.unknown, self.items.unknown),
+            unknown=(self._unknown(self.users), self._unknown(self.items)),
             noise=(self.users.noise, self.items.noise),
             precision=self.precision,
             prior=self.users.prior,
@@ -115,8 +117,26 @@ class Chain:
             prior=Hyperprior(features, width),
             rows=rows,
             means=rows.clone(),
-            unknown=rows.new_zeros(width),
+            row_means=torch.zeros_like(rows),
             noise=torch.ones(n_rows, dtype=torch.float64, device=device),
+        )
+
+    def _unknown(self, side: Side) -> Unknown:
+        """Somebody who is like a row of the side drawn at random, but has no ratings."""
+        generator, n_rows = self._of_unknown, len(side.row_means)
+        device = side.row_means.device
+        one = torch.randint(n_rows, (), generator=generator, device=device)
+        noise = normal((side.row_means.shape[1], 1), generator=generator)
+        factor = torch.linalg.cholesky(side.prior.precision)
+        spread = torch.linalg.solve_triangular(factor.mT, noise, upper=True)[:, 0]
+        predictability = side.noise.new_ones(())
+        if math.isfinite(self._noise_dof):
+            half = side.noise.new_tensor(self._noise_dof / 2)
+            predictability = gamma(half, half, generator=generator)
+        return Unknown(
+            mean=side.row_means.mean(0),
+            row=side.row_means[one] + spread.float(),
+            noise=predictability,
         )
 
     def _draw_side(self, side: Side, other: Side) -> Tensor:
@@ -124,7 +144,7 @@ class Chain:
         side.prior.draw(side.rows, generator=self._generator)
         prior_precision = side.prior.precision.float()
         row_means = side.prior.row_means()
-        side.unknown = row_means.mean(0)
+        side.row_means = row_means
         weights = self.precision * side.noise
         noise = torch.randn(side.rows.shape, generator=self._generator, device=row_means.device)
         solution = side.regressions.solve(

@@ -19,7 +19,7 @@ The level g of all is a random walk over equal spans of time, its last value tha
 """
 
 import itertools
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self
 
 import torch
@@ -117,6 +117,16 @@ class Grid:
             span=zero + 1,
             n_steps=whole.new_zeros(()),
         )
+
+    def without_users(self) -> Self:
+        """The same for users who were not in the training: only effects of items are left."""
+        keys = self.keys.clone()
+        for of_items, (begin, end) in zip(
+            self.of_items.tolist(), itertools.pairwise(self.firsts.tolist()), strict=True
+        ):
+            if not of_items:
+                keys[begin:end] = -1  # which is nobody's
+        return replace(self, keys=keys)
 
     def groups(self, pairs: Pairs) -> Tensor:
         """The (n, S) int64 groups that pairs fall into; G for none."""

@@ -12,7 +12,7 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from model.dataset import AT_ONCE, Pairs
+from model.dataset import AT_ONCE, UNKNOWN, Pairs
 from model.effects import Effects, Grid
 from model.fold_in import Conditions, Newcomers, draw_row
 from model.hyperprior import Hyperprior
@@ -25,10 +25,19 @@ MOST_BYTES = 1 << 29  # of all that is kept; eight sweeps, however large
 
 
 @dataclass(frozen=True, kw_only=True)
+class Unknown:
+    """A user, or an item, of whom nothing is known."""
+
+    mean: Tensor  # (D,) float32, of the rows' priors
+    row: Tensor  # (D,) float32, drawn from one of them
+    noise: Tensor  # () float64, drawn from its prior
+
+
+@dataclass(frozen=True, kw_only=True)
 class Draw:
     """The state of a chain after a sweep, or, with a leading dimension, after many.
 
-    The last row of a table is the mean of the rows' priors, for who has no ratings.
+    The last row of a table is that of who has no ratings, and is not in the training.
     """
 
     user_means: Tensor  # (n_users + 1, D) float16, given `items`; the bias last
@@ -56,7 +65,7 @@ class Draw:
         *,
         users: tuple[Tensor, Tensor],
         items: tuple[Tensor, Tensor],
-        unknown: tuple[Tensor, Tensor],
+        unknown: tuple[Unknown, Unknown],
         noise: tuple[Tensor, Tensor],
         precision: Tensor,
         prior: Hyperprior,
@@ -70,16 +79,16 @@ class Draw:
         def table(rows: Tensor, last: Tensor) -> Tensor:
             return torch.cat([rows, last[None].float()]).half()
 
-        def column(values: Tensor) -> Tensor:
-            return torch.cat([values, values.new_ones(1)]).float()
+        def column(values: Tensor, last: Tensor) -> Tensor:
+            return torch.cat([values, last[None]]).float()
 
         return cls(
-            user_means=table(users[0], unknown[0]),
-            users=table(users[1], unknown[0]),
-            items=table(items[0], unknown[1]),
-            item_means=table(items[1], unknown[1]),
-            user_noise=column(noise[0]),
-            item_noise=column(noise[1]),
+            user_means=table(users[0], unknown[0].mean),
+            users=table(users[1], unknown[0].row),
+            items=table(items[0], unknown[1].row),
+            item_means=table(items[1], unknown[1].mean),
+            user_noise=column(noise[0], unknown[0].noise),
+            item_noise=column(noise[1], unknown[1].noise),
             precision=precision,
             thresholds=precision.new_zeros(0) if thresholds is None else thresholds.clone(),
             prior_mean=prior.mean.float(),
@@ -255,28 +264,28 @@ class Posterior:
         generator = torch.Generator().manual_seed(seed)
 
         def folded(draw: Draw) -> Draw:
-            means = users = draw.users[-1:].float()
-            noise = draw.user_noise[-1:]
-            if len(values):
-                given = Conditions(
-                    items=draw.items[item_index].float(),
-                    item_noise=draw.item_noise[item_index],
-                    precision=draw.precision,
-                    thresholds=draw.thresholds,
-                    prior_mean=draw.prior_mean + features @ draw.link,
-                    prior_precision=draw.prior_precision,
-                    noise_dof=self.newcomers.noise_dof.item(),
-                )
-                solution, noise = draw_row(given, targets, levels, generator=generator)
-                means, users = solution.means, solution.draws
+            unknown = draw.user_means[-1:], draw.users[-1:], draw.user_noise[-1:]
+            if not len(values):
+                return replace(draw, user_means=unknown[0], users=unknown[1], user_noise=unknown[2])
+            given = Conditions(
+                items=draw.items[item_index].float(),
+                item_noise=draw.item_noise[item_index],
+                precision=draw.precision,
+                thresholds=draw.thresholds,
+                prior_mean=draw.prior_mean + features @ draw.link[: len(features)],
+                prior_precision=draw.prior_precision,
+                noise_dof=self.newcomers.noise_dof.item(),
+            )
+            solution, noise = draw_row(given, targets, levels, generator=generator)
             return replace(
                 draw,
-                user_means=torch.cat([means.half(), draw.user_means[-1:]]),
-                users=torch.cat([users.half(), draw.users[-1:]]),
-                user_noise=torch.cat([noise.float(), draw.user_noise[-1:]]),
+                user_means=torch.cat([solution.means.half(), unknown[0]]),
+                users=torch.cat([solution.draws.half(), unknown[1]]),
+                user_noise=torch.cat([noise.float(), unknown[2]]),
             )
 
-        posterior = type(self)(self.scale, self.newcomers, self._grids)
+        grids = [grid.without_users() for grid in self._grids]
+        posterior = type(self)(self.scale, self.newcomers, grids)
         posterior._chains = [[folded(draw) for draw in chain] for chain in self._chains]
         return posterior
 
@@ -323,9 +332,11 @@ class Posterior:
 
     def _expected(self, draw: Draw, at: Places) -> Tensor:
         time = draw.time(draw.effect_means, draw.level_means, at)
+        users = _rows(draw.users, draw.user_means, at.users)
+        items = _rows(draw.items, draw.item_means, at.items)
         fits = (
-            _product(draw.user_means[at.users], draw.items[at.items]) + time,
-            _product(draw.users[at.users], draw.item_means[at.items]) + time,
+            _product(draw.user_means[at.users], items) + time,
+            _product(users, draw.item_means[at.items]) + time,
         )
         if not len(draw.thresholds):
             return self.scale.mean + self.scale.scale * (fits[0] + fits[1]) / 2
@@ -341,6 +352,12 @@ class Posterior:
         levels = (self.scale.levels - self.scale.mean) / self.scale.scale
         powers = torch.stack([levels, levels.square()], dim=1)
         return (level_probabilities(draw.thresholds, fit, weights) @ powers).mT
+
+
+def _rows(drawn: Tensor, means: Tensor, index: Tensor) -> Tensor:
+    """The (n, D) drawn rows; of who is unknown the mean, which does without the noise of a draw."""
+    last = len(drawn) - 1
+    return torch.where(((index == last) | (index == UNKNOWN))[:, None], means[-1], drawn[index])
 
 
 def _fit(draw: Draw, at: Places) -> Tensor:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import torch
     from numpy.typing import ArrayLike, NDArray
 
+    from model.splits import Split
     from study.answers.ensemble import Ensemble
     from study.answers.intervals import Calibration
     from study.answers.lists import Recommendations, SimilarItems
@@ -144,9 +145,13 @@ class Result:
             InputError: no trial has come to a result.
         """
         from model.kernels.threads import torch_in_one_thread
+        from study.answers.asked import SAID, kind_asked
 
         on_event = ignored if quiet else self.on_event
-        ensemble = self._ensemble(data, average, on_event)
+        kind = kind_asked(data, self.record.kinds)
+        if kind in SAID:
+            on_event(Said(f"Asked: {SAID[kind]}; answered as such ratings that were held out"))
+        ensemble = self._ensemble(data, average, on_event, kind)
         if (average or 1) > 1:
             on_event(Said(ensemble.described(wanted=average or 1)))
         with torch_in_one_thread():
@@ -169,9 +174,16 @@ class Result:
         from model.kernels.threads import torch_in_one_thread
         from study.answers.lists import recommend
 
-        models = self._ensemble(self.ratings, None, self.on_event).models()
+        ensemble = self._ensemble(self.ratings, None, self.on_event)
         with torch_in_one_thread():
-            return recommend(models, self.ratings, user, n=n, titles=titles)
+            return recommend(
+                ensemble.models(),
+                self.ratings,
+                user,
+                n=n,
+                titles=titles,
+                levels=ensemble.levels,
+            )
 
     def recommend_to_newcomer(
         self,
@@ -189,10 +201,16 @@ class Result:
         from model.kernels.threads import torch_in_one_thread
         from study.answers.lists import recommend_to_newcomer
 
-        models = self._ensemble(self.ratings, None, self.on_event).models()
+        ensemble = self._ensemble(self.ratings, None, self.on_event)
         with torch_in_one_thread():
             return recommend_to_newcomer(
-                models, self.ratings, item_ids, ratings, n=n, titles=titles
+                ensemble.models(),
+                self.ratings,
+                item_ids,
+                ratings,
+                n=n,
+                titles=titles,
+                levels=ensemble.levels,
             )
 
     def similar(
@@ -206,9 +224,9 @@ class Result:
         from model.kernels.threads import torch_in_one_thread
         from study.answers.lists import similar_items
 
-        models = self._ensemble(self.ratings, None, self.on_event).models()
+        ensemble = self._ensemble(self.ratings, None, self.on_event)
         with torch_in_one_thread():
-            return similar_items(models, self.ratings, item, n=n, titles=titles)
+            return similar_items(ensemble.models(), self.ratings, item, n=n, titles=titles)
 
     def report(self, path: str | Path | None = None) -> Path:
         """Writes the report as one HTML file, beside the database if not told where: its path."""
@@ -218,11 +236,19 @@ class Result:
         write_report(self.record, path)
         return path
 
-    def _ensemble(self, data: "Data", average: int | None, on_event: OnEvent) -> "Ensemble":
+    def _ensemble(
+        self, data: "Data", average: int | None, on_event: OnEvent, kind: "Split | None" = None
+    ) -> "Ensemble":
         from study.answers.ensemble import Ensemble
 
         return Ensemble.of_best(
-            self.record, data, average, folder=self.folder, device=self.device, on_event=on_event
+            self.record,
+            data,
+            average,
+            kind=kind or self.record.kinds[0],
+            folder=self.folder,
+            device=self.device,
+            on_event=on_event,
         )
 
     def __repr__(self) -> str:

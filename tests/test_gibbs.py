@@ -223,7 +223,7 @@ def test_probabilities_of_the_levels(few_ratings: Ratings) -> None:
     probabilities, levels = model.probabilities(pairs), model.scale.levels
     assert probabilities.shape == (len(pairs), 10)
     assert (probabilities > 0).all()
-    torch.testing.assert_close(probabilities.sum(1), torch.ones(len(pairs[0])).double())
+    torch.testing.assert_close(probabilities.sum(1), torch.ones(len(pairs)).double())
     mean = probabilities @ levels
     variance = probabilities @ levels.square() - mean.square()
     torch.testing.assert_close(model.std(pairs), variance.sqrt(), rtol=1e-6, atol=1e-6)

@@ -220,7 +220,9 @@ def test_the_plain_form_is_a_product_and_no_more(few_ratings: Ratings) -> None:
     model, _ = train(replace(ORIGINAL, batch_size=10), few_ratings, n_epochs=3)
     pairs = every_pair(model)
     product = (model.user_factors @ model.item_factors.T).double().detach()
-    torch.testing.assert_close(model.predict(pairs), product[pairs], rtol=0, atol=1e-4)
+    torch.testing.assert_close(
+        model.predict(pairs), product[pairs.user_index, pairs.item_index], rtol=0, atol=1e-4
+    )
     assert model.predict(pairs).min() < few_ratings.values.min()
     assert model.predict(pairs).max() > few_ratings.values.max()
     assert not model.user_bias.any()

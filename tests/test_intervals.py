@@ -27,15 +27,16 @@ from model.solvers import (
     GradientConfig,
     make_solver,
 )
-from model.splits import split
+from model.splits import Split, split
 from storage.database import open_storage, parse_storage_url
 from storage.errors import InputError
 from storage.predictions import write_table
 from storage.ratings import RatingsTable
+from storage.sources import Sources
 from study import best_predict
 from study.answers.ensemble import Ensemble
 from study.answers.intervals import COVERAGE, Calibration, calibrate
-from study.answers.retraining import load_or_train
+from study.answers.retraining import Without, load_or_train
 from study.inputs import Data, load_data
 from study.record.ranking import Setting, best_settings
 from study.record.seeds import setting_seed
@@ -113,7 +114,12 @@ def data_of(ratings: Ratings) -> Data:
     )
     indexed, user_ids, item_ids = index_ratings(table.user_ids, table.item_ids, table.ratings)
     return Data(
-        source="test", file=None, table=table, ratings=indexed, users=user_ids, items=item_ids
+        source="test",
+        sources=Sources(),
+        table=table,
+        ratings=indexed,
+        users=user_ids,
+        items=item_ids,
     )
 
 
@@ -290,9 +296,7 @@ def test_an_average_has_the_mean_prediction_and_the_mean_variance(
     training, test, _ = planted
     data = data_of(training[torch.arange(2000)])
     every = [
-        ensemble_of(data, tmp_path / "+".join(solvers), *solvers).predict(
-            test.user_index, test.item_index
-        )
+        ensemble_of(data, tmp_path / "+".join(solvers), *solvers).predict(test)
         for solvers in (("als",), ("gradient",), ("gibbs",), ("als", "gradient", "gibbs"))
     ]
     (predictions, spreads) = (np.stack(figures) for figures in zip(*every, strict=True))
@@ -446,7 +450,7 @@ def test_a_saved_model_is_that_of_one_recipe(
     (setting,) = ensemble.settings
     longer = replace(setting, best_epoch=9)
 
-    def model(one: Setting = setting, split_seed: int | None = None) -> bool:
+    def model(one: Setting = setting, without: Without | None = None) -> bool:
         """Whether it was found saved."""
         return load_or_train(
             one,
@@ -454,11 +458,12 @@ def test_a_saved_model_is_that_of_one_recipe(
             folder=tmp_path,
             record=ensemble.record,
             device=torch.device("cpu"),
-            split_seed=split_seed,
+            without=without,
         )[1]
 
     def each() -> list[bool]:
-        found = [model(), model(longer), model(split_seed=0), model(split_seed=1)]
+        splits = [Without(Split.RANDOM, 0), Without(Split.RANDOM, 1), Without(Split.ITEMS, 0)]
+        found = [model(), model(longer), *(model(without=one) for one in splits)]
         for name, other in (("seed", 1), ("ratings_digest", "of others")):
             before = ensemble.record.study.user_attrs[name]
             ensemble.record.study.set_user_attr(name, other)
@@ -466,8 +471,10 @@ def test_a_saved_model_is_that_of_one_recipe(
             ensemble.record.study.set_user_attr(name, before)
         return found
 
-    assert each() == [False] * 6
-    assert each() == [True] * 6
+    assert each() == [False] * 7
+    assert each() == [True] * 7
+    n_items = len(trained.pop(4))
+    assert 200 < n_items < 270
     assert [len(ratings) for ratings in trained] == [300, 300, 270, 270, 300, 300]
 
 

@@ -2,20 +2,24 @@
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from model.dataset import UNKNOWN, Pairs
+from model.dataset import Pairs, Ratings
 from model.solver import Model
+from model.splits import Split
 from storage.errors import InputError
-from study.answers.retraining import load_or_train
+from study.answers.levels import Levels, Residuals
+from study.answers.retraining import Without, load_or_train
 from study.events import OnEvent, Said, ignored
 from study.inputs import Data
 from study.record.ranking import Setting, best_settings
 from study.record.record import Record
+from study.record.seeds import stable_seed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,6 +27,7 @@ class Ensemble:
     """The settings to answer with, and what they are trained on."""
 
     settings: list[Setting]
+    kind: Split = Split.RANDOM  # of split that tells what is asked
     data: Data
     record: Record
     folder: Path  # beside the database
@@ -36,22 +41,26 @@ class Ensemble:
         data: Data,
         n: int | None,
         *,
+        kind: Split = Split.RANDOM,
         folder: Path,
         device: torch.device,
         on_event: OnEvent = ignored,
     ) -> "Ensemble":
         """Of the n best settings, or of as many as the finalists found worth averaging.
 
+        Best on splits of that kind, where the finalists met on such.
+
         Raises:
             InputError: no trial has finished yet.
         """
-        settings = best_settings(record.study, n)
+        settings = best_settings(record.study, n, kind=kind)
         if not settings:
             raise InputError(
                 f"study '{record.name}': no trial has finished yet; python -m study.run goes on"
             )
         return cls(
             settings=settings,
+            kind=kind,
             data=data,
             record=record,
             folder=folder,
@@ -81,6 +90,7 @@ class Ensemble:
         """
         table = self.data.table
         predictions, spread = self.predict(self.data.queries)
+        predictions = self.levelled(predictions, self.data.queries, self.data.ratings)
         n_answers = int(np.isfinite(predictions).sum())
         if predictions.shape != (table.n_queries,) or n_answers != table.n_queries:
             raise RuntimeError(f"{table.n_queries:,} pairs, {n_answers:,} answers")
@@ -88,21 +98,54 @@ class Ensemble:
 
     def kinds(self) -> NDArray[np.int64]:
         """What is unknown of the (n_queries,) pairs: 0 nothing, 1 the user, 2 the item, 3 both."""
-        pairs = self.data.queries
-        users, items = pairs.user_index == UNKNOWN, pairs.item_index == UNKNOWN
-        return users.numpy() + 2 * items.numpy().astype(np.int64)
+        return unknown_of(self.data.queries, self.data.ratings)
 
     def predict(
-        self, pairs: Pairs, *, split_seed: int | None = None
+        self, pairs: Pairs, *, without: Without | None = None
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """The (n,) mean predictions of pairs, and their uncalibrated spread.
 
-        With a split's seed, of models that only know that split's training ratings.
+        With a split, of models that only know its training ratings.
         """
-        models = self.models(split_seed=split_seed)
+        models = self.models(without=without)
         return combined(models, pairs, self.data.table.ratings)
 
-    def models(self, *, split_seed: int | None = None) -> Iterator[Model]:
+    def levelled(
+        self, predictions: NDArray[np.float64], pairs: Pairs, known: Ratings
+    ) -> NDArray[np.float64]:
+        """The (n,) predictions for pairs, by models that know these ratings, at their level."""
+        ratings = self.data.table.ratings
+        shifted = predictions + self.levels.at(**_counts(pairs, known))
+        levelled: NDArray[np.float64] = np.clip(shifted, ratings.min(), ratings.max())
+        return levelled
+
+    @cached_property
+    def levels(self) -> Levels:
+        """What predictions are off on average, as the finalists found on splits of the kind.
+
+        Where they did not meet on such, each model is trained once more.
+        """
+        held_out = self.record.held_out_on(self.kind)
+        if self.kind in self.record.kinds:
+            kept = held_out.get("levels") if held_out else None
+            return Levels.of(kept) if kept else Levels.none()
+        training, validation = self.without.of(self.data.ratings)
+        predictions, _ = self.predict(validation, without=self.without)
+        residuals = Residuals(
+            values=validation.values.numpy() - predictions,
+            users=validation.user_index.numpy(),
+            items=validation.item_index.numpy(),
+            **_counts(validation, training),
+        )
+        std = float(self.data.table.ratings.std())
+        return Levels.fitted([residuals], kind=self.kind, std=std)
+
+    @property
+    def without(self) -> Without:
+        """The ratings that models do without to show what they are worth."""
+        return Without(self.kind, stable_seed("calibration", self.record.seed))
+
+    def models(self, *, without: Without | None = None) -> Iterator[Model]:
         """The model of each setting, loaded or trained when it is asked for."""
         for setting in self.settings:
             model, saved = load_or_train(
@@ -111,9 +154,9 @@ class Ensemble:
                 record=self.record,
                 folder=self.folder,
                 device=self.device,
-                split_seed=split_seed,
+                without=without,
             )
-            self._tell(setting, held_out=split_seed is not None, saved=saved)
+            self._tell(setting, held_out=without is not None, saved=saved)
             yield model
 
     def _tell(self, setting: Setting, *, held_out: bool, saved: bool) -> None:
@@ -123,6 +166,23 @@ class Ensemble:
         cut = ", cut by the timeout" if setting.was_cut else ""
         on = ", for the intervals" if held_out else f": validation RMSE {setting.rmse:.4f}{cut}"
         self.on_event(Said(f"Trial {trial.number}, {setting.solver}{on}, {done}"))
+
+
+def unknown_of(pairs: Pairs, known: Ratings) -> NDArray[np.int64]:
+    """What has no ratings of (n,) pairs: 0 neither, 1 the user, 2 the item, 3 both."""
+    counts = _counts(pairs, known)
+    found: NDArray[np.int64] = (counts["user_counts"] == 0) + 2 * (counts["item_counts"] == 0)
+    return found
+
+
+def _counts(pairs: Pairs, known: Ratings) -> dict[str, NDArray[np.int64]]:
+    """How many of the known ratings the user, and the item, of each of (n,) pairs has."""
+    per_user = np.bincount(known.user_index.numpy(), minlength=known.n_users)
+    per_item = np.bincount(known.item_index.numpy(), minlength=known.n_items)
+    return {  # UNKNOWN is the last
+        "user_counts": np.append(per_user, 0)[pairs.user_index.numpy()],
+        "item_counts": np.append(per_item, 0)[pairs.item_index.numpy()],
+    }
 
 
 def combined(

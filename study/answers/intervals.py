@@ -1,13 +1,13 @@
 """Intervals in which nine ratings of ten lie, calibrated on ratings that were held out.
 
 A sampler says how far a rating may be from its prediction, user by user and item by item; of als
-and gradient every pair has the same spread. Either is scaled by the errors on a fresh split
-(split conformal prediction: Lei et al. 2018, Distribution-Free Predictive Inference for
-Regression, sec. 2 and 5.2): the interval is the prediction ± q spread, with q the 90 % quantile
-of |error| / spread. A user or item without ratings is predicted as an average one, from which it
-may be far: the same ratings are predicted once more as if their users were unknown, or their items,
-or both, and pairs of each kind have a scale of their own. How well intervals of known pairs hold is
-measured crosswise on the same ratings, calibrated on every other one and counted on the rest.
+and gradient every pair has the same spread. Either is scaled by the errors on a fresh split, which
+asks what the queries ask (split conformal prediction: Lei et al. 2018, Distribution-Free Predictive
+Inference for Regression, sec. 2 and 5.2): the interval is the prediction ± q spread, with q the
+90 % quantile of |error| / spread. Pairs with a user or item without ratings have a scale of their
+own, of those that were held out where there are enough, or else of the same ratings predicted once
+more as if their users were unknown, or their items, or both. How well intervals hold is measured
+crosswise on the same ratings, calibrated on every other one and counted on the rest.
 """
 
 import math
@@ -19,10 +19,8 @@ import torch
 from numpy.typing import NDArray
 
 from model.dataset import UNKNOWN
-from model.splits import split
-from study.answers.ensemble import Ensemble
+from study.answers.ensemble import Ensemble, unknown_of
 from study.record.attributes import Calibrated, StudyView
-from study.record.seeds import stable_seed
 
 COVERAGE = 0.9
 LEVELS = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
@@ -90,9 +88,8 @@ def calibrate(ensemble: Ensemble) -> Calibration:
 
     How well it held on them is stored with the study.
     """
-    seed = stable_seed("calibration", ensemble.record.seed)
     ratings = ensemble.data.ratings
-    _, held_out = split(ratings, seed=seed)
+    training, held_out = ensemble.without.of(ratings)
     n = len(held_out)
     rows = torch.from_numpy(np.linspace(0, n - 1, min(n, MOST_UNKNOWN)).astype(np.int64))
     all_rows, nobody = torch.arange(n), torch.full_like(rows, UNKNOWN)
@@ -102,19 +99,24 @@ def calibrate(ensemble: Ensemble) -> Calibration:
         user_index=torch.cat([users, nobody, users[rows], nobody]),
         item_index=torch.cat([items, items[rows], nobody, nobody]),
     )
-    predicted, spreads = ensemble.predict(as_if, split_seed=seed)
+    predicted, spreads = ensemble.predict(as_if, without=ensemble.without)
     truth = held_out.values.numpy()
-    predictions, spread = predicted[:n], spreads[:n]
+    predictions, spread = ensemble.levelled(predicted[:n], held_out, training), spreads[:n]
     score = np.abs(predictions - truth) / spread
-    of_unknown = np.abs(predicted[n:].reshape(3, -1) - truth[rows]) / spreads[n:].reshape(3, -1)
-    known = _scale(score)
+    simulated = np.abs(predicted[n:].reshape(3, -1) - truth[rows]) / spreads[n:].reshape(3, -1)
+    found = unknown_of(held_out, training)
+    known = _scale(score[found == 0] if (found == 0).sum() >= FEWEST else score)
+    of_unknown = [
+        _scale(score[found == kind] if (found == kind).sum() >= FEWEST else simulated[kind - 1])
+        for kind in (1, 2, 3)
+    ]
     calibration = Calibration(
         std_factor=known.std_factor,
         quantile=known.quantile,
         lowest=float(ratings.values.min()),
         highest=float(ratings.values.max()),
         n_ratings=n,
-        of_unknown=tuple(map(_scale, of_unknown)),
+        of_unknown=tuple(of_unknown),
     )
     columns = calibration.intervals(predictions, spread)
     held: Calibrated = {

@@ -20,11 +20,12 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 
-from model.dataset import UNKNOWN, Ids, Pairs
+from model.dataset import UNKNOWN, Ids
 from model.solver import Model
 from storage.errors import InputError
 from storage.ratings import IdArray
 from study.answers.ensemble import combined
+from study.answers.levels import Levels
 from study.inputs import Data
 
 LENGTH = 10
@@ -91,6 +92,7 @@ def recommend(
     *,
     n: int = LENGTH,
     titles: Mapping[str, str] | None = None,
+    levels: Levels | None = None,
 ) -> Recommendations:
     """What a user of the data would like.
 
@@ -100,6 +102,7 @@ def recommend(
         user: the raw id.
         n: how many items at most.
         titles: of items, by their ids as texts.
+        levels: what is added to predictions.
 
     Raises:
         InputError: there is no such user, or nothing that was not rated.
@@ -111,7 +114,7 @@ def recommend(
         raise InputError(
             f"user {user} has rated all {len(seen):,} items of {data.source}: nothing is left"
         )
-    found = _listed(models, data, row, seen, n=n, titles=titles)
+    found = _listed(models, data, row, seen, n=n, titles=titles, levels=levels)
     return replace(found, user_id=data.users.values[row])
 
 
@@ -142,6 +145,7 @@ def recommend_to_newcomer(
     *,
     n: int = LENGTH,
     titles: Mapping[str, str] | None = None,
+    levels: Levels | None = None,
 ) -> Recommendations:
     """What somebody would like who is not in the data, and gave these (m,) ratings to (m,) items.
 
@@ -168,7 +172,9 @@ def recommend_to_newcomer(
     index, targets = torch.from_numpy(seen), torch.from_numpy(means)
     folded = (model.fold_in(index, targets, seed=SEED) for model in models)
     n_unknown = len(np.unique(given[~known]))
-    return _listed(folded, data, 0, seen, n=n, titles=titles, n_unknown=n_unknown)
+    return _listed(
+        folded, data, 0, seen, n=n, titles=titles, levels=levels, n_unknown=n_unknown
+    )
 
 
 def similar_items(
@@ -255,14 +261,18 @@ def _listed(
     *,
     n: int,
     titles: Mapping[str, str] | None,
+    levels: Levels | None,
     n_unknown: int = 0,
 ) -> Recommendations:
     """The n items of the highest score for a user of the models, of those that were not seen."""
     left = np.delete(np.arange(len(data.items)), seen)
     items = torch.from_numpy(left)
-    pairs = Pairs(user_index=torch.full_like(items, row), item_index=items)
+    pairs = data.at_present(torch.full_like(items, row), items)
     means, stds = combined(models, pairs, data.table.ratings)
     counts = _counts(data)
+    if levels is not None:
+        means = means + levels.at(np.full_like(left, len(seen)), counts[left])
+        means = means.clip(data.table.ratings.min(), data.table.ratings.max())
     score = listing_score(means, counts[left], shrinkage=CAUTION * typical_count(counts))
     first = np.argsort(-score, kind="stable")[:n]
     ids = data.items.values[left[first]]

@@ -3,6 +3,7 @@
 import contextlib
 import math
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 
@@ -10,7 +11,7 @@ from model.dataset import Ratings
 from model.factorization import Factorization
 from model.solver import Model
 from model.solvers import make_solver, model_class
-from model.splits import split
+from model.splits import Split, split
 from storage.errors import InputError
 from storage.models import load_model, recipe_path, save_model
 from study.inputs import Data
@@ -20,6 +21,17 @@ from study.record.record import Record
 from study.record.seeds import setting_seed
 
 
+class Without(NamedTuple):
+    """A split, whose validation ratings a model is not to know."""
+
+    kind: Split
+    seed: int
+
+    def of(self, ratings: Ratings) -> tuple[Ratings, Ratings]:
+        """Training and validation ratings."""
+        return split(ratings, seed=self.seed, kind=self.kind)
+
+
 def load_or_train(
     setting: Setting,
     data: Data,
@@ -27,11 +39,11 @@ def load_or_train(
     record: Record,
     folder: Path,
     device: torch.device,
-    split_seed: int | None = None,
+    without: Without | None = None,
 ) -> tuple[Model, bool]:
     """The model of a setting, of every rating, and whether it was found saved from before.
 
-    With a split's seed it is the model of that split's training ratings.
+    With a split it is the model of that split's training ratings.
 
     Raises:
         InputError: it diverges on these ratings.
@@ -42,14 +54,16 @@ def load_or_train(
         "epochs": setting.epochs,
         "seed": seed,
         "ratings_digest": record.ratings_digest,
-        "split_seed": split_seed,
+        "split_seed": without.seed if without else None,
     }
+    if without and without.kind is not Split.RANDOM:
+        recipe["split"] = without.kind
     path = recipe_path(folder / "models", record.name, recipe)
     kind = model_class(setting.solver)
     if (arrays := load_model(path)) is not None:
         state = {n: torch.from_numpy(a.copy()) for n, a in arrays.items() if "_ids" not in n}
         return kind.from_state(state), True
-    ratings = data.ratings if split_seed is None else split(data.ratings, seed=split_seed)[0]
+    ratings = without.of(data.ratings)[0] if without else data.ratings
     model = _train(setting, ratings, seed=seed, device=device)
     state = {name: tensor.detach().cpu() for name, tensor in model.state_dict().items()}
     arrays = {name: tensor.numpy() for name, tensor in state.items()}

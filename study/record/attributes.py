@@ -80,6 +80,14 @@ GroupErrors = TypedDict(
 )
 
 
+class Shifts(TypedDict):
+    """By how much ratings were above predictions: of all, and by how many their row has."""
+
+    all: float
+    by_user: list[float]
+    by_item: list[float]
+
+
 class HeldOut(Errors):
     """How the best setting did on the fresh splits of the finalists."""
 
@@ -87,6 +95,7 @@ class HeldOut(Errors):
     splits: int
     by_user: list[GroupErrors]
     by_item: list[GroupErrors]
+    levels: NotRequired[Shifts]
 
 
 class Calibrated(TypedDict):

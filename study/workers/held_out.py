@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from model.biases import fit_biases
 from model.splits import Split
+from study.answers.levels import Levels, Residuals
 from study.record.attributes import Errors, GroupErrors, HeldOut, StudyView
 from study.record.ranking import best_settings, final_ranking
 from study.workers.finalists import Finalists
@@ -55,7 +56,7 @@ def _record_held_out(finalists: Finalists, kind: Split) -> None:
     known = record.held_out_on(kind)
     if known and (known["trial"], known["splits"]) == (best.trial.number, n_rounds):
         return
-    rounds = []
+    rounds, residuals, std = [], [], 1.0
     for number in range(n_rounds):
         training, validation, predicted = finalists.held_out(best, number, kind=kind)
         if predicted is None or not np.isfinite(predicted).all():
@@ -68,6 +69,16 @@ def _record_held_out(finalists: Finalists, kind: Split) -> None:
         mean = float(training.values.mean())
         errors = predicted - truth, biases.numpy() - truth, mean - truth
         rounds.append((users, *errors, per_user[users], per_item[items]))
+        residuals.append(
+            Residuals(
+                values=truth - predicted,
+                users=users,
+                items=items,
+                user_counts=per_user[users],
+                item_counts=per_item[items],
+            )
+        )
+        std = float(training.values.std(correction=0))
     users, ours, biased, constant, per_user, per_item = map(
         np.concatenate, zip(*rounds, strict=True)
     )
@@ -78,6 +89,7 @@ def _record_held_out(finalists: Finalists, kind: Split) -> None:
         **_errors(ours, others, users),
         "by_user": _by_count(per_user, ours, others, users),
         "by_item": _by_count(per_item, ours, others, users),
+        "levels": Levels.fitted(residuals, kind=kind, std=std).to_keep(),
     }
     is_further = kind in record.kinds[1:]
     record.keep(StudyView.later_held_out if is_further else StudyView.held_out, found)

@@ -1,0 +1,122 @@
+"""How far off predictions are on average, for whoever has few ratings, and for what comes later.
+
+An item without ratings is an obscure one where a rating at random is asked for, and a new one where
+a later one is; a user's first ratings differ from those that follow; and the level of all drifts.
+What that comes to is read off ratings that were held out in the same way: the mean residual of
+whoever had so many ratings to learn from, user by user and item by item in turn,
+
+    δ = m τ² / (τ² + SE²)
+
+with m the mean of the residuals, which one user or item has in common, SE² its variance over users
+or items drawn whole (Cameron & Miller 2015, A Practitioner's Guide to Cluster-Robust Inference), at
+least that between the splits, and τ what δ may be. Who has more than a few ratings is left alone.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from model.splits import Split
+from study.record.attributes import Shifts
+
+EDGES = (1, 2, 4, 8, 16)  # numbers of ratings at which groups begin; from the last on δ is zero
+N_GROUPS = len(EDGES) + 1
+FEW_SHARE, ALL_SHARE = 0.3, 0.1  # τ of a group, and of all, in standard deviations of the ratings
+SWEEPS = 4
+LATER = (Split.LATEST, Split.TIME)  # splits on which the level of all may have moved
+
+Column = NDArray[np.float64]
+Counts = NDArray[np.int64]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Residuals:
+    """What was held out in one split: true less predicted."""
+
+    values: Column  # (n,)
+    users: Counts  # (n,) indices
+    items: Counts  # (n,)
+    user_counts: Counts  # (n,) ratings that the user had to learn from
+    item_counts: Counts  # (n,)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Levels:
+    """What is to be added to predictions."""
+
+    all: float
+    by_user: tuple[float, ...]  # of the groups by the user's number of ratings, the last zero
+    by_item: tuple[float, ...]
+
+    @classmethod
+    def none(cls) -> Self:
+        """Nothing at all."""
+        zeros = (0.0,) * N_GROUPS
+        return cls(all=0.0, by_user=zeros, by_item=zeros)
+
+    @classmethod
+    def fitted(cls, splits: Sequence[Residuals], *, kind: Split, std: float) -> Self:
+        """Those of residuals on splits of a kind, of ratings with a standard deviation."""
+        which = np.concatenate([np.full(len(one.values), n) for n, one in enumerate(splits)])
+        rest = np.concatenate([one.values for one in splits])
+        sides = [
+            (np.concatenate(rows), np.digitize(np.concatenate(counts), EDGES), [0.0] * N_GROUPS)
+            for rows, counts in (
+                ([one.users for one in splits], [one.user_counts for one in splits]),
+                ([one.items for one in splits], [one.item_counts for one in splits]),
+            )
+        ]
+        of_all, known = 0.0, np.logical_and(*(groups == len(EDGES) for _, groups, _ in sides))
+        for _ in range(SWEEPS):
+            if kind in LATER and known.any():
+                rest = rest + of_all
+                of_all = _shrunk(rest[known], sides[0][0][known], which[known], ALL_SHARE * std)
+                rest = rest - of_all
+            for rows, groups, shifts in sides:
+                for group in range(N_GROUPS - 1):
+                    here = groups == group
+                    if not here.any():
+                        continue
+                    values = rest[here] + shifts[group]
+                    new = _shrunk(values, rows[here], which[here], FEW_SHARE * std)
+                    rest[here] = values - new
+                    shifts[group] = new
+        return cls(
+            all=of_all,
+            by_user=tuple(sides[0][2]),
+            by_item=tuple(sides[1][2]),
+        )
+
+    @classmethod
+    def of(cls, kept: Shifts) -> Self:
+        """Those that a study keeps."""
+        return cls(all=kept["all"], by_user=tuple(kept["by_user"]), by_item=tuple(kept["by_item"]))
+
+    def to_keep(self) -> Shifts:
+        """For a study to keep."""
+        sides = ([round(shift, 6) for shift in side] for side in (self.by_user, self.by_item))
+        by_user, by_item = sides
+        return {"all": round(self.all, 6), "by_user": by_user, "by_item": by_item}
+
+    def at(self, user_counts: Counts, item_counts: Counts) -> Column:
+        """The (n,) shifts of pairs whose user and item have (n,) so many ratings."""
+        by_user, by_item = np.array(self.by_user), np.array(self.by_item)
+        shifts: Column = by_user[np.digitize(user_counts, EDGES)]
+        shifts = shifts + by_item[np.digitize(item_counts, EDGES)]
+        return shifts + self.all
+
+
+def _shrunk(values: Column, rows: Counts, splits: Counts, tau: float) -> float:
+    """δ of (n,) residuals, of (n,) users or items in (n,) splits."""
+    n, mean = len(values), float(values.mean())
+    centred = np.bincount(rows, weights=values - mean)
+    n_rows = len(np.unique(rows))
+    variance = float(np.square(centred).sum()) / n**2 * n_rows / max(n_rows - 1, 1)
+    if n_rows == 1:
+        variance = tau**2
+    means = [values[splits == number].mean() for number in np.unique(splits)]
+    between = float(np.var(means, ddof=1)) / len(means) if len(means) > 1 else 0.0
+    return mean * tau**2 / (tau**2 + max(variance, between))
