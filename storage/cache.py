@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from storage.columns import Columns
 from storage.errors import InputError
 from storage.files import TEXT, Arrays, DamagedFileError, replacing
+from storage.frames import Frame
 from storage.names import ROLES, TIME
 from storage.ratings import RatingsTable, arrow_ids
 from storage.tables import read_ratings
@@ -147,29 +148,55 @@ def _checked(arrays: Arrays, others: dict[str, Any]) -> RatingsTable:
     return table
 
 
-def kept(table: RatingsTable, folder: Path) -> Path:
-    """The file in `folder` that holds the ratings of a table that came from no file.
+def kept(table: RatingsTable, folder: Path) -> tuple[Path, Columns]:
+    """The file in `folder` that holds the ratings of a table that came from no file, and the names
+    of its columns.
 
     Raises:
         InputError: it cannot be written.
     """
     import pyarrow as pa
-    from pyarrow.parquet import write_table
 
-    path = folder / f"input-{table.digest}.parquet"
     sides = [(table.user_index, table.users), (table.item_index, table.items)]
     columns = [pa.DictionaryArray.from_arrays(rows, arrow_ids(values)) for rows, values in sides]
     columns.append(pa.array(table.ratings))
     if table.times is not None:
         micros = pa.array(np.rint(table.times * 1e6), from_pandas=True).cast(pa.int64())
         columns.append(micros.cast(pa.timestamp("us", "UTC")))
-    names = (*ROLES, TIME)[: len(columns)]
+    names = (table.user_name, table.item_name, table.rating_name, table.time_name)[: len(columns)]
+    if len(set(names)) < len(names) or not all(names) or any(map(str.isdecimal, names)):
+        names = (*ROLES, TIME)[: len(columns)]
+    return _kept(pa.table(columns, names=list(names)), folder, "ratings"), names
+
+
+def kept_frame(frame: Frame, folder: Path) -> Path:
+    """The file in `folder` that holds a table of items or users that came from no file.
+
+    Raises:
+        InputError: it cannot be written.
+    """
+    import pyarrow as pa
+
+    columns = list(frame.arrays())
+    table = pa.table([one for _, one in columns], [name for name, _ in columns])
+    return _kept(table, folder, "table")
+
+
+def _kept(table: "pa.Table", folder: Path, what: str) -> Path:
+    """The Parquet file with a table, named after its content."""
+    import pyarrow as pa
+    from pyarrow.parquet import write_table
+
+    sink = pa.BufferOutputStream()
+    write_table(table, sink)
+    content = sink.getvalue()
+    path = folder / f"input-{hashlib.sha256(content).hexdigest()[:32]}.parquet"
     try:
         if not path.exists():
             with replacing(path, "wb") as file:
-                write_table(pa.table(columns, names=list(names)), file)
+                file.write(content)
     except OSError as error:
-        raise InputError(f"{path}: the ratings cannot be kept ({error.strerror})") from None
+        raise InputError(f"{path}: the {what} cannot be kept ({error.strerror})") from None
     return path
 
 

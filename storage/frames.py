@@ -41,6 +41,25 @@ class Frame:
         with _refused(self.kind):
             return self.converted(columns)
 
+    def arrays(self) -> Iterator[tuple[str, "pa.Array"]]:
+        """All columns, but those behind the first that cannot become one of Arrow's.
+
+        Raises:
+            InputError: the first cannot.
+        """
+        import pyarrow as pa
+
+        for at, name in enumerate(self.column_names):
+            try:
+                column = self.select([at]).column(0).combine_chunks()
+            except InputError:
+                if at == 0:
+                    raise
+                continue
+            if isinstance(column, pa.ChunkedArray):
+                column = column.chunk(0) if column.num_chunks else pa.array([], column.type)
+            yield name, column
+
 
 def is_frame(source: object) -> bool:
     """Whether ratings are in memory, not in a file."""

@@ -1,9 +1,32 @@
 """Ids as texts: without the blanks around them, and on one line."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from storage.files import TEXT
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+WHOLE = r"^(0|-?[1-9][0-9]*)$"  # the one way to write a number, so that it comes back as it was
+
+
+def id_array(values: "pa.Array") -> NDArray[Any]:
+    """The ids as int64 if each is a whole number, written in the one way; else as texts."""
+    import pyarrow as pa
+    from pyarrow import compute
+
+    if pa.types.is_integer(values.type):
+        return np.asarray(values.to_numpy())
+    texts = trimmed(values)
+    if compute.all(compute.match_substring_regex(texts, WHOLE)).as_py():
+        try:
+            return np.asarray(texts.cast(pa.int64()).to_numpy())
+        except pa.ArrowInvalid:  # longer than 64 bits
+            pass
+    return np.array(texts.to_pylist(), dtype=TEXT)
 
 
 def trimmed(texts: "pa.Array") -> "pa.Array":

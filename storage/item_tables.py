@@ -13,7 +13,7 @@ from storage.delimited import read_rows
 from storage.dialect import check_fields
 from storage.errors import InputError
 from storage.files import TEXT
-from storage.lines import LARGEST_RATING, opened_bytes, rating_of
+from storage.lines import LARGEST_RATING, rating_of, whole_text
 from storage.parquet import column_names, is_parquet, read_columns
 from storage.ratings import IdArray
 
@@ -100,7 +100,7 @@ def _pairs(
         chosen = choose([columns], has_header=True)
         values = read_columns(path, [columns[position] for position in chosen.positions])
         return [(f"{path}: row {n:,}", *row) for n, row in enumerate(zip(*values, strict=True), 1)]
-    rows = read_rows(path, _text(path))
+    rows = read_rows(path, whole_text(path, MOST_BYTES))
     n_fields = len(rows[0][1])
     chosen = choose([row for _, row in rows if len(row) == n_fields], known=item_ids)
     found = []
@@ -115,15 +115,3 @@ def _pairs(
         item, other = (row[position].strip() for position in chosen.positions)
         found.append((f"{path}:{line}", item, other))
     return found
-
-
-def _text(path: Path) -> str:
-    """The whole text, UTF-8 or else Latin-1, in which MovieLens has its older titles."""
-    with opened_bytes(path) as stream:
-        content = stream.read(MOST_BYTES + 1)
-    if len(content) > MOST_BYTES:
-        raise InputError(f"{path}: expected a table of items of at most {MOST_BYTES >> 20} MB")
-    try:
-        return content.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        return content.decode("latin-1")

@@ -97,6 +97,22 @@ def first_lines(path: Path) -> str:
     return text[: max(text.rfind("\n"), text.rfind("\r")) + 1]
 
 
+def whole_text(path: Path, most_bytes: int) -> str:
+    """The whole text, UTF-8 or else Latin-1, in which MovieLens has its older titles.
+
+    Raises:
+        InputError: it cannot be read, or is larger than that.
+    """
+    with opened_bytes(path) as stream:
+        content = stream.read(most_bytes + 1)
+    if len(content) > most_bytes:
+        raise InputError(f"{path}: expected a table of at most {most_bytes >> 20} MB")
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        return content.decode("latin-1")
+
+
 def numbered_lines(path: Path) -> Iterator[tuple[int, list[str]]]:
     """Number, counted from 1, and words of every line that is not blank."""
     with opened(path) as stream:

@@ -57,6 +57,25 @@ def read_columns(path: Path, names: list[str]) -> list[list[str]]:
     return [["" if v is None else str(v).strip() for v in values] for values in columns]
 
 
+def read_arrays(path: Path) -> list[tuple[str, "pa.Array"]]:
+    """All columns of a small table, and their names.
+
+    Raises:
+        InputError: the file cannot be read.
+    """
+    import pyarrow as pa
+
+    with _opened(path) as file:
+        table = file.read()
+        table.validate(full=True)
+    whole = [column.combine_chunks() for column in table.columns]
+    arrays = [
+        one.chunk(0) if isinstance(one, pa.ChunkedArray) and one.num_chunks else one
+        for one in whole
+    ]
+    return list(zip(table.column_names, arrays, strict=True))
+
+
 def batches(path: Path, chosen: Chosen) -> Iterator["pa.RecordBatch"]:
     """The chosen columns in blocks, as `checked` gives them.
 

@@ -40,6 +40,7 @@ class RatingsTable:
     rating_name: str = ""  # empty if nothing names the columns
     time_name: str = ""
     time_note: str = ""  # for people: what is odd about the times, or why there are none
+    context: str = ""  # a digest of what is known of users and items; empty if nothing is
     n_joined: int = 0  # ids that differ from others in the blanks around them alone
     n_missing: int = 0  # rows left out, for their rating stands for none
     code: float | None = None  # a rating that seems to stand for none
@@ -136,8 +137,8 @@ class RatingsTable:
 
     @property
     def digest(self) -> str:
-        """A digest of the ratings and their times, whatever the file, the order of its lines, the
-        queries.
+        """A digest of the ratings, their times and what is known of users and items, whatever the
+        file, the order of its lines, the queries.
         """
         digest = hashlib.sha256(b"ratings")
         columns = [(self.user_index, "<i4"), (self.item_index, "<i4"), (self.ratings, "<f8")]
@@ -151,6 +152,7 @@ class RatingsTable:
         if self.times is not None:
             digest.update(b"times")
             digest.update(np.ascontiguousarray(self.times, dtype="<f8").data)
+        digest.update(self.context.encode())
         return digest.hexdigest()[:32]
 
 

@@ -12,9 +12,8 @@ from numpy.typing import NDArray
 from storage import delimited, parquet, times
 from storage.columns import FRAME, Chosen, Columns, choose_columns, choose_pair_columns
 from storage.errors import InputError
-from storage.files import TEXT
 from storage.frames import Frame
-from storage.ids import trimmed
+from storage.ids import id_array
 from storage.lines import first_lines
 from storage.mat_comp import looks_like_mat_comp, read_mat_comp
 from storage.memory import fitting
@@ -24,8 +23,6 @@ from storage.ratings import IdArray, RatingsTable, indexed
 
 if TYPE_CHECKING:
     import pyarrow as pa
-
-WHOLE = r"^(0|-?[1-9][0-9]*)$"  # the one way to write a number, so that it comes back as it was
 
 
 def read_ratings(
@@ -181,6 +178,8 @@ def _read_columns(
             chosen = replace(chosen, time=None)
         elif kept:
             seconds = seconds[np.concatenate(kept)]
+    if seconds is not None and np.isnan(seconds).all():
+        seconds, note = None, "none"
     n_missing = n_rows - sum(map(len, blocks))
     joined = [_joined([block.column(side) for block in blocks]) for side in range(2)]
     has_ratings = len(chosen.positions) == len(ROLES)
@@ -258,22 +257,6 @@ def _joined(chunks: list["pa.DictionaryArray"]) -> tuple[IdArray, NDArray[np.int
     import pyarrow as pa
 
     whole = pa.chunked_array(chunks).unify_dictionaries()
-    ids, place = indexed(_ids(whole.chunk(0).dictionary))
+    ids, place = indexed(id_array(whole.chunk(0).dictionary))
     rows = place[np.concatenate([chunk.indices.to_numpy() for chunk in whole.chunks])]
     return ids, rows, len(place) - len(ids)
-
-
-def _ids(values: "pa.Array") -> IdArray:
-    """The ids as int64 if each is a whole number, written in the one way; else as texts."""
-    import pyarrow as pa
-    from pyarrow import compute
-
-    if pa.types.is_integer(values.type):
-        return np.asarray(values.to_numpy())
-    texts = trimmed(values)
-    if compute.all(compute.match_substring_regex(texts, WHOLE)).as_py():
-        try:
-            return np.asarray(texts.cast(pa.int64()).to_numpy())
-        except pa.ArrowInvalid:  # longer than 64 bits
-            pass
-    return np.array(texts.to_pylist(), dtype=TEXT)

@@ -111,7 +111,7 @@ def best_predict(
     true = pairs.truth
     if truth is not None:
         true = read_numbers(truth, expected=pairs.table.n_queries)
-    precious = list(filter(None, (pairs.file, queries, truth, database_file(url))))
+    precious = list(filter(None, (*pairs.files, queries, truth, database_file(url))))
     for path in filter(None, (out, intervals)):
         check_writable(path, precious=precious)
         check_ending(path)

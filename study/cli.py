@@ -49,8 +49,8 @@ SCRIPTS = {  # what pyproject.toml calls the commands
 }
 
 PARAMETERS = (  # of the Python face that are options of a command
-    "average|columns|data|device|intervals|missing|out|queries|seed|storage|study_name|timeout|titles|"
-    "trials|truth|workers"
+    "average|columns|data|device|intervals|items|missing|out|queries|seed|storage|study_name|timeout|"
+    "titles|trials|truth|users|workers"
 )
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -174,6 +174,17 @@ class FilePath(click.ParamType[Path]):
         return Path(value)
 
 
+class TablePath(FilePath):
+    """A file with a table of items or users."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
+        path = super().convert(value, param, ctx)
+        lists = ctx is not None and any(one.name == "top" for one in ctx.command.params)
+        if lists and str(value).isdecimal() and not path.exists():
+            self.fail(f"expected a table of items, got '{value}'; --top {value} lists so many")
+        return path
+
+
 class ColumnNames(click.ParamType[Columns]):
     """Three columns, such as user_id,movie_id,rating or 1,2,3, or four."""
 
@@ -229,6 +240,19 @@ DATA = [
         type=Number(),
         metavar="CODE",
         help="The rating that stands for none, such as 99 or -1: rows with it are left out.",
+    ),
+    click.option(
+        "--items",
+        type=TablePath(),
+        metavar="FILE",
+        help="A table that describes items, such as by genres or a year, in any format of ratings: "
+        "its first column has their ids, or one called as in the ratings.",
+    ),
+    click.option(
+        "--users",
+        type=TablePath(),
+        metavar="FILE",
+        help="The same of users.",
     ),
     click.option(
         "--storage",

@@ -3,7 +3,7 @@
 import os
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from functools import cached_property
@@ -13,16 +13,17 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from model.dataset import UNKNOWN, Ids, Pairs, Ratings
-from storage.cache import kept, read_cached, spooled
+from storage.cache import kept, kept_frame, read_cached, spooled
 from storage.columns import FRAME
 from storage.datasets import demonstration
 from storage.errors import InputError, ParameterError, printable
 from storage.frames import Frame as HeldFrame
 from storage.frames import is_frame, read_frame
 from storage.lines import shown
-from storage.movielens import NAMES, fetch
+from storage.movielens import NAMES, Files, fetch
 from storage.ratings import IdArray, RatingsTable
 from storage.sources import Sources
 from storage.tables import Pairs as PairsTable
@@ -30,6 +31,7 @@ from storage.tables import read_pairs, read_ratings
 from storage.times import span_of
 from storage.urls import hidden
 from study.events import OnEvent, Said, ignored
+from study.sides import Side, read_side
 
 
 class ArrowStream(Protocol):
@@ -56,8 +58,8 @@ class Data:
     sources: Sources  # files where they are, frames as Arrow's
     table: RatingsTable
     ratings: Ratings
-    users: Ids
-    items: Ids
+    user_side: Side
+    item_side: Side
     truth: NDArray[np.float64] | None = None  # (n_queries,), of the demonstration
     noise_std: float | None = None  # of the demonstration
     asked: str = ""  # for people: the columns of the file of queries, if there is one
@@ -72,21 +74,57 @@ class Data:
         """The file of the ratings, if they came from one."""
         return self.sources.data if isinstance(self.sources.data, Path) else None
 
+    @property
+    def users(self) -> Ids:
+        """Those who have ratings, and behind them those whom a table of users has besides."""
+        return self.user_side.ids
+
+    @property
+    def items(self) -> Ids:
+        """What has ratings, and behind it what a table of items has besides."""
+        return self.item_side.ids
+
+    def titles(self, column: str = "") -> dict[str, str]:
+        """The titles by item id as text, if the table of items has some.
+
+        Args:
+            column: what it calls them, where they are not called titles or names.
+
+        Raises:
+            InputError: there is no such column.
+        """
+        table = self.item_side.table
+        return table.titles(column) if table else {}
+
+    @property
+    def files(self) -> list[Path]:
+        """All files that these came from."""
+        found = (self.sources.data, self.sources.items, self.sources.users)
+        return [one for one in found if isinstance(one, Path)]
+
     @cached_property
     def queries(self) -> Pairs:
         """The pairs to predict, UNKNOWN where the ratings do not have a user or an item.
 
         If ratings have times, a pair without one is of the present, that of the last rating.
         """
-        times, found = None, self.table.query_times
-        if self.table.times is not None:
-            times = np.full(self.table.n_queries, np.nan) if found is None else found
-            times = np.where(np.isnan(times), np.nanmax(self.table.times), times)
-        return Pairs(
-            user_index=self.users.index(self.table.query_user_ids),
-            item_index=self.items.index(self.table.query_item_ids),
-            times=None if times is None else torch.from_numpy(times),
+        present = self.at_present(
+            self.users.index(self.table.query_user_ids),
+            self.items.index(self.table.query_item_ids),
         )
+        found = self.table.query_times
+        if present.times is None or found is None:
+            return present
+        times = torch.from_numpy(np.where(np.isnan(found), present.times.numpy(), found))
+        return replace(present, times=times)
+
+    def at_present(self, user_index: Tensor, item_index: Tensor) -> Pairs:
+        """Pairs at the time of the last rating, if ratings have times."""
+        times = None
+        if self.ratings.times is not None:
+            last = np.nanmax(self.ratings.times.numpy())
+            times = torch.full((len(user_index),), last, dtype=torch.float64)
+        return Pairs(user_index=user_index, item_index=item_index, times=times)
 
     def in_files(self, folder: Path) -> Sources:
         """Where another process reads the same; what came from memory is kept in `folder`.
@@ -96,21 +134,25 @@ class Data:
         """
         sources = self.sources
         if isinstance(sources.data, HeldFrame):
-            path = kept(self.table, folder)
-            sources = replace(sources, data=path, columns=None, missing=None)
+            path, columns = kept(self.table, folder)
+            sources = replace(sources, data=path, columns=columns, missing=None)
+        if isinstance(sources.items, HeldFrame):
+            sources = replace(sources, items=kept_frame(sources.items, folder))
+        if isinstance(sources.users, HeldFrame):
+            sources = replace(sources, users=kept_frame(sources.users, folder))
         return sources
 
     @property
     def summary(self) -> str:
         """Where they came from, and how many they are, for people."""
         return (
-            f"{self.source}, {self.table.n_ratings:,} ratings, {len(self.users):,} users, "
-            f"{len(self.items):,} items"
+            f"{self.source}, {self.table.n_ratings:,} ratings, {len(self.table.users):,} users, "
+            f"{len(self.table.items):,} items"
         )
 
     @cached_property
     def n_known(self) -> int:
-        """The number of queries whose user and item both have ratings."""
+        """The number of queries whose user and item both have ratings, or are in a table."""
         users = _known(self.users, self.table.query_user_ids)
         return int((users & _known(self.items, self.table.query_item_ids)).sum())
 
@@ -139,6 +181,9 @@ class Data:
             text += f"\nQueries: {self.asked}, {n_unknown:,} of unknown users or items"
         if table.times is not None or table.time_note:
             text += f"\nTimes: {self._times_described()}"
+        for role, side in (("item", self.item_side), ("user", self.user_side)):
+            if side.table:
+                text += f"\n{role.capitalize()}s: {side.described(role)}"
         if table.n_repeated:
             what = "such a pair has the mean of its ratings"
             text += f"\nRepeated: {table.n_repeated:,} lines rate a pair again; "
@@ -191,6 +236,7 @@ def load_data(
     if file is None and (DEFAULT_FILE.exists() or DEFAULT_FILE.is_symlink()):
         file = DEFAULT_FILE
     truth, noise_std = None, None
+    public: tuple[Path | None, ...] = ()
     if file is None:
         demo = demonstration()
         table, name = demo.table, "built-in demo"
@@ -199,23 +245,37 @@ def load_data(
         file = read_frame(file, may_be_matrix=columns is None)
         table, name = read_ratings(file, columns, missing), file.name
     else:
-        file, name = _located(file, runs, on_event)
+        file, name, fetched = _located(file, runs, on_event)
         table = read_cached(file, runs / "cache", columns, missing)
+        if fetched:
+            public = (fetched.items, fetched.users)
+            items = fetched.items if told.items is None else told.items
+            users = fetched.users if told.users is None else told.users
+            told = replace(told, items=items, users=users)
+    item_source, item_side = _side(
+        told.items, table, "item", public=public, runs=runs, on_event=on_event
+    )
+    user_source, user_side = _side(
+        told.users, table, "user", public=public, runs=runs, on_event=on_event
+    )
+    table = replace(table, context=item_side.digest + user_side.digest)
     ratings = Ratings(
-        n_users=len(table.users),
-        n_items=len(table.items),
+        n_users=len(user_side.ids),
+        n_items=len(item_side.ids),
         user_index=torch.from_numpy(table.user_index.astype(np.int64)),
         item_index=torch.from_numpy(table.item_index.astype(np.int64)),
         values=torch.from_numpy(table.ratings),
         times=None if table.times is None else torch.from_numpy(table.times),
+        user_descriptions=user_side.descriptions,
+        item_descriptions=item_side.descriptions,
     )
     return Data(
         source=printable(name),
-        sources=replace(told, data=file),
+        sources=replace(told, data=file, items=item_source, users=user_source),
         table=table,
         ratings=ratings,
-        users=Ids(table.users),
-        items=Ids(table.items),
+        user_side=user_side,
+        item_side=item_side,
         truth=truth,
         noise_std=noise_std,
     )
@@ -261,6 +321,32 @@ def choose_device(name: str) -> torch.device:
     return torch.device(name)
 
 
+def _side(
+    source: object,
+    table: RatingsTable,
+    role: str,
+    *,
+    public: Collection[Path | None],
+    runs: Path,
+    on_event: OnEvent,
+) -> tuple[Path | HeldFrame | None, Side]:
+    """The users or the items, with what a table says of them, and where that can be read again.
+
+    Raises:
+        InputError: the table cannot be read, or has nothing to do with the ratings.
+    """
+    given, name = _as_path(source), f"{role}s, a {FRAME}"
+    if is_frame(given):
+        given = read_frame(given)
+    elif given is not None:
+        given, name, _ = _located(given, runs, on_event)
+        name = given.name if given in public else name
+    ids, id_name = (table.items, table.item_name)
+    if role == "user":
+        ids, id_name = (table.users, table.user_name)
+    return given, read_side(given, ids, role=role, id_name=id_name, name=printable(name))
+
+
 def _check_pairs(data: Data, pairs: PairsTable, name: str) -> None:
     """Raises InputError if a header was read as a pair, or users as items and items as users."""
     users, items = _known(data.users, pairs.user_ids), _known(data.items, pairs.item_ids)
@@ -293,8 +379,9 @@ def _as_path(source: Any) -> Any:
     return Path(source) if isinstance(source, str | os.PathLike) else source
 
 
-def _located(file: Path, runs: Path, on_event: OnEvent) -> tuple[Path, str]:
-    """The file that is meant, a stream kept, public data downloaded; and what to call it.
+def _located(file: Path, runs: Path, on_event: OnEvent) -> tuple[Path, str, Files | None]:
+    """The file that is meant, a stream kept, public data downloaded; what to call it; and all files
+    of public data.
 
     Raises:
         InputError: there is no such file.
@@ -303,10 +390,10 @@ def _located(file: Path, runs: Path, on_event: OnEvent) -> tuple[Path, str]:
     if name == STANDARD_INPUT:
         if sys.stdin is None or sys.stdin.isatty():
             raise InputError("-: expected a table from standard input, got a terminal")
-        return spooled(sys.stdin.buffer, runs / "cache"), "standard input"
+        return spooled(sys.stdin.buffer, runs / "cache"), "standard input", None
     if file.is_fifo():
         with file.open("rb") as stream:
-            return spooled(stream, runs / "cache"), "a pipe"
+            return spooled(stream, runs / "cache"), "a pipe", None
     if file.is_dir():
         inside = [file / known for known in ("ratings.csv", "ratings.dat", "u.data")]
         hints = [f"; did you mean {path}?" for path in inside if path.exists()]
@@ -315,10 +402,11 @@ def _located(file: Path, runs: Path, on_event: OnEvent) -> tuple[Path, str]:
         if re.match(r"\w[\w+]+:/|[^/]*:.*@", name):
             raise InputError(f"{hidden(name)}: expected a file, got a URL")
         if name in NAMES:
-            return fetch(name, say=lambda text: on_event(Said(text))), name
+            files = fetch(name, say=lambda text: on_event(Said(text)))
+            return files.ratings, name, files
         if similar := get_close_matches(name, [*_beside(file), *NAMES], n=1):
             raise InputError(f"{file}: no such file; did you mean {similar[0]}?")
-    return file, name
+    return file, name, None
 
 
 def _beside(file: Path) -> list[str]:

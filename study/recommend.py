@@ -65,7 +65,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "--titles",
         type=FilePath(),
         metavar="FILE",
-        help="A table of item and title, such as MovieLens' movies.csv, movies.dat or u.item.",
+        help="A table of item and title, such as MovieLens' movies.csv, movies.dat or u.item; or "
+        "the column of --items that has them, if that is not called title or name.",
     ),
     click.option(
         "--out",
@@ -102,7 +103,10 @@ def recommend(
         loaded = asked.load(drawing)
         table, named, given = loaded.table, {}, None
         known = frozenset(map(str, loaded.items.values.tolist())) if titles or ratings else set()
-        if titles:
+        if titles is None or (loaded.sources.items is not None and not titles.exists()):
+            named = loaded.titles(str(titles or ""))
+            titles = None
+        else:
             named = read_titles(
                 titles,
                 item_name=table.item_name,
@@ -118,7 +122,7 @@ def recommend(
             )
         result = asked.find(loaded, drawing)
     if out is not None:
-        read = [loaded.file, titles, ratings, database_file(url)]
+        read = [*loaded.files, titles, ratings, database_file(url)]
         check_writable(out, precious=[path for path in read if path is not None])
         check_ending(out)
 

@@ -166,7 +166,7 @@ class Result:
         Args:
             user: the id.
             n: how many items at most.
-            titles: of items, by their ids as texts.
+            titles: of items, by their ids as texts; those of the table of items if not told.
 
         Raises:
             InputError: there is no such user, nothing is left, or no trial has come to a result.
@@ -181,7 +181,7 @@ class Result:
                 self.ratings,
                 user,
                 n=n,
-                titles=titles,
+                titles=self._titles(titles),
                 levels=ensemble.levels,
             )
 
@@ -209,7 +209,7 @@ class Result:
                 item_ids,
                 ratings,
                 n=n,
-                titles=titles,
+                titles=self._titles(titles),
                 levels=ensemble.levels,
             )
 
@@ -226,7 +226,9 @@ class Result:
 
         ensemble = self._ensemble(self.ratings, None, self.on_event)
         with torch_in_one_thread():
-            return similar_items(ensemble.models(), self.ratings, item, n=n, titles=titles)
+            return similar_items(
+                ensemble.models(), self.ratings, item, n=n, titles=self._titles(titles)
+            )
 
     def report(self, path: str | Path | None = None) -> Path:
         """Writes the report as one HTML file, beside the database if not told where: its path."""
@@ -235,6 +237,9 @@ class Result:
         path = report_path(self.record, self.folder) if path is None else Path(path)
         write_report(self.record, path)
         return path
+
+    def _titles(self, titles: "dict[str, str] | None") -> "dict[str, str]":
+        return self.ratings.titles() if titles is None else titles
 
     def _ensemble(
         self, data: "Data", average: int | None, on_event: OnEvent, kind: "Split | None" = None

@@ -27,6 +27,8 @@ from study.drawing import Drawing
 from study.tuning import DEFAULT_STORAGE, DEFAULT_TRIALS, TuningError, tune
 
 if TYPE_CHECKING:
+    from storage.sources import Sources
+    from study.inputs import Data
     from study.result import Result
 
 PROG = "study.run"
@@ -114,10 +116,7 @@ def run(
         asked.url()
         choose_device(asked.device)
         ratings = asked.load(drawing)
-    told = asked.sources
-    if told.data is not None and ratings.source != str(told.data):
-        told = replace(told, data=ratings.file)  # of a stream: where the next command reads it
-        asked = replace(asked, sources=told)
+    asked = replace(asked, sources=_read_again(asked.sources, ratings))
     drawing.say(as_options(f"Data: {ratings.described()}"))
 
     with caught_interrupts():
@@ -154,6 +153,17 @@ def run(
     codes = {Ended.FAILED: FAILED, Ended.BY_HAND: INTERRUPTED}
     facts = {**_facts(result), "files": files, "next": command}
     return Outcome(code=codes.get(result.ended, 0), facts=facts)
+
+
+def _read_again(told: "Sources", ratings: "Data") -> "Sources":
+    """Where the next command reads what was told: of a stream what was kept."""
+    found = ratings.sources
+    return replace(
+        told,
+        data=told.data if ratings.source == str(told.data) else told.data and ratings.file,
+        items=told.items and found.items,
+        users=told.users and found.users,
+    )
 
 
 def _write_files(result: "Result", drawing: Drawing) -> dict[str, str]:

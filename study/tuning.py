@@ -295,7 +295,7 @@ def _check_files(url: "URL", data: "Data", name: str) -> None:
     from storage.models import file_name
     from storage.predictions import check_writable
 
-    precious = [path for path in (data.file, database_file(url)) if path is not None]
+    precious = [path for path in (*data.files, database_file(url)) if path is not None]
     for kind in ("csv", "html"):
         path = runs_folder(url) / f"{file_name(name)}.{kind}"
         check_writable(path, precious=precious, makes_folder=True)

@@ -43,6 +43,7 @@ from study.record.seeds import setting_seed
 from study.record.studies import default_name, identity, open_study
 from study.search.pruning import SolverMedianPruner
 from study.search.sampler import SlotSampler
+from study.sides import Side
 
 CONFIGS: dict[str, Config] = {
     "als": ALSConfig(rank=2, weight_decay=0.03, bias_decay=0.01),
@@ -118,8 +119,8 @@ def data_of(ratings: Ratings) -> Data:
         sources=Sources(),
         table=table,
         ratings=indexed,
-        users=user_ids,
-        items=item_ids,
+        user_side=Side(ids=user_ids, n_rated=len(user_ids)),
+        item_side=Side(ids=item_ids, n_rated=len(item_ids)),
     )
 
 

@@ -12,15 +12,28 @@ import pytest
 
 from storage import movielens
 from storage.errors import InputError
+from storage.sources import Sources
 from study.inputs import load_data
 
 RATINGS = "".join(f"{u}\t{i}\t{(u * i) % 5 + 1}\t88125094{u}\n" for u in range(9) for i in range(5))
+
+
+GENRES = ["0|1|0", "0|0|1", "0|1|1", "1|0|0", "0|0|1", "0|1|0"]  # the first three
+ITEMS = "".join(
+    f"{i}|Café {i} (199{i})|0{i + 1}-Jan-199{i}||http://x/{i}|{flags}{'|0' * 16}\n"
+    for i, flags in enumerate(GENRES)
+)
+USERS = "".join(
+    f"{u}|{20 + u % 3}|{'MF'[u % 2]}|{['writer', 'none'][u % 2]}|0{u}\n" for u in range(9)
+)
 
 
 def zipped(member: str, content: str) -> bytes:
     target = io.BytesIO()
     with zipfile.ZipFile(target, "w") as archive:
         archive.writestr("ml-100k/README", "Terms\n")
+        archive.writestr("ml-100k/u.item", ITEMS.encode("latin-1"))
+        archive.writestr("ml-100k/u.user", USERS)
         archive.writestr(member, content)
     return target.getvalue()
 
@@ -72,7 +85,7 @@ def test_it_is_downloaded_once_and_its_licence_told(server: Server, tmp_path: Pa
     data = load_data(
         Path("ml-100k"), runs=tmp_path / "runs", on_event=lambda event: said.append(event.text)
     )
-    assert (data.table.n_ratings, len(data.users), len(data.items)) == (45, 9, 5)
+    assert (data.table.n_ratings, len(data.users), len(data.items)) == (45, 9, 6)
     assert data.source == "ml-100k"
     assert len(said) == 1
     assert "/ml-100k.zip" in said[0]
@@ -82,8 +95,41 @@ def test_it_is_downloaded_once_and_its_licence_told(server: Server, tmp_path: Pa
     )
     assert again.table.digest == data.table.digest
     assert data.file is not None
-    assert load_data(data.file, runs=tmp_path / "runs").table.digest == data.table.digest
+    assert load_data(data.sources, runs=tmp_path / "runs").table.digest == data.table.digest
+    assert load_data(data.file, runs=tmp_path / "runs").table.digest != data.table.digest
     assert (server.asked, len(said)) == (["/ml-100k.zip"], 1)
+
+
+def test_its_tables_and_times_come_along(server: Server, tmp_path: Path) -> None:
+    data = load_data(Path("ml-100k"), runs=tmp_path / "runs")
+    assert data.described().splitlines()[2:] == [
+        "Times: 1997-12-04 to 1997-12-04",
+        "Items: u.item, 6 rows: release_date date, genres "
+        "several (19); title, video_release_date, imdb_url not used; 1 without ratings",
+        "Users: u.user, 9 rows: age number, gender "
+        "categories (2), occupation categories (2); zip_code not used",
+    ]
+    assert data.titles()["5"] == "Café 5 (1995)"
+    assert data.items.values.tolist() == [0, 1, 2, 3, 4, 5]
+
+
+def test_files_of_movielens_are_known_wherever_they_lie(tmp_path: Path) -> None:
+    (tmp_path / "u.data").write_text(RATINGS)
+    (tmp_path / "movies.dat").write_text(
+        "".join(f"{i}::Film {i} (199{i})::{'Drama|War' if i % 2 else 'War'}\n" for i in range(5))
+    )
+    (tmp_path / "users.dat").write_text(
+        "".join(f"{u}::{'MF'[u % 2]}::{25 + u % 3}::{u % 4}::0{u}\n" for u in range(9))
+    )
+    sources = Sources(
+        data=tmp_path / "u.data", items=tmp_path / "movies.dat", users=tmp_path / "users.dat"
+    )
+    data = load_data(sources, runs=tmp_path / "runs")
+    assert [one.name for one in data.ratings.item_descriptions] == ["genres", "year of title"]
+    assert [one.name for one in data.ratings.user_descriptions] == ["gender", "age", "occupation"]
+    table = data.user_side.table
+    assert table is not None
+    assert "occupation categories (4)" in table.described
 
 
 def test_a_file_that_was_changed_is_refused(server: Server, tmp_path: Path) -> None:

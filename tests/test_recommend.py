@@ -409,7 +409,8 @@ def test_other_columns_than_the_study_was_made_with(call: Call) -> None:
     code, _, err = call(command.main, "--user", "tt0003", "--columns", "2,1,3")
     assert code == 2
     assert err.endswith(
-        "; did you mean other --columns or --missing? Or ratings.csv has changed since\n"
+        "; did you mean other --columns, --missing, --items or --users? "
+        "Or ratings.csv has changed since\n"
     )
 
 

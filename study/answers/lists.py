@@ -172,9 +172,7 @@ def recommend_to_newcomer(
     index, targets = torch.from_numpy(seen), torch.from_numpy(means)
     folded = (model.fold_in(index, targets, seed=SEED) for model in models)
     n_unknown = len(np.unique(given[~known]))
-    return _listed(
-        folded, data, 0, seen, n=n, titles=titles, levels=levels, n_unknown=n_unknown
-    )
+    return _listed(folded, data, 0, seen, n=n, titles=titles, levels=levels, n_unknown=n_unknown)
 
 
 def similar_items(
@@ -231,7 +229,7 @@ def find_row(
     values, hint = ids.values, ""
     similar = get_close_matches(str(wanted), titles.values())
     if values.dtype.kind == "i":
-        hint = f"; they go from {values[0]} to {values[-1]}"
+        hint = f"; they go from {values.min()} to {values.max()}"
     else:
         alike = [one for one in values.tolist() if _numbers(one) == _numbers(text)]
         similar += get_close_matches(str(wanted), alike, cutoff=ALIKE)

@@ -196,7 +196,10 @@ def _load(storage: BaseStorage, name: str, what: str, *, source: str = "") -> Re
         option = f"data={shlex.quote(similar[0])}" if source and similar else "".join(similar)
         hint = f"did you mean {option}?" if similar else "python -m study.run makes it"
         if source in files:
-            hint = f"did you mean other columns= or missing=? Or {source} has changed since"
+            hint = (
+                "did you mean other columns=, missing=, items= or users=? "
+                f"Or {source} has changed since"
+            )
         raise InputError(
             f"{what}: not in this database, which holds: {holds or 'none'}; {hint}"
         ) from None

@@ -59,7 +59,9 @@ def report(
     url = asked.url(must_exist=True)
     record = _find(url, asked, drawing)
     path = out or report_path(record, runs_folder(url))
-    precious = [one for one in (database_file(url), asked.sources.data) if one is not None]
+    told = asked.sources
+    read = (database_file(url), told.data, told.items, told.users)
+    precious = [one for one in read if one is not None]
     try:
         check_writable(path, precious=precious, makes_folder=out is None)
     except InputError as error:

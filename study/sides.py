@@ -1,0 +1,92 @@
+"""What tables say of the users and items of ratings: read, matched by id, and as tensors."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from model.dataset import UNKNOWN, Description, Ids
+from model.descriptions import of_categories, of_numbers, of_several
+from storage.contents import Categories, Column, Numbers, digest_of
+from storage.descriptions import DescriptionTable, read_descriptions
+from storage.files import TEXT
+from storage.frames import Frame
+from storage.ratings import IdArray
+
+
+@dataclass(frozen=True, kw_only=True)
+class Side:
+    """The users, or the items: who they are, and what is known of them."""
+
+    ids: Ids  # those of the ratings, and behind them those of the table alone
+    descriptions: tuple[Description, ...] = ()
+    table: DescriptionTable | None = None
+    n_rated: int  # that have ratings
+    n_described: int = 0  # of these, those in the table
+    digest: str = ""  # of what is used; empty if nothing is
+
+    def described(self, role: str) -> str:
+        """What is used of the table and of how many, for people."""
+        assert self.table is not None
+        text = self.table.described
+        if self.n_described < self.n_rated:
+            text += f"; {self.n_described:,} of {self.n_rated:,} {role}s are in the table"
+        if n_more := len(self.ids) - self.n_rated:
+            text += f"; {n_more:,} without ratings"
+        return f"{text}; {self.table.odd}" if self.table.odd else text
+
+
+def read_side(
+    source: Path | Frame | None, ids: IdArray, *, role: str, id_name: str, name: str
+) -> Side:
+    """One side of the ratings with what a table says of it.
+
+    Args:
+        source: the table; None if there is none.
+        ids: (n,) of those who have ratings.
+        role: `item` or `user`.
+        id_name: what the ratings call the column of ids.
+        name: what messages call the table.
+
+    Raises:
+        InputError: the table cannot be used.
+    """
+    rated = Ids(ids)
+    if source is None:
+        return Side(ids=rated, n_rated=len(ids))
+    known = frozenset(map(str, ids.tolist()))
+    table = read_descriptions(source, role=role, id_name=id_name, known_ids=known, name=name)
+    is_new = (rated.index(table.ids) == UNKNOWN).numpy()
+    n_described = len(table.ids) - int(is_new.sum())
+    if not table.columns:  # nobody is known by it
+        return Side(ids=rated, table=table, n_rated=len(ids), n_described=n_described)
+    more = table.ids[is_new]
+    kinds = {ids.dtype, more.dtype}
+    one_kind = np.dtype(np.int64) if kinds == {np.dtype(np.int64)} else TEXT
+    everybody = Ids(np.concatenate([ids.astype(one_kind), more.astype(one_kind)]))
+    rows = everybody.index(table.ids).numpy()
+    columns = [column.at(rows, len(everybody)) for column in table.columns]
+    return Side(
+        ids=everybody,
+        descriptions=tuple(map(_as_tensors, columns)),
+        table=table,
+        n_rated=len(ids),
+        n_described=n_described,
+        digest=_digest(role, more, columns),
+    )
+
+
+def _as_tensors(column: Column) -> Description:
+    if isinstance(column, Numbers):
+        return of_numbers(column.name, column.values)
+    if isinstance(column, Categories):
+        return of_categories(column.name, column.labels, column.codes)
+    return of_several(column.name, column.labels, column.rows, column.codes, column.known)
+
+
+def _digest(role: str, more: IdArray, columns: Sequence[Column]) -> str:
+    text = json.dumps([role, list(map(str, more.tolist())), digest_of(columns)])
+    return hashlib.sha256(text.encode()).hexdigest()
