@@ -9,13 +9,14 @@ ratings of a group:
 
     e | … ~ N(Σ w r / (λ_s + W), 1 / (λ_s + W)),   λ_s | … ~ Gamma((1 + G) / 2, 1/200 + ½ Σ e²)
 
-over the G groups of the scale. Koren 2009 (Collaborative Filtering with Temporal Dynamics) has a
+over the G groups of the scale. Items have effects of their own, of a scale that is a part of all
+the time that there is. Koren 2009 (Collaborative Filtering with Temporal Dynamics) has a
 bias for each user and day; Rendle, Zhang & Koren 2019 (On the Difficulty of Evaluating Baselines)
 have it in a Bayesian factorization machine.
 
 The level g of all is a random walk over equal spans of time, its last value that of the future:
 
-    g_1 ~ N(0, 1),   g_k ~ N(g_{k-1}, 1 / λ_g),   λ_g ~ Gamma(½, rate 1/200)
+    g_1 ~ N(0, 1),   g_k ~ N(g_{k-1}, 1 / λ_g),   λ_g ~ Gamma(½, rate 1/20 000)
 """
 
 import itertools
@@ -60,8 +61,8 @@ class Grid:
         times, n = training.times, len(training)
         assert times is not None
         known = times.isfinite()
-        origin = times[known].min()
-        length = (times[known].max() - origin).item()
+        origin = times[known].min() if known.any() else times.new_zeros(())
+        length = (times[known].max() - origin).item() if known.any() else 0.0
         since = torch.where(known, times - origin, torch.nan)
         users = training.user_index
         found: list[tuple[float, float, Tensor, Tensor, int, bool]] = []
@@ -70,7 +71,7 @@ class Grid:
         for scale, of_items in wanted:
             owner = training.item_index if of_items else training.user_index
             offset = scale * uniform((), generator=generator).item()
-            if scale > length:
+            if not 0 < scale <= length:
                 continue
             places = ((since + offset) / scale).floor()
             n_places = int((length + offset) / scale) + 2
@@ -80,7 +81,7 @@ class Grid:
                 keys, group = keys[1:], group - 1
             if len(keys) > MOST_ALONE * known.sum():
                 continue
-            if found and len(found[-1][2]) == len(keys):
+            if found and len(found[-1][2]) == len(keys) and found[-1][5] == of_items:
                 found.pop()  # no finer than this one
             found.append((scale, offset, keys, group, n_places, of_items))
         sizes = torch.tensor([0] + [len(keys) for _, _, keys, _, _, _ in found])
@@ -131,6 +132,9 @@ class Grid:
     def groups(self, pairs: Pairs) -> Tensor:
         """The (n, S) int64 groups that pairs fall into; G for none."""
         n, none = len(pairs), len(self.keys)
+        if pairs.times is None:
+            return pairs.user_index.new_full((n, len(self.scales)), none)
+        since = pairs.times - self.origin
         columns = []
         for number in range(len(self.scales)):
             begin, end = self.firsts[number].item(), self.firsts[number + 1].item()
@@ -139,8 +143,6 @@ class Grid:
                 self.offsets[number],
                 self.n_places[number],
             )
-            assert pairs.times is not None
-            since = pairs.times - self.origin
             place = ((since + offset) / scale).floor().nan_to_num(-1.0)
             owner = pairs.item_index if self.of_items[number] else pairs.user_index
             inside = (place >= 0) & (place < n_places) & (owner >= 0)
