@@ -95,7 +95,8 @@ class RatingsTable:
             n_repeated = len(pair) - int(is_first.sum())
             if n_repeated:
                 if times is not None:
-                    pair, ratings, times = _newest(pair, ratings, times)
+                    kept = _newest(pair, times)
+                    pair, ratings, times = pair[kept], ratings[kept], times[kept]
                     is_first = np.append(True, pair[1:] != pair[:-1])
                 # Values sorted within a pair too: their sum does not depend on the lines' order.
                 ratings = ratings[np.lexsort((ratings, pair))]
@@ -197,17 +198,18 @@ def _sorted(pair: NDArray[np.int64], pair_bits: int) -> tuple[NDArray[np.int64],
     return pair, order
 
 
-def _newest(
-    pair: NDArray[np.int64], ratings: NDArray[np.float64], times: NDArray[np.float64]
-) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]:
-    """Of rows sorted by their pair those of its newest time, one that is not known being oldest."""
-    ages = np.where(np.isnan(times), -np.inf, times)
-    order = np.lexsort((ages, pair))
-    pair, ages = pair[order], ages[order]
-    last = np.flatnonzero(np.append(pair[1:] != pair[:-1], True))
+def _newest(pair: NDArray[np.int64], times: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Which of (n,) rows, sorted by their pair, have its newest time; one not known is oldest."""
+    is_again = pair[1:] == pair[:-1]
+    rows = np.flatnonzero(np.append(False, is_again) | np.append(is_again, False))
+    ages = np.where(np.isnan(times[rows]), -np.inf, times[rows])
+    order = np.lexsort((ages, pair[rows]))
+    rows, ages = rows[order], ages[order]
+    last = np.flatnonzero(np.append(pair[rows[1:]] != pair[rows[:-1]], True))
     newest = np.repeat(ages[last], np.diff(np.append(-1, last)))
-    kept = ages == newest
-    return pair[kept], ratings[order][kept], times[order][kept]
+    kept = np.ones(len(pair), np.bool_)
+    kept[rows] = ages == newest
+    return kept
 
 
 def _are_short(ids: IdArray) -> bool:

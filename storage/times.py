@@ -22,6 +22,7 @@ EARLIEST, LATEST = 1e8, 5e9  # seconds since 1970 that ratings have: 1973 to 212
 UNITS = {1e0: "seconds", 1e3: "milliseconds", 1e6: "microseconds", 1e9: "nanoseconds"}
 DAYS = (19_000_101, 21_001_231)  # 20200131 is one
 SECONDS_A_YEAR = 31_556_952
+LOOKED_AT = 100_000  # times whose median tells the unit
 ODD_SHARE = 0.1  # of the times, from which on they are no times
 WITH_ZONE = r":\d\d(\.\d+)?(Z|[+-]\d\d(:?\d\d)?)$"
 NOTHING = ("", "NA", "N/A", "NaN", "nan", "NaT", "null", "NULL", "None", "\\N")  # that is known
@@ -94,25 +95,28 @@ def joined(blocks: Sequence[Block]) -> Times:
             what = f"{block.values[at]:.15g}" if block.are_numbers else "a date"
             raise NoTimeError(start + at, f"{what}, unlike those above")
         start += len(block.values)
-    known = ~np.isnan(values)
-    if not known.any():
+    n_known = len(values) - int(np.isnan(values).sum())
+    if not n_known:
         raise NoTimeError(0, "nothing in all rows")
     divisor, seconds = 1.0, values
     if True in kinds:
-        if (days := _days(values, known)) is not None:
+        if (days := _days(values)) is not None:
             seconds = days
         else:
-            divisor = _unit(values, known)
+            divisor = _unit(values)
             seconds = values / divisor
-    odd = _odd(seconds, known)
+    odd = _odd(seconds)
     row, what = int(np.argmax(odd)), ""
     if n_odd := int(odd.sum()):
         what = f"{values[row]:.15g}, in the year {year_of(seconds[row])}"
         what = what if True in kinds else day_of(seconds[row])
-    if n_odd > ODD_SHARE * known.sum():
+    if n_odd > ODD_SHARE * n_known:
         unit = f", if others are {UNITS[divisor]}" if True in kinds else ""
         raise NoTimeError(row, f"{what}{unit}")
-    seconds = np.rint(np.where(odd, np.nan, seconds) * 1e6) / 1e6
+    seconds = seconds * 1e6
+    np.rint(seconds, out=seconds)
+    seconds /= 1e6
+    seconds[odd] = np.nan
     n_zoned, n_naive = sum(b.n_zoned for b in blocks), sum(b.n_naive for b in blocks)
     return Times(
         seconds=seconds,
@@ -248,13 +252,16 @@ def _first_wrong(values: "pa.Array", convert: "Callable[[pa.Array], object]") ->
     return low
 
 
-def _days(values: NDArray[np.float64], known: NDArray[np.bool_]) -> "NDArray[np.float64] | None":
+def _days(values: NDArray[np.float64]) -> NDArray[np.float64] | None:
     """The seconds of days such as 20200131; None if the numbers are none."""
     import pyarrow as pa
     from pyarrow import compute
 
+    if not DAYS[0] <= np.nanmin(values) <= np.nanmax(values) <= DAYS[1]:
+        return None
+    known = ~np.isnan(values)
     numbers = values[known]
-    if not ((DAYS[0] <= numbers) & (numbers <= DAYS[1]) & (numbers == np.rint(numbers))).all():
+    if (numbers != np.rint(numbers)).any():
         return None
     texts = pa.array(numbers.astype(np.int64)).cast(pa.string())
     days = compute.strptime(texts, format="%Y%m%d", unit="s", error_is_null=True)
@@ -265,23 +272,30 @@ def _days(values: NDArray[np.float64], known: NDArray[np.bool_]) -> "NDArray[np.
     return seconds
 
 
-def _unit(values: NDArray[np.float64], known: NDArray[np.bool_]) -> float:
+def _unit(values: NDArray[np.float64]) -> float:
     """How many of the unit of the numbers are a second.
 
     Raises:
         NoTimeError: most of the numbers are no times of our days in any unit.
     """
-    middle = float(np.median(values[known]))
+    middle = _middle(values)
     for divisor in UNITS:
         if EARLIEST <= middle / divisor < LATEST:
             return divisor
-    row = int(np.argmax(known))
+    row = int(np.argmin(np.isnan(values)))
     raise NoTimeError(row, f"{values[row]:.15g}, in the year {year_of(values[row])}, if in seconds")
 
 
-def _odd(seconds: NDArray[np.float64], known: NDArray[np.bool_]) -> NDArray[np.bool_]:
+def _odd(seconds: NDArray[np.float64]) -> NDArray[np.bool_]:
     """Which times are not of our days, where most are."""
-    if not EARLIEST <= np.median(seconds[known]) < LATEST:
+    if not EARLIEST <= _middle(seconds) < LATEST:
         return np.zeros(len(seconds), np.bool_)
-    odd: NDArray[np.bool_] = known & ~((seconds >= EARLIEST) & (seconds < LATEST))
+    odd: NDArray[np.bool_] = (seconds < EARLIEST) | (seconds >= LATEST)
     return odd
+
+
+def _middle(values: NDArray[np.float64]) -> float:
+    """The median of what is known of the values, of many roughly."""
+    some = values[:: len(values) // LOOKED_AT + 1]
+    some = some if not np.isnan(some).all() else values
+    return float(np.nanmedian(some))

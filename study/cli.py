@@ -245,8 +245,8 @@ DATA = [
         "--items",
         type=TablePath(),
         metavar="FILE",
-        help="A table that describes items, such as by genres or a year, in any format of ratings: "
-        "its first column has their ids, or one called as in the ratings.",
+        help="A table that describes items, such as by genres or a year, in any format of ratings; "
+        "ids are in its first column, or in one called as in the ratings.",
     ),
     click.option(
         "--users",

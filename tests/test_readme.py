@@ -359,6 +359,12 @@ def folder(tmp_path: Path) -> Path:
     with (tmp_path / "pairs.csv").open("w") as file:
         file.write("user_id,movie_id\n")
         file.writelines(f"uma-{pair // 400},tt{pair % 400:07}\n" for pair in pairs[8400:].tolist())
+    genres = ["Drama|War", "Comedy", "Crime|Drama", "Romance", "Comedy|Romance"]
+    with (tmp_path / "items.csv").open("w") as file:
+        file.write("movie_id,title,year,genres,country\n")
+        for item in range(400):
+            more = f"{1950 + item % 70},{genres[item % 5]},{['FR', '', 'US', 'IT'][item % 4]}"
+            file.write(f"tt{item:07},Film {item},{more}\n")
     (tmp_path / "mine.csv").write_text("item,rating\n50,5\n172,5\n181,4\n")
     titles = [f"{item}|Night {item} (1995)|01-Jan-1995||http://films|0" for item in range(1, 501)]
     (tmp_path / "u.item").write_text("\n".join(titles) + "\n")

@@ -245,7 +245,7 @@ def test_times_are_kept(write_file: WriteFile, tmp_path: Path) -> None:
     for again in (
         read_cached(path, tmp_path / "cache"),
         read_cached(path, tmp_path / "cache"),
-        read_ratings(kept(table, tmp_path / "cache")),
+        read_ratings(*kept(table, tmp_path / "cache")),
     ):
         assert again.digest == table.digest
         np.testing.assert_array_equal(again.times, table.times)
