@@ -1,16 +1,22 @@
 """Random effects of time: ratings that a user gave close together share an offset, at any scale.
 
     y_ui ~ N(p_u · q_i + b_u + c_i + g(t_ui) + Σ_s e_{u, ⌊(t_ui + o_s) / s⌋}, 1 / w_ui)
-    e of scale s ~ N(0, 1 / λ_s),   λ_s ~ Gamma(½, rate 1/200)
+    e of scale s ~ N(0, 1 / λ_s),   λ_s ~ Gamma(½, rate 1/2000)
 
 with t in seconds and o_s, where the grid of a scale begins, drawn once for each chain. Given the
 rest, r the residuals to which the present e of the scale has been added back and W = Σ w over the
 ratings of a group:
 
-    e | … ~ N(Σ w r / (λ_s + W), 1 / (λ_s + W)),   λ_s | … ~ Gamma((1 + G) / 2, 1/200 + ½ Σ e²)
+    e | … ~ N(Σ w r / (λ_s + W), 1 / (λ_s + W)),   λ_s | … ~ Gamma((1 + G) / 2, 1/2000 + ½ Σ e²)
 
-over the G groups of the scale. Items have effects of their own, of a scale that is a part of all
-the time that there is. Koren 2009 (Collaborative Filtering with Temporal Dynamics) has a
+over the G groups of the scale. Where a group has few ratings these two hardly move each other, so
+that in between all e of a scale become γ-fold and its λ_s λ_s / γ² (Liu & Sabatti 2000, Generalised
+Gibbs sampler and multigrid Monte Carlo for Bayesian computation), with γ > 0 drawn from
+
+    log p(log γ | …) = γ Σ w r e - ½ γ² Σ w e² - log γ - λ_s / (2000 γ²) + a constant
+
+by a slice (Neal 2003, Slice sampling). Items have effects of their own, of a scale that is a part
+of all the time that there is. Koren 2009 (Collaborative Filtering with Temporal Dynamics) has a
 bias for each user and day; Rendle, Zhang & Koren 2019 (On the Difficulty of Evaluating Baselines)
 have it in a Bayesian factorization machine.
 
@@ -20,6 +26,8 @@ The level g of all is a random walk over equal spans of time, its last value tha
 """
 
 import itertools
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Self
 
@@ -27,16 +35,18 @@ import torch
 from torch import Tensor
 
 from model.dataset import Pairs, Ratings
-from model.kernels.groups import CompiledGroups, Groups, PlainGroups, walk
+from model.kernels.groups import CompiledGroups, Drawn, Groups, PlainGroups, walk
 from model.variates import gamma, normal, uniform
 
 SCALES = (10.0, 100.0, 1_000.0, 10_000.0, 100_000.0, 1_000_000.0)  # seconds
 ITEM_PARTS = (4.0,)  # of the whole time
 STEPS = 64  # of the level, at most
 GAMMA_SHAPE = 0.5  # of the priors of λ
-GAMMA_RATE = 0.005
+GAMMA_RATE = 0.0005
 LEVEL_RATE = 0.00005
-INITIAL_PRECISION = 30.0  # λ
+INITIAL_PRECISION = 100.0  # λ
+WIDEST = 4.0  # slice, of log γ
+MOST_CUTS = 64  # of a slice
 MOST_ALONE = 0.95  # share of groups per rating beyond which a scale tells nothing
 
 
@@ -205,19 +215,24 @@ class Effects:
         self.total += residuals
         self._draw_level(residuals, weights)
         noise = torch.randn(self.values.shape, generator=self._generator, device=self.values.device)
-        squares = [
-            groups.draw(
-                self.values[begin:end],
+        chances = uniform((len(self._groups), MOST_CUTS + 2), generator=self._generator).tolist()
+        squares = []
+        for groups, (begin, end), precision, chance in zip(
+            self._groups, self._bounds, self.precisions.tolist(), chances, strict=True
+        ):
+            values = self.values[begin:end]
+            drawn = groups.draw(
+                values,
                 self.means[begin:end],
                 precision=precision,
                 weights=weights,
                 noise=noise[begin:end],
                 residuals=residuals,
             )
-            for groups, (begin, end), precision in zip(
-                self._groups, self._bounds, self.precisions.tolist(), strict=True
-            )
-        ]
+            factor = draw_factor(drawn, precision, chance)
+            groups.add((1 - factor) * values, residuals)
+            values *= factor
+            squares.append(factor**2 * drawn.squares)
         self.precisions = gamma(
             GAMMA_SHAPE + self.grid.firsts.diff() / 2,
             GAMMA_RATE + self.precisions.new_tensor(squares) / 2,
@@ -237,3 +252,33 @@ class Effects:
             LEVEL_RATE + self.level.diff().square().sum() / 2,
             generator=self._generator,
         )
+
+
+def draw_factor(drawn: Drawn, precision: float, chances: Sequence[float]) -> float:
+    """γ, drawn from p(log γ | …) where it was 1.
+
+    Args:
+        drawn: of the effects as they are.
+        precision: λ.
+        chances: MOST_CUTS + 2 numbers uniform between 0 and 1.
+    """
+
+    def log_density(log_factor: float) -> float:
+        factor = math.exp(log_factor)
+        return (
+            factor * drawn.match
+            - factor**2 * drawn.energy / 2
+            - 2 * GAMMA_SHAPE * log_factor
+            - GAMMA_RATE * precision / factor**2
+        )
+
+    height, place, *cuts = chances
+    least = log_density(0.0) + math.log1p(-height)
+    low = -WIDEST * place
+    high = low + WIDEST
+    for cut in cuts:
+        found = low + (high - low) * cut
+        if log_density(found) >= least:
+            return math.exp(found)
+        low, high = (found, high) if found < 0 else (low, found)
+    return 1.0

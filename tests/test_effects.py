@@ -11,10 +11,10 @@ from torch import Tensor
 
 from model import effects
 from model.dataset import Pairs, Ratings
-from model.effects import Effects, Grid, in_order
+from model.effects import Effects, Grid, draw_factor, in_order
 from model.gibbs import Gibbs
 from model.kernels import groups as kernels
-from model.kernels.groups import CompiledGroups, Groups, PlainGroups, walk
+from model.kernels.groups import CompiledGroups, Drawn, Groups, PlainGroups, walk
 from model.kernels.threads import n_threads, set_n_threads
 from model.posterior import Draw, Posterior
 from model.solvers import GibbsConfig
@@ -100,7 +100,7 @@ def drawn(kind: type[Groups], group: Tensor) -> dict[str, Tensor]:
     groups = kind(group, 60)  # type: ignore[call-arg]
     weight, total = groups.sums(values, weights, residuals)
     noise = normal(60, seed=5)
-    squares = groups.draw(
+    sums = groups.draw(
         values, means, precision=2.5, weights=weights, noise=noise, residuals=residuals
     )
     groups.add(normal(60, seed=6), before)
@@ -108,7 +108,7 @@ def drawn(kind: type[Groups], group: Tensor) -> dict[str, Tensor]:
         "values": values,
         "means": means,
         "residuals": residuals,
-        "Σ e²": torch.tensor(squares),
+        "sums": torch.tensor(sums),
         "Σ w": weight,
         "Σ w r": total,
         "added": before,
@@ -123,6 +123,7 @@ def test_draws_of_groups_are_those_of_the_slow_loop(
     old, new, noise = normal(60, seed=2), found["values"], normal(60, seed=5)
     residuals, weights = normal(3000, seed=3), normal(3000, seed=4).exp()
     expected, added = residuals.clone(), residuals.clone()
+    energy = match = 0.0
     for group in range(60):
         own = numbers == group
         weight = weights[own].double().sum()
@@ -134,11 +135,14 @@ def test_draws_of_groups_are_those_of_the_slow_loop(
         assert found["Σ w"][group].item() == pytest.approx(weight.item(), **close)
         assert found["Σ w r"][group].item() == pytest.approx(total.item(), **close)
         assert found["means"][group].item() == pytest.approx(mean.item(), **close)
+        energy += (weight * new[group].double().square()).item()
+        match += (total * new[group]).item()
         deviation = noise[group].item() / (2.5 + weight.item()) ** 0.5
         assert (new[group] - mean).item() == pytest.approx(deviation, **close)
     torch.testing.assert_close(found["residuals"], expected)
     torch.testing.assert_close(found["added"], added)
-    assert found["Σ e²"].item() == pytest.approx(new.square().sum().item(), rel=1e-5)
+    sums = [new.square().sum().item(), energy, match]
+    assert found["sums"].tolist() == pytest.approx(sums, rel=1e-4)
 
 
 def test_how_many_threads_there_are_does_not_matter(
@@ -178,6 +182,42 @@ def test_a_walk_is_that_of_the_dense_equations(n: int, precision: float) -> None
     torch.testing.assert_close(root @ root.mT, covariance, rtol=1e-6, atol=1e-8)
 
 
+@pytest.mark.parametrize(
+    ("drawn", "precision"),
+    [
+        (Drawn(squares=0.0, energy=40.0, match=38.0), 100.0),
+        (Drawn(squares=0.0, energy=0.5, match=0.1), 100.0),
+        (Drawn(squares=0.0, energy=3.0, match=-2.0), 4000.0),
+    ],
+    ids=["much is known", "little is known", "the prior is strong"],
+)
+def test_a_common_factor_is_drawn_from_its_density(drawn: Drawn, precision: float) -> None:
+    """By quadrature: a step of many from where the density is leads there again."""
+    places = torch.linspace(-6, 4, 20_001).double()
+    factors = places.exp()
+    density = (
+        factors * drawn.match
+        - factors.square() * drawn.energy / 2
+        - places
+        - precision / 2000 / factors.square()
+    ).softmax(0)
+    mean = (density * places).sum()
+    deviation = (density * (places - mean).square()).sum().sqrt()
+    generator = torch.Generator().manual_seed(0)
+    starts = places[density.multinomial(4000, replacement=True, generator=generator)].tolist()
+    chances = torch.rand(4000, effects.MOST_CUTS + 2, generator=generator, dtype=torch.float64)
+    ends = []
+    for start, chance in zip(starts, chances.tolist(), strict=True):
+        factor = math.exp(start)  # the density of a further factor, where this one has been applied
+        now = Drawn(squares=0.0, energy=drawn.energy * factor**2, match=drawn.match * factor)
+        ends.append(start + math.log(draw_factor(now, precision / factor**2, chance)))
+    found = torch.tensor(ends).double()
+    assert (found.mean() - mean).abs() < 4.5 * deviation / 4000**0.5
+    assert (found.std() / deviation - 1).abs() < 0.08
+    moved = (found - torch.tensor(starts)).abs().mean() / deviation
+    assert moved > 0.7  # as far as independent draws would, nearly
+
+
 def test_draws_keep_the_sum_and_the_residuals_together(sittings: Ratings) -> None:
     """What is drawn is what was taken out of the residuals, whatever is drawn how often."""
     of_time = Effects(sittings, generator=torch.Generator().manual_seed(0))
@@ -196,7 +236,7 @@ def test_draws_keep_the_sum_and_the_residuals_together(sittings: Ratings) -> Non
 
 def test_priors_are_those_of_the_docstring() -> None:
     assert effects.GAMMA_SHAPE == 0.5
-    assert effects.GAMMA_RATE == 1 / 200
+    assert effects.GAMMA_RATE == 1 / 2000
     assert effects.LEVEL_RATE == 1 / 20_000
 
 

@@ -574,9 +574,9 @@ def effects_not_added_back(
 ) -> Any:
     before = values.clone()
     values.zero_()
-    squares = draw(self, values, *args, residuals=residuals, **kwargs)
+    drawn = draw(self, values, *args, residuals=residuals, **kwargs)
     self.add(before, residuals)
-    return squares
+    return drawn
 
 
 def level_not_added_back(
@@ -591,6 +591,10 @@ def no_squares_in_their_precisions(gamma: Any, shape: Tensor, rate: Tensor, **kw
 
 def no_groups_in_their_precisions(gamma: Any, shape: Tensor, *args: Any, **kwargs: Any) -> Any:
     return gamma(torch.full_like(shape, 0.5) if shape.dim() else shape, *args, **kwargs)
+
+
+def no_prior_in_the_factor(draw_factor: Any, drawn: Any, precision: float, chances: Any) -> Any:
+    return draw_factor(drawn, 0.0, chances)
 
 
 def no_steps_in_the_level(gamma: Any, shape: Tensor, *args: Any, **kwargs: Any) -> Any:
@@ -628,6 +632,7 @@ FAULTS = {
     "old g not added back": (TIMED, patched(CompiledGroups, "sums", level_not_added_back)),
     "no Σ e² in λ": (TIMED, patched(effects, "gamma", no_squares_in_their_precisions)),
     "no G in λ": (TIMED, patched(effects, "gamma", no_groups_in_their_precisions)),
+    "no λ in γ": (TIMED, patched(effects, "draw_factor", no_prior_in_the_factor)),
     "no steps in λ_g": (TIMED, patched(effects, "gamma", no_steps_in_the_level)),
     "effects in the rows": (ORDINAL_TIMED, effects_in_the_targets_of_rows),
 }

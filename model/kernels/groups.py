@@ -9,7 +9,7 @@ On a CPU the pass is compiled; what stands first is the same in PyTorch, for a G
 """
 
 import itertools
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -25,6 +25,14 @@ CHUNK = 1 << 16  # ratings, or so, that a thread takes at a time
 Array = NDArray[Any]
 
 
+class Drawn(NamedTuple):
+    """What a pass over all groups comes to."""
+
+    squares: float  # Σ e²
+    energy: float  # Σ W e²
+    match: float  # Σ e Σ w r, of the r to which e has been added back
+
+
 class Groups(Protocol):
     """Ratings in groups."""
 
@@ -37,8 +45,8 @@ class Groups(Protocol):
         weights: Tensor,
         noise: Tensor,
         residuals: Tensor,
-    ) -> float:
-        """Draws the effects of all groups, and takes them out of the residuals, in place: Σ e².
+    ) -> Drawn:
+        """Draws the effects of all groups, and takes them out of the residuals, in place.
 
         Args:
             effects: (G,) float32, e, which become the new ones.
@@ -78,15 +86,16 @@ class PlainGroups:
         weights: Tensor,
         noise: Tensor,
         residuals: Tensor,
-    ) -> float:
+    ) -> Drawn:
         """As `Groups` says."""
         weight, total = self.sums(effects, weights, residuals)
-        weight += precision
-        means.copy_(total / weight)
+        means.copy_(total / (weight + precision))
         before = effects.clone()
-        effects.copy_(means + noise * weight.rsqrt())
+        effects.copy_(means + noise * (weight + precision).rsqrt())
         self.add(before - effects, residuals)
-        return effects.double().square().sum().item()
+        squares = effects.double().square()
+        sums = torch.stack([squares.sum(), squares @ weight, effects.double() @ total])
+        return Drawn(*sums.tolist())
 
     def sums(self, effects: Tensor, weights: Tensor, residuals: Tensor) -> tuple[Tensor, Tensor]:
         """As `Groups` says; in an order that stays, whatever the device."""
@@ -125,14 +134,16 @@ class CompiledGroups:
         weights: Tensor,
         noise: Tensor,
         residuals: Tensor,
-    ) -> float:
+    ) -> Drawn:
         """As `Groups` says."""
         arrays = [tensor.numpy() for tensor in (effects, means, weights, noise, residuals)]
         if self._places is None:
             work = self._first, np.float32(precision), *arrays
-            return sum(in_threads(lambda chunk: draw_runs(*chunk, *work), self._chunks))
-        scattered = self._first, self._places, np.float32(precision), *arrays
-        return sum(in_threads(lambda chunk: draw_groups(*chunk, *scattered), self._chunks))
+            parts = in_threads(lambda chunk: draw_runs(*chunk, *work), self._chunks)
+        else:
+            scattered = self._first, self._places, np.float32(precision), *arrays
+            parts = in_threads(lambda chunk: draw_groups(*chunk, *scattered), self._chunks)
+        return Drawn(*(sum(column) for column in zip(*parts, strict=True)))
 
     def sums(self, effects: Tensor, weights: Tensor, residuals: Tensor) -> tuple[Tensor, Tensor]:
         """As `Groups` says."""
@@ -156,9 +167,9 @@ def draw_runs(
     weights: Array,
     noise: Array,
     residuals: Array,
-) -> float:
+) -> tuple[float, float, float]:
     """Draws the effects of the groups begin … end - 1, whose ratings follow each other."""
-    squares = 0.0
+    squares, energy, match = 0.0, 0.0, 0.0
     for group in range(begin, end):
         weight, total, effect = precision, np.float32(0.0), effects[group]
         for at in range(first[group], first[group + 1]):
@@ -169,10 +180,12 @@ def draw_runs(
         drawn = mean + noise[group] * root
         means[group], effects[group] = mean, drawn
         squares += drawn * drawn
+        energy += (weight - precision) * drawn * drawn
+        match += total * drawn
         change = effect - drawn
         for at in range(first[group], first[group + 1]):
             residuals[at] += change
-    return squares
+    return squares, energy, match
 
 
 @njit(nogil=True, cache=True, fastmath={"contract"}, error_model="numpy")
@@ -187,9 +200,9 @@ def draw_groups(
     weights: Array,
     noise: Array,
     residuals: Array,
-) -> float:
+) -> tuple[float, float, float]:
     """Draws the effects of the groups begin … end - 1, whose ratings are anywhere."""
-    squares = 0.0
+    squares, energy, match = 0.0, 0.0, 0.0
     for group in range(begin, end):
         weight, total, effect = precision, np.float32(0.0), effects[group]
         for at in places[first[group] : first[group + 1]]:
@@ -200,10 +213,12 @@ def draw_groups(
         drawn = mean + noise[group] * root
         means[group], effects[group] = mean, drawn
         squares += drawn * drawn
+        energy += (weight - precision) * drawn * drawn
+        match += total * drawn
         change = effect - drawn
         for at in places[first[group] : first[group + 1]]:
             residuals[at] += change
-    return squares
+    return squares, energy, match
 
 
 @njit(nogil=True, cache=True)
