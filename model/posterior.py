@@ -252,7 +252,7 @@ class Posterior:
         return torch.as_tensor(total) / len(draws)
 
     def fold_in(self, item_index: Tensor, values: Tensor, *, seed: int) -> Self:
-        """The posterior of one user, of index 0, who gave (n,) values to (n,) items.
+        """The posterior of one user, of index 0, who gives (n,) values to (n,) items now.
 
         In each draw the user's unknowns are drawn anew, the others stay; without ratings they are
         those of who has none.
@@ -267,8 +267,10 @@ class Posterior:
             unknown = draw.user_means[-1:], draw.users[-1:], draw.user_noise[-1:]
             if not len(values):
                 return replace(draw, user_means=unknown[0], users=unknown[1], user_noise=unknown[2])
+            items = draw.items[item_index].float()
+            items[:, -1] += draw.level[-1]  # what everybody says now is not the user's own
             given = Conditions(
-                items=draw.items[item_index].float(),
+                items=items,
                 item_noise=draw.item_noise[item_index],
                 precision=draw.precision,
                 thresholds=draw.thresholds,

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -389,11 +390,15 @@ def test_odd_times_give_predictions_among_the_ratings(times: list[float], likeli
         assert (std > 0).all() or len(ratings) == 1
 
 
+def train(ratings: Ratings, config: GibbsConfig = CONFIG, *, n_epochs: int) -> Posterior:
+    solver = Gibbs(config, ratings, device=CPU, seed=0)
+    next(epoch for epoch in solver.epochs(None) if epoch.number == n_epochs)
+    return solver.model
+
+
 @pytest.fixture(scope="module")
 def trained(sittings: Ratings) -> Posterior:
-    solver = Gibbs(CONFIG, sittings, device=CPU, seed=0)
-    next(epoch for epoch in solver.epochs(None) if epoch.number == 12)
-    return solver.model
+    return train(sittings, n_epochs=12)
 
 
 def asked_of(ratings: Ratings) -> Pairs:
@@ -477,6 +482,33 @@ def test_a_later_time_is_less_sure(trained: Posterior) -> None:
     )
     std = trained.std(pairs)
     assert (std.diff() > 0).all()
+
+
+@pytest.mark.parametrize("likelihood", ["gaussian", "both"])
+def test_who_is_folded_in_rates_at_the_last_level(likelihood: Any) -> None:
+    """All rate higher and higher: that is not what is liked by a user who rates at the end."""
+    draw = np.random.default_rng(3)
+    users, items = draw.integers(0, 100, 6000), draw.integers(0, 60, 6000)
+    times = np.where(users < 10, draw.uniform(97, 100, 6000), draw.uniform(0, 100, 6000))
+    biases = draw.normal(0, 0.5, 100)[users] + draw.normal(0, 0.5, 60)[items]
+    values = 3 + biases + times / 50 + draw.normal(0, 0.3, 6000)
+    ratings = Ratings(
+        n_users=100,
+        n_items=60,
+        user_index=torch.from_numpy(users),
+        item_index=torch.from_numpy(items),
+        values=torch.from_numpy((2 * values).round() / 2),
+        times=torch.from_numpy(times * 1e6),
+    )
+    model = train(ratings, replace(CONFIG, likelihood=likelihood), n_epochs=30)
+    for user in range(3):
+        own = ratings[ratings.user_index == user]
+        folded = model.fold_in(own.item_index, own.values, seed=0)
+        pairs = pairs_of(torch.full((60,), user), torch.arange(60))
+        for times_asked in (None, torch.full((60,), 100e6).double()):
+            asked = replace(pairs, times=times_asked)
+            found = folded.predict(replace(asked, user_index=torch.zeros(60).long()))
+            assert (found - model.predict(asked)).abs().max() < 0.2
 
 
 def test_a_seed_is_all_that_effects_depend_on(sittings: Ratings) -> None:
