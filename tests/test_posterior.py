@@ -46,7 +46,7 @@ def some_draw(*, ordinal: bool, generator: torch.Generator) -> Draw:
 
 def some_posterior(ordinal: list[bool]) -> tuple[Posterior, list[Draw]]:
     """Of three sweeps of each chain; and its draws."""
-    generator = torch.Generator().manual_seed(0)
+    generator = torch.Generator().manual_seed(1)
     mean, scale, lowest, highest = (torch.tensor(x).double() for x in (3.2, 2.0, 1.0, 5.0))
     scales = Scale(
         mean=mean, scale=scale, lowest=lowest, highest=highest, levels=torch.tensor(LEVELS).double()
