@@ -96,6 +96,8 @@ def readers() -> dict[str, Reader]:
             read=read_pairs,
             refuses_by=(InputError,),
         ),
+        "times": Reader(good=timed(), read=read_times, refuses_by=(InputError,)),
+        "items": Reader(good=described(), read=read_items, refuses_by=(InputError,)),
         "truth": Reader(
             good=[b"4\n3.5\n1e0\n", gzipped(b"4\n3.5\n1e0\n")],
             read=lambda path: read_numbers(path, expected=3),
@@ -181,6 +183,57 @@ def parquets() -> list[bytes]:
         parquet.write_table(table, sink, compression=compression, row_group_size=25)
         found.append(bytes(sink.getvalue().to_pybytes()))
     return found
+
+
+def timed() -> list[bytes]:
+    """Ratings with times in several spellings."""
+    days = b"\n1,10,5,2020-01-31\n1,30,3.5,2020-02-01\n2,10,4,\n"
+    clocks = b"\n1,10,5,2020-01-31 13:45:00.5\n1,30,3.5,2020-02-01T00:00:00+02:00\n2,10,4,NaT\n"
+    header = b"user,item,rating,time"
+    numbers = header + b"\n" + STAMPED
+    return [numbers, numbers.replace(b"978", b"978000"), header + days, header + clocks]
+
+
+def read_times(path: Path) -> object:
+    """Reads a column of times that is told, so that whatever is wrong with it is refused."""
+    from storage.tables import read_ratings
+
+    return read_ratings(path, ("user", "item", "rating", "time"))
+
+
+def described() -> list[bytes]:
+    """Tables of items: texts, and Parquet with lists and dates."""
+    from datetime import date
+
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    table = {
+        "item": list(range(10)),
+        "year": [1990 + n % 3 for n in range(10)],
+        "genres": [["War", "Drama"][: n % 3] for n in range(10)],
+        "made": [date(1990 + n, 1, 1) for n in range(10)],
+    }
+    sink = pa.BufferOutputStream()
+    parquet.write_table(pa.table(table), sink)
+    rows = "".join(
+        f'{n}|Film {n} (19{n}9)|{["Drama,War", "War"][n % 2]}|["a", "b"]|0{n + 1}-Jan-1990\n'
+        for n in range(9)
+    )
+    lists = rows.replace("|", "\t").replace(",", "|").encode()
+    return [
+        rows.encode(),
+        b"item\ttitle\tgenres\ttags\tmade\n" + lists,
+        sink.getvalue().to_pybytes(),
+    ]
+
+
+def read_items(path: Path) -> object:
+    """Reads a table of items, to the last column."""
+    from storage.descriptions import read_descriptions
+
+    known = frozenset(map(str, range(10)))
+    return read_descriptions(path, role="item", id_name="item", known_ids=known, name=str(path))
 
 
 def arrays() -> bytes:
@@ -375,8 +428,8 @@ def main() -> None:
 
 
 NAMES = (
-    *("mat_comp", "csv", "tsv", "colons", "blanks", "parquet", "queries", "truth"),
-    *("arrays", "model", "cache", "storage url", "sqlite"),
+    *("mat_comp", "csv", "tsv", "colons", "blanks", "parquet", "queries", "times"),
+    *("items", "truth", "arrays", "model", "cache", "storage url", "sqlite"),
 )
 
 

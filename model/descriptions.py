@@ -17,7 +17,8 @@ from model.dataset import Description
 
 KNOTS = 10  # at quantiles of a number
 FEWEST = 5  # rows that have a label; those of fewer are one label,
-SHARE = 0.005  # or of fewer than this share of rows
+SHARE = 0.005  # and those of fewer than this share of all rows,
+ENOUGH = 50  # unless it is so many rows
 MOST_LABELS = 256  # of a column
 MOST_VALUES = 1 << 26  # of a column, over all rows: 256 MB
 OTHER, MISSING = "other", "missing"
@@ -89,7 +90,7 @@ def _of_labels(
     counts = np.bincount(codes, minlength=len(labels))
     most = max(2, min(MOST_LABELS, MOST_VALUES // max(n_rows, 1))) - 2  # but other, and missing
     by_count = np.argsort(-counts, kind="stable")[:most]
-    fewest = max(FEWEST, SHARE * n_rows)
+    fewest = min(max(FEWEST, SHARE * n_rows), ENOUGH)
     chosen = np.sort(by_count[counts[by_count] >= fewest])
     place = np.full(len(labels), len(chosen))
     place[chosen] = np.arange(len(chosen))

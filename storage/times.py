@@ -146,8 +146,16 @@ def span_of(seconds: NDArray[np.float64]) -> str:
 
 def of_texts(texts: "pa.StringArray") -> "NDArray[np.float64] | None":
     """The (n,) seconds of ISO 8601 texts, NaN of null; None if one of them is none."""
-    block = _of_texts(texts)
-    return None if block.wrong or block.are_numbers else block.values
+    from pyarrow import compute
+
+    texts = trimmed(texts)
+    is_known = compute.is_valid(texts)
+    known = texts.filter(is_known)
+    if not (_can(known.slice(0, 1), _moments) and _can(known, _moments)):
+        return None
+    seconds = np.full(len(texts), np.nan)
+    seconds[is_known.to_numpy(zero_copy_only=False)] = _moments(known)
+    return seconds
 
 
 def _block(seconds: "pa.Array", **others: "bool | int") -> Block:

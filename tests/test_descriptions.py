@@ -349,6 +349,9 @@ def test_rare_labels_are_one() -> None:
     found = of_categories("x", list("abcd"), codes)
     assert found.labels == ("a", "b", "other", "missing")
     assert weighed(found).sum(axis=0).tolist() == [5, 20, 6, 3]
+    often, seldom = np.repeat(np.arange(300), 51), np.repeat(np.arange(300, 2000), 49)
+    found = of_categories("x", [str(n) for n in range(2000)], np.append(often[:5100], seldom))
+    assert found.labels == (*sorted(map(str, range(100)), key=int), "other")
     many = np.repeat(np.arange(400), np.arange(400) % 50 + 6)
     found = of_categories("x", [str(n) for n in range(400)], many)
     assert len(found.labels) <= 256
