@@ -260,6 +260,7 @@ def _run(
     job: "Job", joined: "Joined", interrupts: "Interrupts", *, where: str, on_event: OnEvent
 ) -> Exception | None:
     """Does what there is to do in a study, in view: the failure that cut it, if one did."""
+    from model.kernels.compiling import where_kept
     from study.record.ranking import is_decided
     from study.record.record import n_finished
     from study.workers.claims import StudyFailedError
@@ -279,6 +280,8 @@ def _run(
         text = f"Trials: see {joined.n_searched:,} ratings, of {users}; finalists see all"
         on_event(Said(text))
     if not over:
+        if note := where_kept():
+            on_event(Said(note))
         if before < job.total:
             try_cut_again(joined.record)
         try:

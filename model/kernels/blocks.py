@@ -9,11 +9,11 @@ import itertools
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 from torch import Tensor
 
 from model.dataset import Ratings
+from model.kernels.compiling import njit
 from model.kernels.threads import in_threads, n_threads
 
 STRIPES = 8

@@ -14,11 +14,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from numba import njit
 from numpy.polynomial import Chebyshev, Polynomial
 from numpy.typing import NDArray
 from torch import Tensor
 
+from model.kernels.compiling import njit
 from model.kernels.intervals import SMALLEST, Intervals
 from model.kernels.threads import in_threads
 

@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from numba import njit
 from numpy.typing import NDArray
 from torch import Tensor
 
+from model.kernels.compiling import njit
 from model.kernels.normal_equations import Solution, regressors
 from model.kernels.simd import LANES, TILE, add_products, eliminate
 from model.kernels.sparse import grouped, row_chunks

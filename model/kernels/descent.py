@@ -14,12 +14,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from numba import njit
 from numpy.typing import NDArray
 from torch import Tensor
 
 from model.dataset import Ratings
 from model.kernels.blocks import STRIPES, WORTH_SHARING, in_blocks
+from model.kernels.compiling import njit
 from model.kernels.simd import LANES, descend
 from model.kernels.threads import in_threads
 

@@ -4,10 +4,10 @@ import itertools
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 from torch import Tensor
 
+from model.kernels.compiling import njit
 from model.kernels.simd import LANES
 from model.kernels.threads import in_threads
 

@@ -147,6 +147,7 @@ class Ensemble:
 
     def models(self, *, without: Without | None = None) -> Iterator[Model]:
         """The model of each setting, loaded or trained when it is asked for."""
+        is_told = without is not None
         for setting in self.settings:
             model, saved = load_or_train(
                 setting,
@@ -156,8 +157,17 @@ class Ensemble:
                 device=self.device,
                 without=without,
             )
+            if not (saved or is_told):
+                is_told = True
+                self._tell_where_kept()
             self._tell(setting, held_out=without is not None, saved=saved)
             yield model
+
+    def _tell_where_kept(self) -> None:
+        from model.kernels.compiling import where_kept
+
+        if note := where_kept():
+            self.on_event(Said(note))
 
     def _tell(self, setting: Setting, *, held_out: bool, saved: bool) -> None:
         trial = setting.trial
