@@ -1,5 +1,8 @@
-"""A file that is read must fit into memory: a small packed one may unpack to anything."""
+"""What must fit into memory: libraries, and a file that is read, for a small one may unpack to
+anything.
+"""
 
+import resource
 from collections.abc import Iterable, Iterator, Sized
 from pathlib import Path
 from typing import TypeVar
@@ -9,6 +12,7 @@ import psutil
 from storage.errors import InputError
 
 ROW_BYTES = 80  # that a rating takes at the peak of reading; 60 and 17 for its time were measured
+LEAST_ADDRESSES = 3_000_000_000  # bytes; 2.9e9 were measured, of few ratings and on two cores
 
 Block = TypeVar("Block", bound=Sized)
 
@@ -29,3 +33,16 @@ def fitting(path: Path, blocks: Iterable[Block]) -> Iterator[Block]:
                 f"{free / 1e9:.1f} GB of memory that are free, got more"
             )
         yield block
+
+
+def check_addresses() -> None:
+    """Raises InputError if this process may not have the addresses that libraries take.
+
+    With fewer they end it in their ways: by signals, with pages of errors, or never.
+    """
+    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+    if limit != resource.RLIM_INFINITY and limit < LEAST_ADDRESSES:
+        raise InputError(
+            f"expected {LEAST_ADDRESSES / 1e9:g} GB of addresses for a process, or more, got a "
+            f"limit of {limit / 1e9:.1f} GB; ulimit -v unlimited lifts it"
+        )

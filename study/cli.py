@@ -35,7 +35,7 @@ NOBODY_READS = 141
 EXIT_CODES = """\
 exit codes:
   0    done, or time is up
-  1    trials keep failing, or a file or the database failed
+  1    trials keep failing, or a file, the database or memory failed
   2    bad input
   130  interrupted
   141  nobody reads standard output any more, as of `| head`
@@ -107,6 +107,9 @@ class Asked:
             InputError: they cannot be read.
         """
         from storage.database import parse_storage_url, runs_folder
+        from storage.memory import check_addresses
+
+        check_addresses()
         from study.inputs import load_data
 
         runs = runs_folder(parse_storage_url(self.storage))

@@ -103,8 +103,10 @@ def run(
     """
     began = time.monotonic()
     with drawing.status("Reading the ratings…"):
+        from storage.memory import check_addresses
         from study.workers.processes import prepare
 
+        check_addresses()
         if workers != 1:
             prepare()
         from study.inputs import choose_device
