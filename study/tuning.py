@@ -17,6 +17,7 @@ from study.events import OnEvent, Said, ignored
 from study.result import Ended, Result
 
 if TYPE_CHECKING:
+    import torch
     from sqlalchemy import URL
 
     from model.splits import Split
@@ -103,7 +104,8 @@ def tune(
         ratings: what `load` gave, or what it takes.
         trials: finished trials that the study is to have in all.
         timeout: seconds to stop after; a trial that is cut keeps its best epoch.
-        workers: processes that run trials at once; as many as suit the machine if not told.
+        workers: processes that run trials at once; as many as suit the machine if not told;
+            1 in a process that may start no others, such as one of a Pool or of Celery.
         seed: of the split, the search and the training; 0 or the study's own if not told.
         split: which ratings validate: `random`, a tenth at random; `latest`, the latest tenth of
             each user's; `time`, the last tenth of all. If not told, or the study's own: trials are
@@ -137,7 +139,6 @@ def tune(
     from study.workers.job import Job
     from study.workers.joining import join
     from study.workers.processes import prepare
-    from study.workers.team import suitable_workers
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     on_event = _drawn(on_event, quiet=quiet)
@@ -155,7 +156,7 @@ def tune(
         if database_file(url) is None and study_name is None:
             demo = data.is_demonstration
             check_others(opened, name, source=data.source, is_demonstration=demo)
-        n_workers = workers or suitable_workers(len(data.ratings), torch_device)
+        n_workers = _n_workers(workers, len(data.ratings), torch_device)
         sources = data.sources
         if n_workers > 1:
             prepare()
@@ -352,6 +353,17 @@ def _loaded(ratings: object, *, url: "URL", on_event: OnEvent) -> "Data":
     data = load_data(ratings, runs=runs_folder(url), on_event=on_event)
     on_event(Said(f"Data: {data.described()}"))
     return data
+
+
+def _n_workers(asked: int | None, n_ratings: int, device: "torch.device") -> int:
+    """As many as were asked for, or as suit."""
+    from study.workers.processes import may_start
+    from study.workers.team import suitable_workers
+
+    if (asked or 1) > 1 and not may_start():
+        got = f"got {asked} in a daemonic process, which may start no others"
+        raise ParameterError("workers", f"expected 1, {got}")
+    return asked or suitable_workers(n_ratings, device)
 
 
 def _seconds(timeout: float | None) -> float:

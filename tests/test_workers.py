@@ -1,5 +1,6 @@
 """Several workers of one study: exact totals, and what happens when one of them dies."""
 
+import multiprocessing
 import os
 import re
 import signal
@@ -20,7 +21,9 @@ from optuna.trial import FrozenTrial, TrialState
 
 from benchmarks.chaos import planted
 from storage.database import open_storage, parse_storage_url
+from storage.errors import InputError
 from storage.sources import Sources
+from study import tune
 from study.workers import team
 from study.workers.clock import Clock
 from study.workers.job import Job
@@ -221,3 +224,18 @@ def test_there_are_as_many_workers_as_cores_and_memory_allow(
     assert 1 < many < 8
     assert team.suitable_workers(10**7, cpu) == 1
     assert team.suitable_workers(100_000, torch.device("cuda")) == 1
+
+
+def test_a_process_that_may_start_none_works_alone() -> None:
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        assert pool.apply(_tune, (None,)) == "<Result: 1 trials, done"
+        assert pool.apply(_tune, (2,)) == (
+            "workers: expected 1, got 2 in a daemonic process, which may start no others"
+        )
+
+
+def _tune(workers: int | None) -> str:
+    try:
+        return repr(tune("mat_comp", trials=1, workers=workers, quiet=True)).partition(";")[0]
+    except InputError as error:
+        return str(error)

@@ -20,6 +20,11 @@ def start_method() -> str:
     return "forkserver" if is_there and has_room else "spawn"
 
 
+def may_start() -> bool:
+    """Whether this process may start others; a daemonic one, as of a Pool or Celery, may not."""
+    return not multiprocessing.current_process().daemon
+
+
 def prepare() -> None:
     """Lets the imports of the workers begin, beside those of this process."""
     if start_method() == "forkserver":

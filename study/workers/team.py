@@ -28,7 +28,7 @@ from study.workers.interrupts import Interrupts
 from study.workers.job import Job
 from study.workers.joining import Joined, join_anew
 from study.workers.leases import Watch
-from study.workers.processes import start_method, starting
+from study.workers.processes import may_start, start_method, starting
 from study.workers.progress import Follower
 
 LOOK_SECONDS = 0.5  # from one look at the workers and the database to the next
@@ -45,10 +45,12 @@ class WorkerError(Exception):
 def suitable_workers(n_ratings: int, device: torch.device) -> int:
     """How many workers finish most trials: one a core that there is memory for, on a GPU one.
 
+    One too where this process may not start any.
+
     By measurement (`benchmarks/workers.py`): two with a thread each finish 1.4 times as many as one
     with two threads.
     """
-    if device.type == "cuda":
+    if device.type == "cuda" or not may_start():
         return 1
     memory = MEMORY_SHARE * psutil.virtual_memory().available
     return max(1, min(n_threads(), int(memory / (WORKER_BYTES + RATING_BYTES * n_ratings))))
