@@ -77,6 +77,12 @@ def database_file(url: URL) -> Path | None:
     return Path(os.path.normpath(url.database or "")) if _is_sqlite(url) else None
 
 
+def absolute(url: URL) -> URL:
+    """The URL that names the same database from any folder."""
+    file = database_file(url)
+    return url if file is None else url.set(database=os.path.abspath(file))
+
+
 def check_database(url: URL, *, must_exist: bool = False) -> None:
     """Looks at the database without changing it, or what lies beside it.
 
@@ -196,7 +202,8 @@ def _open_tables(url: URL, where: URL) -> "RDBStorage":
     from optuna.storages import RDBStorage
 
     # Optuna takes a URL for a template.
-    template = re.sub("[{}]", r"\g<0>\g<0>", where.render_as_string(hide_password=False))
+    plain = absolute(where).render_as_string(hide_password=False)
+    template = re.sub("[{}]", r"\g<0>\g<0>", plain)
     # A server takes about a hundred connections: a process keeps one, and has more while it must.
     engine_kwargs: dict[str, object] = {"pool_pre_ping": True, "pool_size": 1, "max_overflow": -1}
     try:

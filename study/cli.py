@@ -402,6 +402,11 @@ def _taken(named: dict[str, Any], kind: type) -> dict[str, Any]:
     return {one.name: named.pop(one.name) for one in fields(kind) if one.name in named}
 
 
+def seen_from_here(path: Path) -> Path:
+    """The path as people write it: from the working folder, if it lies there."""
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+
+
 def _complete(command: click.Command, called: str) -> None:
     """Answers the shell that asks how a command line may go on."""
     variable = f"_{called}_complete".replace("-", "_").upper()

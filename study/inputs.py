@@ -247,6 +247,7 @@ def load_data(
     else:
         file, name, fetched = _located(file, runs, on_event)
         table = read_cached(file, runs / "cache", columns, missing)
+        file = file.absolute()  # which may be read again, from another folder
         if fetched:
             public = (fetched.items, fetched.users)
             items = fetched.items if told.items is None else told.items
@@ -341,6 +342,7 @@ def _side(
     elif given is not None:
         given, name, _ = _located(given, runs, on_event)
         name = given.name if given in public else name
+        given = given.absolute()
     ids, id_name = (table.items, table.item_name)
     if role == "user":
         ids, id_name = (table.users, table.user_name)

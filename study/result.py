@@ -43,8 +43,8 @@ class Result:
 
     record: "Record"
     ratings: "Data"
-    storage: str  # the URL of the database, without a password
-    folder: Path  # beside the database
+    storage: str  # the URL of the database, from any folder, without a password
+    folder: Path  # beside the database, from any folder
     device: "torch.device"
     ended: Ended
     on_event: OnEvent = ignored
@@ -267,7 +267,7 @@ class Result:
             )
         return (
             f"<Result: {n_finished(self.study)} trials, {self.ended}; {words}\n"
-            f" study {self.record.name} in {self.storage}\n"
+            f" study {self.record.name} in {self.storage.replace(f'{Path.cwd()}/', '', 1)}\n"
             f" of {self.ratings.summary}>"
         )
 

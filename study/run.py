@@ -22,6 +22,7 @@ from study.cli import (
     complain,
     options,
     run_command,
+    seen_from_here,
 )
 from study.drawing import Drawing
 from study.tuning import DEFAULT_STORAGE, DEFAULT_TRIALS, TuningError, tune
@@ -104,6 +105,7 @@ def run(
     began = time.monotonic()
     with drawing.status("Reading the ratings…"):
         from storage.memory import check_addresses
+        from storage.proxy import shown
         from study.workers.processes import prepare
 
         check_addresses()
@@ -115,7 +117,7 @@ def run(
         from study.result import Ended
         from study.workers.interrupts import caught_interrupts
 
-        asked.url()
+        storage = shown(asked.url())
         choose_device(asked.device)
         ratings = asked.load(drawing)
     asked = replace(asked, sources=_read_again(asked.sources, ratings))
@@ -147,24 +149,25 @@ def run(
                 where = "before the finalists were done: the same command goes on with them"
             drawing.say(f"{'Stopped' if result.ended is Ended.FAILED else why} {where}")
         files = _write_files(result, drawing)
-        drawing.say(f"Look: optuna-dashboard {shlex.quote(result.storage)}")
+        drawing.say(f"Look: optuna-dashboard {shlex.quote(storage)}")
         command = None
         if result.best:
-            command = _next_command(result, asked)
+            command = _next_command(result, asked, storage)
             drawing.say(f"Next: {command}")
     codes = {Ended.FAILED: FAILED, Ended.BY_HAND: INTERRUPTED}
-    facts = {**_facts(result), "files": files, "next": command}
+    facts = {**_facts(result, storage), "files": files, "next": command}
     return Outcome(code=codes.get(result.ended, 0), facts=facts)
 
 
 def _read_again(told: "Sources", ratings: "Data") -> "Sources":
     """Where the next command reads what was told: of a stream what was kept."""
-    found = ratings.sources
+    found, file = ratings.sources, ratings.file
+    is_stream = told.data and file and ratings.source != str(told.data)
     return replace(
         told,
-        data=told.data if ratings.source == str(told.data) else told.data and ratings.file,
-        items=told.items and found.items,
-        users=told.users and found.users,
+        data=seen_from_here(file) if file and is_stream else told.data,
+        items=told.items and seen_from_here(found.items),
+        users=told.users and seen_from_here(found.users),
     )
 
 
@@ -174,16 +177,16 @@ def _write_files(result: "Result", drawing: Drawing) -> dict[str, str]:
     from study.report.note import keep_note
     from study.report.summary import write_csv
 
-    table = result.folder / f"{file_name(result.record.name)}.csv"
+    table = seen_from_here(result.folder) / f"{file_name(result.record.name)}.csv"
     write_csv(result.study, table)
     drawing.say(f"Table: {table}")
-    report = result.report()
+    report = seen_from_here(result.report())
     drawing.say(f"Report: {report}")
     keep_note(result.record, report=report)
     return {"table": str(table), "report": str(report)}
 
 
-def _facts(result: "Result") -> dict[str, object]:
+def _facts(result: "Result", storage: str) -> dict[str, object]:
     """What a study has come to, for --json."""
     from study.record.attributes import TrialView
     from study.record.record import n_finished
@@ -191,7 +194,7 @@ def _facts(result: "Result") -> dict[str, object]:
     best = result.best
     return {
         "study": result.record.name,
-        "storage": result.storage,
+        "storage": storage,
         "data": result.ratings.source,
         "trials": n_finished(result.study),
         "ended": str(result.ended),
@@ -218,10 +221,10 @@ def _fresh(result: "Result") -> dict[str, object] | None:
     }
 
 
-def _next_command(result: "Result", asked: Asked) -> str:
+def _next_command(result: "Result", asked: Asked, storage: str) -> str:
     """What writes the predictions, of pairs in a table if none came with the ratings."""
     if asked.storage != DEFAULT_STORAGE:
-        asked = replace(asked, storage=result.storage)  # without a password
+        asked = replace(asked, storage=storage)  # without a password
     words = [*as_called("python -m study.best_predict").split(), *asked.words]
     if not result.ratings.table.n_queries:
         words += ["--queries", "PAIRS.csv", "--out", "answers.csv"]

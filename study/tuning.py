@@ -128,7 +128,13 @@ def tune(
         import optuna
 
     from model.kernels.threads import torch_in_one_thread
-    from storage.database import database_file, open_storage, parse_storage_url, runs_folder
+    from storage.database import (
+        absolute,
+        database_file,
+        open_storage,
+        parse_storage_url,
+        runs_folder,
+    )
     from storage.proxy import shown
     from study.inputs import choose_device
     from study.record.ranking import is_decided
@@ -143,7 +149,8 @@ def tune(
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     on_event = _drawn(on_event, quiet=quiet)
     url = parse_storage_url(storage)
-    folder, torch_device = runs_folder(url), choose_device(device)
+    where = absolute(url)
+    folder, torch_device = runs_folder(where).absolute(), choose_device(device)
     data = _loaded(ratings, url=url, on_event=on_event)
     with caught_interrupts() as interrupts, torch_in_one_thread():
         opened = open_storage(
@@ -162,7 +169,7 @@ def tune(
             prepare()
             sources = data.in_files(folder / "cache")  # workers cannot read frames
         job = Job(
-            storage=storage,
+            storage=str(where) if database_file(where) else storage,
             study_name=name,
             total=trials,
             sources=sources,
@@ -183,7 +190,7 @@ def tune(
     result = Result(
         record=joined.record,
         ratings=data,
-        storage=shown(url),
+        storage=shown(where),
         folder=folder,
         device=torch_device,
         ended=ended,
@@ -218,7 +225,13 @@ def find(
     """
     import optuna
 
-    from storage.database import check_database, open_storage, parse_storage_url, runs_folder
+    from storage.database import (
+        absolute,
+        check_database,
+        open_storage,
+        parse_storage_url,
+        runs_folder,
+    )
     from storage.proxy import shown
     from study.inputs import choose_device
     from study.record.liveness import is_running
@@ -237,8 +250,8 @@ def find(
     return Result(
         record=record,
         ratings=data,
-        storage=shown(url),
-        folder=runs_folder(url),
+        storage=shown(absolute(url)),
+        folder=runs_folder(url).absolute(),
         device=torch_device,
         ended=Ended.RUNNING if is_running(record.study) else ended,
         on_event=on_event,

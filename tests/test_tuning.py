@@ -24,7 +24,7 @@ from pyarrow import csv
 
 import study
 from storage.errors import InputError
-from study import Result, TuningError, load, tune
+from study import Result, TuningError, find, load, tune
 from study.inputs import Data
 from study.result import Ended
 from study.search.objective import Interrupted, Objective, Trained
@@ -484,3 +484,32 @@ def test_the_names_are_there_at_once_and_nothing_heavy_comes_with_them() -> None
     assert study.InputError is InputError
     with pytest.raises(AttributeError, match="has no attribute 'nothing'"):
         study.nothing  # noqa: B018
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_what_was_given_stays_what_it_is_wherever_the_program_goes(
+    columns: Columns, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, workers: int
+) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    csv.write_csv(pa.table(columns), "ratings.csv")
+    ratings = load("ratings.csv")
+    assert (ratings.source, ratings.file) == ("ratings.csv", tmp_path / "ratings.csv")
+
+    def go_away(event: object) -> None:
+        monkeypatch.chdir(tmp_path / "elsewhere")
+
+    url = "sqlite:///own/{100%25}.db"
+    result = tune(ratings, trials=2, workers=workers, storage=url, on_event=go_away)
+    assert Path.cwd() == tmp_path / "elsewhere"
+    assert result.folder == tmp_path / "own"
+    answers = result.predict(PAIRS, quiet=True)
+    assert result.report().parent == tmp_path / "own"
+    again = find(ratings, storage=result.storage, quiet=True)
+    assert again.best_rmse == result.best_rmse
+    monkeypatch.chdir(tmp_path)
+    found = find("ratings.csv", storage=url, quiet=True)
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert (found.predict(PAIRS, quiet=True)["prediction"] == answers["prediction"]).all()
+    assert len(found.study.trials) == 2
+    assert not list((tmp_path / "elsewhere").iterdir())
+    assert len(list((tmp_path / "own" / "models").iterdir())) == 1
