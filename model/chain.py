@@ -101,7 +101,7 @@ class Chain:
             unknown=(self._unknown(self.users), self._unknown(self.items)),
             noise=(self.users.noise, self.items.noise),
             precision=self.precision,
-            prior=self.users.prior,
+            priors=(self.users.prior, self.items.prior),
             thresholds=self.ordinal.thresholds if self.ordinal else None,
             effects=self.effects,
         )

@@ -67,11 +67,13 @@ class Factorization(nn.Module):
         return correlations(self.user_factors[:-1], self.item_factors[:-1], item)
 
     @torch.no_grad()
-    def fold_in(self, item_index: Tensor, values: Tensor, *, seed: int) -> Self:
+    def fold_in(
+        self, item_index: Tensor, values: Tensor, *, seed: int, about: Tensor | None = None
+    ) -> Self:
         """The model of one user, of index 0, who gave (n,) values to (n,) items.
 
         The user's row is the one of least loss, the items' rows as they are; without ratings it is
-        that of who has none. Nothing is drawn.
+        that of who has none. Nothing is drawn, and nothing follows from descriptions.
         """
         folded = type(self)(1, len(self.item_bias) - 1, self.user_factors.shape[1])
         factors, bias = self.user_factors[-1:], self.user_bias[-1:]

@@ -36,11 +36,19 @@ class Newcomers:
     loadings: Tensor  # (n_items, k) float32, l: what an item that was rated adds to the features
     degree_power: Tensor  # () float64, p
     noise_dof: Tensor  # () float64, ν
+    centre: Tensor  # (l,) float32, of the labels of all descriptions of users
+    rotation: Tensor  # (l, K) float32, which makes features of labels
 
     def features(self, item_index: Tensor) -> Tensor:
         """The (k,) features f of who rated these (n,) items."""
         degree = (len(item_index) + SHRINKAGE) ** -self.degree_power
         return self.loadings[item_index].sum(0) * degree.float()
+
+    def described(self, about: Tensor | None) -> Tensor:
+        """The (K,) features of who has these (l,) labels; zeros, as of an average user, if None."""
+        if about is None:
+            return self.rotation.new_zeros(self.rotation.shape[1])
+        return (about - self.centre) @ self.rotation
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -43,6 +43,13 @@ class Gibbs:
             spectrum_power=config.spectrum_power,
             generator=generator,
         )
+        groups = (
+            [user_features, *map(described, training.user_descriptions)],
+            [item_features, *map(described, training.item_descriptions)],
+        )
+        labels = [(group.centre, group.rotation) for group in groups[0][1:]]
+        centres = [centre for centre, _ in labels if centre is not None]
+        rotations = [rotation for _, rotation in labels if rotation is not None]
         levels = Levels(values) if config.likelihood != "gaussian" else None
         if levels and not levels.enough:
             levels = None
@@ -52,10 +59,7 @@ class Gibbs:
             Chain(
                 training,
                 sides,
-                (
-                    [user_features, *map(described, training.user_descriptions)],
-                    [item_features, *map(described, training.item_descriptions)],
-                ),
+                groups,
                 rank=config.rank,
                 noise_dof=config.noise_dof,
                 levels=kind,
@@ -75,6 +79,8 @@ class Gibbs:
             loadings=loadings,
             degree_power=values.new_tensor(config.degree_power),
             noise_dof=values.new_tensor(config.noise_dof),
+            centre=torch.cat([values.new_empty(0), *centres]).float(),
+            rotation=torch.block_diag(*rotations).to(device),  # type: ignore[no-untyped-call]
         )
         grids = [c.effects.grid if c.effects else Grid.empty(values) for c in self._chains]
         self.model = Posterior(self._scale, self._newcomers, grids)

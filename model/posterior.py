@@ -50,7 +50,8 @@ class Draw:
     thresholds: Tensor  # (K - 1,) float64; none of the Gaussian likelihood
     prior_mean: Tensor  # (D,) float32, μ of users
     prior_precision: Tensor  # (D, D) float32, Λ
-    link: Tensor  # (k, D) float32, B
+    link: Tensor  # (k, D) float32, B of all groups of users, one below the other
+    item_link: Tensor  # (k, D) float32, the same of items
     # Of time, none where ratings have none; the last effect is that of no group.
     effects: Tensor  # (G + 1,) float16, e
     effect_means: Tensor  # (G + 1,) float16, given the rows
@@ -68,11 +69,11 @@ class Draw:
         unknown: tuple[Unknown, Unknown],
         noise: tuple[Tensor, Tensor],
         precision: Tensor,
-        prior: Hyperprior,
+        priors: tuple[Hyperprior, Hyperprior],
         thresholds: Tensor | None,
         effects: Effects | None = None,
     ) -> "Draw":
-        """The state of a chain: (means, draw) of users, (draw, means) of items, users' prior."""
+        """The state of a chain: (means, draw) of users, (draw, means) of items, …"""
         nothing = users[0].new_zeros(0)
         zero = nothing.new_zeros(1)
 
@@ -91,9 +92,10 @@ class Draw:
             item_noise=column(noise[1], unknown[1].noise),
             precision=precision,
             thresholds=precision.new_zeros(0) if thresholds is None else thresholds.clone(),
-            prior_mean=prior.mean.float(),
-            prior_precision=prior.precision.float(),
-            link=prior.link.float(),
+            prior_mean=priors[0].mean.float(),
+            prior_precision=priors[0].precision.float(),
+            link=priors[0].link.float(),
+            item_link=priors[1].link.float(),
             effects=torch.cat([effects.values if effects else nothing, zero]).half(),
             effect_means=torch.cat([effects.means if effects else nothing, zero]).half(),
             effect_variances=effects.precisions.reciprocal().float() if effects else nothing,
@@ -251,7 +253,9 @@ class Posterior:
         total = sum(correlations(d.users[:-1, :-1], d.items[:-1, :-1], item) for d in draws)
         return torch.as_tensor(total) / len(draws)
 
-    def fold_in(self, item_index: Tensor, values: Tensor, *, seed: int) -> Self:
+    def fold_in(
+        self, item_index: Tensor, values: Tensor, *, seed: int, about: Tensor | None = None
+    ) -> Self:
         """The posterior of one user, of index 0, who gives (n,) values to (n,) items now.
 
         In each draw the user's unknowns are drawn anew, the others stay; without ratings they are
@@ -261,12 +265,15 @@ class Posterior:
         distance = (values[:, None] - self.scale.levels).abs()
         levels = distance.argmin(1) if len(self.scale.levels) else item_index
         features = self.newcomers.features(item_index)
+        described = self.newcomers.described(about)
         generator = torch.Generator().manual_seed(seed)
 
         def folded(draw: Draw) -> Draw:
             unknown = draw.user_means[-1:], draw.users[-1:], draw.user_noise[-1:]
+            said = described @ draw.link[len(features) :]
             if not len(values):
-                return replace(draw, user_means=unknown[0], users=unknown[1], user_noise=unknown[2])
+                means, rows = ((row.float() + said).half() for row in unknown[:2])
+                return replace(draw, user_means=means, users=rows, user_noise=unknown[2])
             items = draw.items[item_index].float()
             items[:, -1] += draw.level[-1]  # what everybody says now is not the user's own
             given = Conditions(
@@ -274,7 +281,7 @@ class Posterior:
                 item_noise=draw.item_noise[item_index],
                 precision=draw.precision,
                 thresholds=draw.thresholds,
-                prior_mean=draw.prior_mean + features @ draw.link[: len(features)],
+                prior_mean=draw.prior_mean + features @ draw.link[: len(features)] + said,
                 prior_precision=draw.prior_precision,
                 noise_dof=self.newcomers.noise_dof.item(),
             )

@@ -28,6 +28,9 @@ class SideFeatures:
 
     values: Tensor  # (n_rows, k) float32
     squared_norms: Tensor  # (k,) float64, of the columns
+    # Of a description with l labels: features of a row are (its labels - centre) @ rotation.
+    centre: Tensor | None = None  # (l,) float32
+    rotation: Tensor | None = None  # (l, k) float32
 
     @classmethod
     def scaled(cls, values: Tensor) -> "SideFeatures":
@@ -77,9 +80,15 @@ def side_features(
 
 def described(description: Description) -> SideFeatures:
     """The features that a description gives: its columns less their means, made orthogonal."""
-    values = description.values - description.values.mean(0)
-    u, s, _ = torch.linalg.svd(values.double(), full_matrices=False)
-    return SideFeatures.scaled((u * s)[:, s > SMALLEST * s[:1]])
+    centre = description.values.mean(0)
+    values = (description.values - centre).double()
+    _, s, vh = torch.linalg.svd(values, full_matrices=False)
+    rotation = vh[s > SMALLEST * s[:1]].mT
+    rotation = rotation / row_norm(values @ rotation)
+    features = values @ rotation
+    return SideFeatures(
+        features.float(), features.square().sum(0), centre=centre, rotation=rotation.float()
+    )
 
 
 def row_norm(values: Tensor) -> Tensor:

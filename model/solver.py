@@ -40,8 +40,13 @@ class Model(Protocol):
         """The (n_items,) float32 similarities, -1 to 1, of every item to one."""
         ...
 
-    def fold_in(self, item_index: Tensor, values: Tensor, *, seed: int) -> Self:
-        """The model of one user, of index 0, who gave (n,) values to (n,) items; no training."""
+    def fold_in(
+        self, item_index: Tensor, values: Tensor, *, seed: int, about: Tensor | None = None
+    ) -> Self:
+        """The model of one user, of index 0, who gave (n,) values to (n,) items; no training.
+
+        `about` is what is known of the user besides: the (l,) labels of all descriptions.
+        """
         ...
 
     def state_dict(self) -> Mapping[str, Tensor]:

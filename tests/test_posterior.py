@@ -33,13 +33,19 @@ def some_draw(*, ordinal: bool, generator: torch.Generator) -> Draw:
     def some_unknown() -> Unknown:
         return Unknown(mean=normal(RANK + 1), row=normal(RANK + 1), noise=normal().exp().double())
 
+    def some_prior(n_rows: int) -> Hyperprior:
+        return Hyperprior([SideFeatures.scaled(torch.ones(n_rows, 1))], RANK + 1)
+
     return Draw.of(
         users=(normal(N_USERS, RANK + 1), normal(N_USERS, RANK + 1)),
         items=(normal(N_ITEMS, RANK + 1), normal(N_ITEMS, RANK + 1)),
         unknown=(some_unknown(), some_unknown()),
         noise=(normal(N_USERS).exp().double(), normal(N_ITEMS).exp().double()),
         precision=normal().exp().double(),
-        prior=Hyperprior([SideFeatures.scaled(torch.ones(N_USERS, 1))], RANK + 1),
+        priors=tuple(
+            Hyperprior([SideFeatures.scaled(torch.ones(n, 1))], RANK + 1)
+            for n in (N_USERS, N_ITEMS)
+        ),
         thresholds=normal(3).sort().values.double() if ordinal else None,
     )
 
@@ -55,6 +61,8 @@ def some_posterior(ordinal: list[bool]) -> tuple[Posterior, list[Draw]]:
         loadings=torch.ones(N_ITEMS, 1),
         degree_power=torch.tensor(0.35).double(),
         noise_dof=torch.tensor(20.0).double(),
+        centre=torch.empty(0),
+        rotation=torch.empty(0, 0),
     )
     made = Posterior(scales, newcomers, [Grid.empty(mean)] * len(ordinal))
     draws = []
@@ -196,7 +204,7 @@ def test_draws_are_kept_at_even_spacing_from_the_first_on(n_forgotten: int) -> N
             unknown=(Unknown(mean=rows[0], row=rows[0], noise=ones[0]),) * 2,
             noise=(ones, ones),
             precision=torch.tensor(float(number)).double(),
-            prior=prior,
+            priors=(prior, prior),
             thresholds=None,
         )
         kept.add([draw])

@@ -48,7 +48,9 @@ class Known:
     def similarity(self, item: int) -> Tensor:
         return 1.0 - (self.items - self.items[item]).abs().float() / 10.0
 
-    def fold_in(self, item_index: Tensor, values: Tensor, *, seed: int) -> "Known":
+    def fold_in(
+        self, item_index: Tensor, values: Tensor, *, seed: int, about: Tensor | None = None
+    ) -> "Known":
         """Everything is liked as the mean of what was rated."""
         return Known(self.items + values.mean() - 3.0)
 
