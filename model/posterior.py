@@ -165,7 +165,7 @@ class Posterior:
         """The posterior of as many chains as there are grids, without draws yet."""
         self.scale = scale
         self.newcomers = newcomers
-        self._grids = list(grids)
+        self.grids = list(grids)
         self._chains: list[list[Draw]] = [[] for _ in grids]
         self._stride, self._seen = 1, 0
 
@@ -196,7 +196,7 @@ class Posterior:
                 groups=grid.groups(pairs) if grid.n_steps else None,
                 steps=grid.steps(pairs),
             )
-            for grid in self._grids
+            for grid in self.grids
         ]
 
     def predict(self, pairs: Pairs) -> Tensor:
@@ -249,7 +249,7 @@ class Posterior:
 
     def similarity(self, item: int) -> Tensor:
         """The (n_items,) float32 similarities of every item to one, the mean over the draws."""
-        draws = [draw for chain in self._chains for draw in chain]
+        draws = self.draws()
         total = sum(correlations(d.users[:-1, :-1], d.items[:-1, :-1], item) for d in draws)
         return torch.as_tensor(total) / len(draws)
 
@@ -259,7 +259,7 @@ class Posterior:
         """The posterior of one user, of index 0, who gives (n,) values to (n,) items now.
 
         In each draw the user's unknowns are drawn anew, the others stay; without ratings they are
-        those of who has none.
+        those of who has none, but for what (l,) labels of descriptions say of the user.
         """
         targets = ((values - self.scale.mean) / self.scale.scale).float()
         distance = (values[:, None] - self.scale.levels).abs()
@@ -293,7 +293,7 @@ class Posterior:
                 user_noise=torch.cat([noise.float(), unknown[2]]),
             )
 
-        grids = [grid.without_users() for grid in self._grids]
+        grids = [grid.without_users() for grid in self.grids]
         posterior = type(self)(self.scale, self.newcomers, grids)
         posterior._chains = [[folded(draw) for draw in chain] for chain in self._chains]
         return posterior
@@ -305,7 +305,7 @@ class Posterior:
             for part in (self.scale, self.newcomers)
             for field in fields(part)
         }
-        for number, (grid, chain) in enumerate(zip(self._grids, self._chains, strict=True)):
+        for number, (grid, chain) in enumerate(zip(self.grids, self._chains, strict=True)):
             for field in fields(Grid):
                 state[f"grid{number}.{field.name}"] = getattr(grid, field.name).cpu()
             for field in fields(Draw):
@@ -329,6 +329,11 @@ class Posterior:
             for values in zip(*columns.values(), strict=True):
                 chain.append(Draw(**dict(zip(columns, values, strict=True))))
         return posterior
+
+    def draws(self, chain: int | None = None) -> list[Draw]:
+        """All draws that are kept, or those of one chain."""
+        chains = self._chains if chain is None else [self._chains[chain]]
+        return [draw for draws in chains for draw in draws]
 
     @property
     def _n_draws(self) -> int:

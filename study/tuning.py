@@ -278,6 +278,7 @@ def _run(
     from study.record.ranking import is_decided
     from study.record.record import n_finished
     from study.workers.claims import StudyFailedError
+    from study.workers.context import record_context
     from study.workers.held_out import record_held_out
     from study.workers.team import WorkerError, run_job
     from study.workers.trials import try_cut_again
@@ -289,7 +290,7 @@ def _run(
     more = f", more than the {job.total} asked for" if before > job.total else ""
     note = ", nothing left to run" if over else ""
     on_event(Said(f"Study: {job.study_name}, {before}{of} trials finished{more}{note}, {where}"))
-    if joined.n_searched < joined.n_ratings:
+    if joined.n_searched < len(joined.ratings):
         users = f"{joined.objective.training.n_users:,} users drawn at random"
         text = f"Trials: see {joined.n_searched:,} ratings, of {users}; finalists see all"
         on_event(Said(text))
@@ -303,6 +304,13 @@ def _run(
         except (StudyFailedError, WorkerError) as error:
             failure = error
     record_held_out(joined.finalists, biases_rmse=joined.biases_rmse, mean_rmse=joined.mean_rmse)
+    if is_decided(study) and not failure:
+        record_context(
+            joined.finalists,
+            joined.ratings,
+            go_on=lambda: not (interrupts() or job.clock.is_over),
+            on_event=on_event,
+        )
     return failure
 
 

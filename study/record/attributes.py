@@ -7,9 +7,9 @@ read are system attributes. A view reads them by name and type:
     TrialView.best_epoch.name     # "best_epoch"
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
-from typing import Any, Generic, NotRequired, Protocol, TypedDict, TypeVar, cast, overload
+from typing import Any, Generic, Literal, NotRequired, Protocol, TypedDict, TypeVar, cast, overload
 
 import optuna
 from optuna.trial import FrozenTrial, TrialState
@@ -96,6 +96,38 @@ class HeldOut(Errors):
     by_user: list[GroupErrors]
     by_item: list[GroupErrors]
     levels: NotRequired[Shifts]
+
+
+Without = Literal["nothing", "times", "descriptions", "either"]
+
+
+class ColumnFound(TypedDict):
+    """What a column of a table explains, as `model.explained.Column` has it."""
+
+    side: str
+    name: str
+    share: float
+    labels: Sequence[str]
+    effects: Sequence[float]
+
+
+class ScaleFound(TypedDict):
+    """The effects of time at one scale, as `model.explained.Scale` has it."""
+
+    side: str
+    seconds: float
+    std: float
+
+
+class ContextFound(TypedDict):
+    """What times and descriptions brought the best setting, and what they explain."""
+
+    trial: int
+    rmse: dict[str, dict[Without, float]]  # by kind of split, without what
+    columns: NotRequired[Sequence[ColumnFound]]
+    scales: NotRequired[Sequence[ScaleFound]]
+    times: NotRequired[Sequence[float]]
+    level: NotRequired[Sequence[float]]
 
 
 class Calibrated(TypedDict):
@@ -211,6 +243,7 @@ class StudyView:
     mean_rmse = Attribute[float]("mean_rmse", "a number", float)  # of the mean rating, on the same
     held_out = Attribute[HeldOut]("held_out", "errors", dict)  # on the kind of the trials
     later_held_out = Attribute[HeldOut]("held_out_latest", "errors", dict)  # on `latest` besides
+    context = Attribute[ContextFound]("context", "what times and descriptions brought", dict)
     finalists_of = Attribute[str]("finalists_of", "a text", str)  # of a study of runs: whose
 
     # By who calibrates intervals, and by who writes the note.

@@ -15,7 +15,7 @@ import optuna
 from optuna.storages import BaseStorage
 
 from model.biases import fit_biases
-from model.dataset import of_some_users
+from model.dataset import Ratings, of_some_users
 from model.solver import mse
 from model.splits import Split, split
 from storage.database import check_database, open_storage, parse_storage_url
@@ -46,7 +46,7 @@ class Joined:
     finalists: Finalists
     clock: Clock
     total: int  # finished trials that it is to have
-    n_ratings: int  # in all
+    ratings: Ratings  # all of them
     folder: Path  # where files beside the database are
 
     @property
@@ -111,7 +111,7 @@ def join(job: Job, data: Data, storage: BaseStorage, *, interrupted: Callable[[]
         finalists=Finalists(record, ratings=data.ratings, context=context, clock=clock),
         clock=clock,
         total=job.total,
-        n_ratings=len(data.ratings),
+        ratings=data.ratings,
         folder=job.folder,
     )
 
