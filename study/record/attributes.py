@@ -80,6 +80,14 @@ GroupErrors = TypedDict(
 )
 
 
+class LabelErrors(Errors):
+    """The same of ratings whose item, or user, has a label, or that come so long after."""
+
+    side: str  # empty of those by time
+    column: str
+    label: str
+
+
 class Shifts(TypedDict):
     """By how much ratings were above predictions: of all, and by how many their row has."""
 
@@ -95,7 +103,12 @@ class HeldOut(Errors):
     splits: int
     by_user: list[GroupErrors]
     by_item: list[GroupErrors]
+    by_label: NotRequired[list[LabelErrors]]
     levels: NotRequired[Shifts]
+    # Of splits by time: the mean of what came last, biases of the last year, and by time ahead.
+    recent_mean_rmse: NotRequired[float]
+    recent_biases_rmse: NotRequired[float]
+    by_ahead: NotRequired[list[LabelErrors]]
 
 
 Without = Literal["nothing", "times", "descriptions", "either"]

@@ -11,15 +11,19 @@ to Cluster-Robust Inference, eq. 11), at the cost of one pass.
 """
 
 import math
+from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from model.biases import fit_biases
+from model.dataset import Ratings
 from model.splits import Split
-from study.answers.levels import Levels, Residuals
-from study.record.attributes import Errors, GroupErrors, HeldOut, StudyView
+from study.answers.levels import LATER, Levels, Residuals
+from study.record.attributes import Errors, GroupErrors, HeldOut, LabelErrors, StudyView
 from study.record.ranking import best_settings, final_ranking
 from study.workers.finalists import Finalists
 
@@ -27,6 +31,17 @@ EDGES = (0, 1, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000)  # where a group 
 FEWEST = 100  # ratings of a group; fewer join their neighbours
 FEWEST_USERS = 10
 FEWEST_GROUPS = 4
+MOST_LABELS = 12  # of a column of a table that errors are told of
+MOSTLY = 0.5  # the weight from which a row has a label
+RECENT_SHARE, RECENT_SECONDS = 0.1, 365.25 * 86_400  # of what comes for nothing
+AHEAD = (  # seconds since what the user rated last
+    ("within an hour", 0.0, 3_600.0),
+    ("within a day", 3_600.0, 86_400.0),
+    ("within a week", 86_400.0, 604_800.0),
+    ("within a month", 604_800.0, 2_630_000.0),
+    ("within a year", 2_630_000.0, 31_557_600.0),
+    ("later", 31_557_600.0, math.inf),
+)
 Z = 1.959964  # standard deviations of a 95 % interval
 
 Column = NDArray[np.float64]
@@ -56,43 +71,133 @@ def _record_held_out(finalists: Finalists, kind: Split) -> None:
     known = record.held_out_on(kind)
     if known and (known["trial"], known["splits"]) == (best.trial.number, n_rounds):
         return
-    rounds, residuals, std = [], [], 1.0
+    rounds: list[_Round] = []
     for number in range(n_rounds):
         training, validation, predicted = finalists.held_out(best, number, kind=kind)
         if predicted is None or not np.isfinite(predicted).all():
             return
-        users, items = validation.user_index.numpy(), validation.item_index.numpy()
-        truth = validation.values.numpy()
-        biases = fit_biases(training).predict(validation)
-        per_user = np.bincount(training.user_index.numpy(), minlength=training.n_users)
-        per_item = np.bincount(training.item_index.numpy(), minlength=training.n_items)
-        mean = float(training.values.mean())
-        errors = predicted - truth, biases.numpy() - truth, mean - truth
-        rounds.append((users, *errors, per_user[users], per_item[items]))
-        residuals.append(
-            Residuals(
-                values=truth - predicted,
-                users=users,
-                items=items,
-                user_counts=per_user[users],
-                item_counts=per_item[items],
-            )
-        )
-        std = float(training.values.std(correction=0))
-    users, ours, biased, constant, per_user, per_item = map(
-        np.concatenate, zip(*rounds, strict=True)
-    )
-    others = biased, constant
+        rounds.append(_round(training, validation, predicted))
+    residuals = [one.residuals for one in rounds]
+    users = np.concatenate([one.users for one in residuals])
+    ours = -np.concatenate([one.values for one in residuals])
+    others = _joined([one.biases for one in rounds]), _joined([one.mean for one in rounds])
+    per_user = np.concatenate([one.user_counts for one in residuals])
+    per_item = np.concatenate([one.item_counts for one in residuals])
+    errors = _errors(ours, others, users)
     found: HeldOut = {
         "trial": best.trial.number,
         "splits": n_rounds,
-        **_errors(ours, others, users),
+        "ratings": errors["ratings"],
+        "rmse": errors["rmse"],
+        "biases_rmse": errors["biases_rmse"],
+        "mean_rmse": errors["mean_rmse"],
         "by_user": _by_count(per_user, ours, others, users),
         "by_item": _by_count(per_item, ours, others, users),
-        "levels": Levels.fitted(residuals, kind=kind, std=std).to_keep(),
+        "by_label": _by_label(rounds, ours, others, users),
+        "levels": Levels.fitted(residuals, kind=kind, std=rounds[-1].std).to_keep(),
     }
+    if kind in LATER:
+        found["recent_mean_rmse"] = _rmse(_joined([one.recent_mean for one in rounds]))
+        found["recent_biases_rmse"] = _rmse(_joined([one.recent_biases for one in rounds]))
+        ahead = _joined([one.ahead for one in rounds])
+        found["by_ahead"] = [
+            _of_label(("", "", label), here, ours, others, users)
+            for label, low, high in AHEAD
+            if _is_enough(users[here := (low <= ahead) & (ahead < high)])
+        ]
     is_further = kind in record.kinds[1:]
     record.keep(StudyView.later_held_out if is_further else StudyView.held_out, found)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Round:
+    """What one split of n held-out ratings came to; errors are predicted less true."""
+
+    residuals: Residuals
+    biases: Column  # (n,) errors of biases alone
+    mean: Column  # (n,) of the mean rating
+    recent_mean: Column  # (n,) of the mean of the last tenth of the training ratings
+    recent_biases: Column  # (n,) of biases of its last year
+    ahead: Column  # (n,) seconds since the user's last training rating; NaN if not known
+    labels: dict[tuple[str, str, str], NDArray[np.bool_]]  # by side, column and label: who has it
+    std: float  # of the training ratings
+
+
+def _round(training: Ratings, validation: Ratings, predicted: Column) -> _Round:
+    users, items = validation.user_index.numpy(), validation.item_index.numpy()
+    truth = validation.values.numpy()
+    per_user = np.bincount(training.user_index.numpy(), minlength=training.n_users)
+    per_item = np.bincount(training.item_index.numpy(), minlength=training.n_items)
+    biases = fit_biases(training).predict(validation).numpy() - truth
+    recent_mean, recent_biases, ahead = np.full((3, len(truth)), np.nan)
+    if training.times is not None and validation.times is not None:
+        times = np.nan_to_num(training.times.numpy(), nan=-np.inf)
+        last = np.full(training.n_users, -np.inf)
+        np.maximum.at(last, training.user_index.numpy(), times)
+        ahead = np.maximum(validation.times.numpy() - last[users], 0.0)
+        latest = times >= np.quantile(times, 1 - RECENT_SHARE)
+        recent_mean = float(training.values.numpy()[latest].mean()) - truth
+        year = training[torch.from_numpy(times >= times.max() - RECENT_SECONDS)]
+        recent_biases = fit_biases(year).predict(validation).numpy() - truth
+    return _Round(
+        residuals=Residuals(
+            values=truth - predicted,
+            users=users,
+            items=items,
+            user_counts=per_user[users],
+            item_counts=per_item[items],
+        ),
+        biases=biases,
+        mean=float(training.values.mean()) - truth,
+        recent_mean=recent_mean,
+        recent_biases=recent_biases,
+        ahead=ahead,
+        labels={
+            (side, one.name, label): (column > MOSTLY).numpy()[rows]
+            for side, descriptions, rows in (
+                ("item", training.item_descriptions, items),
+                ("user", training.user_descriptions, users),
+            )
+            for one in descriptions
+            for label, column in zip(one.labels, one.values.unbind(1), strict=True)
+        },
+        std=float(training.values.std(correction=0)),
+    )
+
+
+def _by_label(
+    rounds: list[_Round], ours: Column, others: Others, users: NDArray[np.int64]
+) -> list[LabelErrors]:
+    """The errors by what tables say of items and users, of each column's most frequent labels."""
+    found: list[LabelErrors] = []
+    for key in rounds[0].labels:
+        here = np.concatenate([one.labels[key] for one in rounds])
+        if _is_enough(users[here]):
+            found.append(_of_label(key, here, ours, others, users))
+    found.sort(key=lambda one: -one["ratings"])
+    counts = Counter[tuple[str, str]]()
+    kept = []
+    for one in found:
+        counts[one["side"], one["column"]] += 1
+        if counts[one["side"], one["column"]] <= MOST_LABELS:
+            kept.append(one)
+    return sorted(kept, key=lambda one: (one["side"], one["column"]))
+
+
+def _of_label(
+    key: tuple[str, str, str],
+    here: NDArray[np.bool_],
+    ours: Column,
+    others: Others,
+    users: NDArray[np.int64],
+) -> LabelErrors:
+    errors = _errors(ours[here], (others[0][here], others[1][here]), users[here])
+    side, column, label = key
+    return {"side": side, "column": column, "label": label, **errors}
+
+
+def _joined(columns: list[Column]) -> Column:
+    return np.concatenate(columns)
 
 
 def rmse_interval(errors: Column, users: NDArray[np.int64]) -> list[float]:
