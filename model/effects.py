@@ -1,19 +1,19 @@
 """Random effects of time: ratings that a user gave close together share an offset, at any scale.
 
     y_ui ~ N(p_u · q_i + b_u + c_i + g(t_ui) + Σ_s e_{u, ⌊(t_ui + o_s) / s⌋}, 1 / w_ui)
-    e of scale s ~ N(0, 1 / λ_s),   λ_s ~ Gamma(½, rate 1/2000)
+    e of scale s ~ N(0, 1 / λ_s),   λ_s ~ Gamma(½, rate β),   β = 1/20 000
 
 with t in seconds and o_s, where the grid of a scale begins, drawn once for each chain. Given the
 rest, r the residuals to which the present e of the scale has been added back and W = Σ w over the
 ratings of a group:
 
-    e | … ~ N(Σ w r / (λ_s + W), 1 / (λ_s + W)),   λ_s | … ~ Gamma((1 + G) / 2, 1/2000 + ½ Σ e²)
+    e | … ~ N(Σ w r / (λ_s + W), 1 / (λ_s + W)),   λ_s | … ~ Gamma((1 + G) / 2, β + ½ Σ e²)
 
 over the G groups of the scale. Where a group has few ratings these two hardly move each other, so
 that in between all e of a scale become γ-fold and its λ_s λ_s / γ² (Liu & Sabatti 2000, Generalised
 Gibbs sampler and multigrid Monte Carlo for Bayesian computation), with γ > 0 drawn from
 
-    log p(log γ | …) = γ Σ w r e - ½ γ² Σ w e² - log γ - λ_s / (2000 γ²) + a constant
+    log p(log γ | …) = γ Σ w r e - ½ γ² Σ w e² - log γ - β λ_s / γ² + a constant
 
 by a slice (Neal 2003, Slice sampling). Items have effects of their own, of a scale that is a part
 of all the time that there is. Koren 2009 (Collaborative Filtering with Temporal Dynamics) has a
@@ -22,7 +22,7 @@ have it in a Bayesian factorization machine.
 
 The level g of all is a random walk over equal spans of time, its last value that of the future:
 
-    g_1 ~ N(0, 1),   g_k ~ N(g_{k-1}, 1 / λ_g),   λ_g ~ Gamma(½, rate 1/20 000)
+    g_1 ~ N(0, 1),   g_k ~ N(g_{k-1}, 1 / λ_g),   λ_g ~ Gamma(½, rate β)
 """
 
 import itertools
@@ -42,8 +42,9 @@ SCALES = (10.0, 100.0, 1_000.0, 10_000.0, 100_000.0, 1_000_000.0)  # seconds
 ITEM_PARTS = (4.0,)  # of the whole time
 STEPS = 64  # of the level, at most
 GAMMA_SHAPE = 0.5  # of the priors of λ
-GAMMA_RATE = 0.0005
-LEVEL_RATE = 0.00005
+GAMMA_RATE = (
+    0.00005  # β: a scale that tells nothing has effects of a hundredth of the ratings' spread
+)
 INITIAL_PRECISION = 100.0  # λ
 WIDEST = 4.0  # slice, of log γ
 MOST_CUTS = 64  # of a slice
@@ -249,7 +250,7 @@ class Effects:
         self._steps.add(before - self.level.float(), residuals)
         self.level_precision = gamma(
             weight.new_tensor(GAMMA_SHAPE + (len(weight) - 1) / 2),
-            LEVEL_RATE + self.level.diff().square().sum() / 2,
+            GAMMA_RATE + self.level.diff().square().sum() / 2,
             generator=self._generator,
         )
 

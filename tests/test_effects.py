@@ -188,7 +188,7 @@ def test_a_walk_is_that_of_the_dense_equations(n: int, precision: float) -> None
     [
         (Drawn(squares=0.0, energy=40.0, match=38.0), 100.0),
         (Drawn(squares=0.0, energy=0.5, match=0.1), 100.0),
-        (Drawn(squares=0.0, energy=3.0, match=-2.0), 4000.0),
+        (Drawn(squares=0.0, energy=3.0, match=-2.0), 400_000.0),
     ],
     ids=["much is known", "little is known", "the prior is strong"],
 )
@@ -200,7 +200,7 @@ def test_a_common_factor_is_drawn_from_its_density(drawn: Drawn, precision: floa
         factors * drawn.match
         - factors.square() * drawn.energy / 2
         - places
-        - precision / 2000 / factors.square()
+        - effects.GAMMA_RATE * precision / factors.square()
     ).softmax(0)
     mean = (density * places).sum()
     deviation = (density * (places - mean).square()).sum().sqrt()
@@ -237,8 +237,7 @@ def test_draws_keep_the_sum_and_the_residuals_together(sittings: Ratings) -> Non
 
 def test_priors_are_those_of_the_docstring() -> None:
     assert effects.GAMMA_SHAPE == 0.5
-    assert effects.GAMMA_RATE == 1 / 2000
-    assert effects.LEVEL_RATE == 1 / 20_000
+    assert effects.GAMMA_RATE == 1 / 20_000
 
 
 # Where they are.

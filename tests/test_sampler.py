@@ -64,7 +64,6 @@ def few_effects(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(effects, "ITEM_PARTS", (2.0,))
     monkeypatch.setattr(effects, "STEPS", 4)
     monkeypatch.setattr(effects, "GAMMA_RATE", 0.5)
-    monkeypatch.setattr(effects, "LEVEL_RATE", 0.5)
 
 
 @functools.cache
