@@ -42,9 +42,7 @@ SCALES = (10.0, 100.0, 1_000.0, 10_000.0, 100_000.0, 1_000_000.0)  # seconds
 ITEM_PARTS = (4.0,)  # of the whole time
 STEPS = 64  # of the level, at most
 GAMMA_SHAPE = 0.5  # of the priors of λ
-GAMMA_RATE = (
-    0.00005  # β: a scale that tells nothing has effects of a hundredth of the ratings' spread
-)
+GAMMA_RATE = 0.00005  # β: effects that tell nothing are a hundredth of the ratings' spread
 INITIAL_PRECISION = 100.0  # λ
 WIDEST = 4.0  # slice, of log γ
 MOST_CUTS = 64  # of a slice

@@ -44,8 +44,8 @@ class Gibbs:
             generator=generator,
         )
         groups = (
-            [user_features, *map(described, training.user_descriptions)],
-            [item_features, *map(described, training.item_descriptions)],
+            [user_features, *(described(one).to(device) for one in training.user_descriptions)],
+            [item_features, *(described(one).to(device) for one in training.item_descriptions)],
         )
         labels = [(group.centre, group.rotation) for group in groups[0][1:]]
         centres = [centre for centre, _ in labels if centre is not None]

@@ -10,7 +10,7 @@ to rate informs beyond the ratings themselves (Koren 2008, Factorization Meets t
 sec. 4).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 
 import torch
 from torch import Tensor
@@ -37,6 +37,12 @@ class SideFeatures:
         """Those of (n_rows, k) orthogonal columns, scaled to unit mean square row norm."""
         values = values / row_norm(values)
         return cls(values.float(), values.double().square().sum(0))
+
+    def to(self, device: torch.device) -> "SideFeatures":
+        """The same on another device."""
+        columns = {field.name: getattr(self, field.name) for field in fields(self)}
+        there = {name: one.to(device) for name, one in columns.items() if one is not None}
+        return replace(self, **there)
 
 
 def side_features(

@@ -7,10 +7,12 @@ import torch
 from torch import Tensor
 
 from model.dataset import Ratings
+from model.kernels.groups import PlainGroups
 from model.kernels.intervals import Intervals
 from model.kernels.normal_equations import Batched
 from model.ordinal import OrdinalLikelihood
 from model.solvers import ALSConfig, Config, GibbsConfig, GradientConfig, make_solver
+from tests.planted_ratings import N_RATED, NOISE, PAIRS, by_description, by_time
 
 NO_GPU = not torch.cuda.is_available()
 GRADIENT = GradientConfig(
@@ -40,6 +42,7 @@ CONFIGS: dict[str, Config] = {
 def device(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> torch.device:
     if request.param == "pytorch":
         monkeypatch.setattr("model.regressions.regressions", Batched)
+        monkeypatch.setattr("model.effects.CompiledGroups", PlainGroups)
         monkeypatch.setattr(OrdinalLikelihood, "_intervals", lambda _, *block: Intervals(*block))
     return torch.device("cuda" if request.param == "cuda" else "cpu")
 
@@ -61,6 +64,38 @@ def test_planted_ratings_are_recovered(
     predictions: Tensor = solver.model.predict(test.to(device))
     mse = (predictions.cpu() - test.values).square().mean().item()
     assert mse**0.5 == pytest.approx(epoch.validation_mse**0.5, rel=0.02)
+
+
+@pytest.mark.parametrize("name", ["gibbs", "gibbs, levels"])
+@pytest.mark.parametrize("planted", ["days", "items", "level"])
+def test_planted_effects_of_time_are_recovered(
+    name: str, planted: str, device: torch.device
+) -> None:
+    training, test, signal = by_time(planted)
+    without = replace(test, times=None)
+    if name == "gibbs, levels":
+        training = half_stars(training)
+    solver = make_solver(CONFIGS[name], training.to(device), device=device, seed=0)
+    next(epoch for epoch in solver.epochs(None) if epoch.number == 25)
+    error, beside = (
+        (solver.model.predict(pairs.to(device)).cpu() - signal).square().mean().sqrt()
+        for pairs in (test, without)
+    )
+    assert error < 0.6 * NOISE
+    assert beside > 1.2 * NOISE
+    assert 0.9 * NOISE < solver.model.std(test.to(device)).mean() < 1.6 * NOISE
+
+
+@pytest.mark.parametrize("name", ["gibbs", "gibbs, levels"])
+def test_planted_descriptions_are_recovered(name: str, device: torch.device) -> None:
+    ratings, signal, _ = by_description()
+    if name == "gibbs, levels":
+        ratings = half_stars(ratings)
+    solver = make_solver(CONFIGS[name], ratings.to(device), device=device, seed=0)
+    next(epoch for epoch in solver.epochs(None) if epoch.number == 25)
+    new = PAIRS.item_index >= N_RATED
+    predicted = solver.model.predict(PAIRS[new].to(device)).cpu()
+    assert (predicted - signal[new]).square().mean().sqrt() < 0.5 * signal[new].std()
 
 
 def half_stars(ratings: Ratings) -> Ratings:
