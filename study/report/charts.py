@@ -10,13 +10,21 @@ from optuna.distributions import CategoricalDistribution
 from optuna.trial import FrozenTrial, TrialState
 
 from model.solvers import SOLVERS
-from study.record.attributes import Calibrated, GroupErrors, HeldOut, TrialView
+from study.record.attributes import (
+    Calibrated,
+    ContextFound,
+    GroupErrors,
+    HeldOut,
+    LabelErrors,
+    TrialView,
+)
 from study.record.parameters import is_original, searched
 from study.report.findings import Findings, best_epoch, epochs, rmse, seconds
-from study.report.plot import Axis, Plot, bounds, categories, linear, logarithmic, stretched
+from study.report.plot import Axis, Plot, bounds, categories, dates, linear, logarithmic, stretched
 
 RMSE_LABEL = "validation RMSE"
 MOST_POINTS = 48  # of a learning curve: more are not seen
+LONGEST_LABEL = 9  # characters
 SPREAD = 0.2  # how far dots of one category may lie from its middle
 
 
@@ -144,6 +152,59 @@ def errors_by_count(held_out: HeldOut) -> list[Chart]:
             plot.mark(place, value, "s0 ours", tip=said)
         charts.append(Chart(heading=f"By ratings of the {whose}", plot=plot))
     return charts
+
+
+def level(found: ContextFound) -> Chart | None:
+    """How the level of all ratings moved over time; None if it is not known."""
+    times, values = found.get("times", ()), found.get("level", ())
+    if len(values) < 2:
+        return None
+    low, high = bounds(list(values), margin=0.1)
+    plot = Plot(
+        title="The level over time",
+        description="By how much all ratings were above or below their average level.",
+        x=dates("", min(times), max(times)),
+        y=linear("rating units", low, high),
+        height=220,
+    )
+    plot.line([(min(times), 0.0), (max(times), 0.0)], "level")
+    plot.line(list(zip(times, values, strict=True)), "ours")
+    return Chart(heading="The level of all over time", plot=plot)
+
+
+def errors_by_label(found: Findings) -> list[Chart]:
+    """The RMSE of held-out ratings by time ahead, and by what tables say of items and users."""
+    groups: dict[str, list[LabelErrors]] = {}
+    if found.later and (ahead := found.later.get("by_ahead")):
+        groups["By time since the user rated last"] = ahead
+    for one in found.held_out.get("by_label", []) if found.held_out else []:
+        groups.setdefault(f"By {one['column']} of the {one['side']}", []).append(one)
+    charts = []
+    for heading, errors in groups.items():
+        if len(errors) < 2:
+            continue
+        ends = [end for one in errors for end in (*one["rmse"][1:], one["biases_rmse"])]
+        plot = Plot(
+            title=heading,
+            description="The RMSE of the best setting with 95 % intervals, and of biases alone.",
+            x=categories("", [_short(one["label"]) for one in errors]),
+            y=linear("RMSE on held-out ratings", *bounds(ends)),
+        )
+        for place, one in enumerate(errors):
+            value, low, high = one["rmse"]
+            plot.between(place, low, high, "ours interval")
+            said = f"{one['label']}: biases alone {one['biases_rmse']:.4f}"
+            plot.mark(place, one["biases_rmse"], "s1 plain", tip=said)
+            said = f"{one['label']}: RMSE {value:.4f}\n95 % interval {low:.4f} to {high:.4f}\n"
+            said += f"of {one['ratings']:,} held-out ratings"
+            plot.mark(place, value, "s0 ours", tip=said)
+        charts.append(Chart(heading=heading, plot=plot))
+    return charts
+
+
+def _short(label: str) -> str:
+    """A label that has room below a mark."""
+    return label if len(label) <= LONGEST_LABEL else f"{label[: LONGEST_LABEL - 1]}…"
 
 
 def calibration(found: Calibrated) -> list[Chart]:

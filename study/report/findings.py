@@ -8,7 +8,7 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from model.solvers import SOLVERS
-from study.record.attributes import FINISHED, Calibrated, HeldOut, Ranking, TrialView
+from study.record.attributes import FINISHED, Calibrated, ContextFound, HeldOut, Ranking, TrialView
 from study.record.liveness import is_running
 from study.record.parameters import is_original, searched
 from study.record.ranking import Setting, best_settings, final_ranking
@@ -102,6 +102,17 @@ class Findings:
         if found and self.best and found["trial"] == self.best.trial.number:
             return found
         return None
+
+    @property
+    def later(self) -> HeldOut | None:
+        """How the best setting of later ratings did on such; None if finalists met on none."""
+        return self.record.later_held_out if len(self.record.kinds) > 1 else None
+
+    @property
+    def context(self) -> ContextFound | None:
+        """What times and descriptions brought the best setting; None if that is not known."""
+        found = self.record.context
+        return found if found and self.best and found["trial"] == self.best.trial.number else None
 
     @property
     def calibration(self) -> Calibrated | None:

@@ -8,12 +8,14 @@ that is stretched while its strokes are not. Colours come from the page's style 
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from xml.etree.ElementTree import Element, SubElement, tostring
 
 from markupsafe import Markup
 
 WIDTH = 1000  # of the inner SVG, in units of its own
 N_STRETCHED = 6  # ticks above the first
+YEARS = 6 * 31_557_600.0  # seconds from which years are told alone
 LABELS_BELOW = 38  # pixels for the numbers and the name of the x axis
 
 Points = Sequence[tuple[float, float]]
@@ -45,6 +47,14 @@ def linear(label: str, low: float, high: float, *, n_ticks: int = 5) -> Axis:
     decimals = max(0, -math.floor(math.log10(step) + 1e-9))
     first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
     ticks = [(n * step, f"{n * step:,.{decimals}f}") for n in range(first, last + 1)]
+    return Axis(label=label, low=low, high=high, ticks=ticks)
+
+
+def dates(label: str, low: float, high: float) -> Axis:
+    """An axis of seconds since 1970 with ticks at five dates."""
+    form = "%Y" if high - low > YEARS else "%Y-%m-%d"
+    values = [low + (high - low) * k / 4 for k in range(5)]
+    ticks = [(one, f"{datetime.fromtimestamp(one, UTC):{form}}") for one in values]
     return Axis(label=label, low=low, high=high, ticks=ticks)
 
 

@@ -23,6 +23,9 @@ def headline(found: Findings) -> str:
     ours, theirs = found.held_out["rmse"][0], found.held_out["biases_rmse"]
     if not theirs:
         return f"RMSE {ours:.4f}"
+    if found.later and found.later["biases_rmse"]:
+        later = gain(found.later["biases_rmse"], found.later["rmse"][0])
+        return f"An error {gain(theirs, ours)} than that of biases at random, {later} later"
     return f"An error {gain(theirs, ours)} than that of biases alone"
 
 
@@ -46,6 +49,10 @@ def tiles(found: Findings) -> list[dict[str, str]]:
         note = "on the validation ratings that chose it"
         figure = f"{found.best_rmse:.4f}"
         tiles.append({"name": "RMSE of the best", "figure": figure, "note": note})
+    if found.later:
+        value, low, high = found.later["rmse"]
+        note = f"95 % interval {low:.3f} to {high:.3f}, on the latest ratings of each user"
+        tiles.append({"name": "RMSE of what comes later", "figure": f"{value:.4f}", "note": note})
     if found.original_rmse is not None:
         note = f"on the validation ratings; the best {found.best_rmse:.4f} there"
         if found.original_is_worse_than_a_constant:
@@ -83,6 +90,106 @@ def gains(found: Findings) -> list[dict[str, Any]]:
         }
         for name, error, first in shown
     ]
+
+
+def gains_later(found: Findings) -> list[dict[str, Any]]:
+    """What the best setting of later ratings stands beside: what a user would have for nothing."""
+    if not (later := found.later):
+        return []
+    ours = later["rmse"][0]
+    others = {
+        "the mean rating": later.get("mean_rmse"),
+        "the mean of the last tenth": later.get("recent_mean_rmse"),
+        "biases alone": later["biases_rmse"],
+        "biases of the last year": later.get("recent_biases_rmse"),
+    }
+    shown = [(name, error) for name, error in others.items() if error is not None]
+    longest = max(error for _, error in [*shown, ("", ours)]) or 1.0
+    return [
+        {
+            "name": name,
+            "rmse": f"{error:.4f}",
+            "share": error / longest,
+            "gain": gain(error, ours) if error and not first else "",
+            "kind": "s0" if first else "",
+            "first": first,
+        }
+        for name, error, first in [
+            *((name, error, False) for name, error in shown),
+            ("the best setting", ours, True),
+        ]
+    ]
+
+
+def context(found: Findings) -> list[dict[str, Any]]:
+    """The RMSE without times, without descriptions and without either, on each kind of split."""
+    if not found.context:
+        return []
+    names = {
+        "either": "ratings alone",
+        "descriptions": "with times",
+        "times": "with descriptions",
+        "nothing": "with all that is known",
+    }
+    by_kind = found.context["rmse"]
+    first = next(iter(by_kind.values()))
+    return [
+        {
+            "name": name,
+            "rmse": [f"{one[key]:.4f}" for one in by_kind.values()],
+            "gain": [gain(one["either"], one[key]) for one in by_kind.values()],
+            "is_base": key == "either",
+        }
+        for key, name in names.items()
+        if key in first
+    ]
+
+
+def kinds(found: Findings) -> list[str]:
+    """The kinds of split that `context` tells of, for people."""
+    said = {"random": "at random", "latest": "each user’s latest", "time": "the last of all"}
+    return [said[kind] for kind in found.context["rmse"]] if found.context else []
+
+
+def columns(found: Findings) -> list[dict[str, Any]]:
+    """The share of each column of the tables in the spread of items or users, largest first."""
+    all_columns = found.context.get("columns", ()) if found.context else ()
+    most = max((one["share"] for one in all_columns), default=0.0) or 1.0
+    return [
+        {
+            "side": one["side"],
+            "name": one["name"],
+            "share": f"{100 * one['share']:.1f} %",
+            "bar": one["share"] / most,
+            "labels": [
+                {"label": label, "effect": f"{effect:+.2f}".replace("-", "−")}
+                for label, effect in zip(one["labels"], one["effects"], strict=True)
+            ],
+        }
+        for one in sorted(all_columns, key=lambda one: -one["share"])
+    ]
+
+
+def scales(found: Findings) -> list[dict[str, Any]]:
+    """How far ratings of one user, or one item, move together at each scale of time."""
+    all_scales = found.context.get("scales", ()) if found.context else ()
+    most = max((one["std"] for one in all_scales), default=0.0) or 1.0
+    return [
+        {
+            "name": f"{one['side']}s, {span(one['seconds'])}",
+            "std": f"{one['std']:.3f}",
+            "bar": one["std"] / most,
+        }
+        for one in all_scales
+    ]
+
+
+def span(seconds: float) -> str:
+    """A span of time for people."""
+    for size, unit in ((31_557_600, "years"), (86_400, "days"), (3_600, "hours"), (60, "minutes")):
+        if seconds >= size:
+            return f"{seconds / size:.3g} {unit}"
+    return f"{seconds:.3g} seconds"
 
 
 def finalists(found: Findings) -> list[dict[str, Any]]:
