@@ -12,6 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from model.dataset import Description
 
@@ -76,6 +77,38 @@ def of_several(
         known: (n_rows,) whether anything is known of a row.
     """
     return _of_labels(name, labels, rows, codes, known)
+
+
+def weights_of(description: Description, value: str) -> Tensor:
+    """The (k,) float32 labels of one more row, whose value is a text such as `31` or `Drama|War`.
+
+    Raises:
+        ValueError: it is none of the labels, and there is none for others.
+    """
+    weights = torch.zeros(len(description.labels))
+    places = {label: place for place, label in enumerate(description.labels)}
+    numbers = [(float(label), places[label]) for label in places if _is_number(label)]
+    if numbers and len(numbers) >= len(places) - 2 and _is_number(value):
+        knots, at = (list(column) for column in zip(*sorted(numbers), strict=True))
+        place = float(np.interp(float(value), knots, range(len(knots))))
+        left = min(int(place), max(len(knots) - 2, 0))
+        weights[at[left]] = 1 - (place - left)
+        if len(knots) > 1:
+            weights[at[left + 1]] = place - left
+        return weights
+    for one in [value] if value in places else value.split("|"):
+        found = places.get(one.strip(), places.get(OTHER))
+        if found is None:
+            raise ValueError(f"expected one of {', '.join(description.labels)}, got {one.strip()}")
+        weights[found] = 1.0
+    return weights
+
+
+def _is_number(text: str) -> bool:
+    try:
+        return bool(np.isfinite(float(text)))
+    except ValueError:
+        return False
 
 
 def _of_labels(

@@ -49,8 +49,8 @@ SCRIPTS = {  # what pyproject.toml calls the commands
 }
 
 PARAMETERS = (  # of the Python face that are options of a command
-    "average|columns|data|device|intervals|items|missing|out|queries|seed|storage|study_name|timeout|"
-    "titles|trials|truth|users|workers"
+    "about|average|columns|data|device|intervals|items|missing|out|queries|seed|split|storage|"
+    "study_name|timeout|titles|trials|truth|users|workers"
 )
 
 Function = TypeVar("Function", bound=Callable[..., Any])

@@ -33,6 +33,7 @@ examples:
   python -m study.recommend --user 42                ten items for user 42
   python -m study.recommend --user 42 --titles movies.csv
   python -m study.recommend --ratings mine.csv       for who is not in them
+  python -m study.recommend --about age=31,gender=F  who has rated nothing yet
   python -m study.recommend --similar 50 --top 5     five items like item 50
 """
 
@@ -62,6 +63,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
         help="How many to list.",
     ),
     click.option(
+        "--about",
+        metavar="COLUMN=VALUE,…",
+        help="What is known of the new user, as the table of --users has it: age=31,gender=F; "
+        "with --ratings, or alone.",
+    ),
+    click.option(
         "--titles",
         type=FilePath(),
         metavar="FILE",
@@ -83,6 +90,7 @@ def recommend(
     user: str | None,
     ratings: Path | None,
     similar: str | None,
+    about: str | None,
     top: int,
     titles: Path | None,
     out: Path | None,
@@ -90,8 +98,10 @@ def recommend(
     """Lists what a user would like and has not rated, or what is like an item, by the models that
     best_predict answers with. They are trained if they were not yet.
     """
-    if sum(one is not None for one in (user, ratings, similar)) != 1:
-        raise click.UsageError("Expected one of --user, --ratings and --similar")
+    is_new = ratings is not None or about is not None
+    if (user is not None) + is_new + (similar is not None) != 1:
+        raise click.UsageError("Expected one of --user, --ratings or --about, and --similar")
+    told = _columns_of(about) if about else None
     with drawing.status("Reading the ratings…"):
         import numpy as np
 
@@ -101,7 +111,8 @@ def recommend(
 
         url = asked.url(must_exist=True)
         loaded = asked.load(drawing)
-        table, named, given = loaded.table, {}, None
+        table, named = loaded.table, {}
+        given: tuple[ArrayLike, ArrayLike] = ([], [])
         known = frozenset(map(str, loaded.items.values.tolist())) if titles or ratings else set()
         if titles is None or (loaded.sources.items is not None and not titles.exists()):
             named = loaded.titles(str(titles or ""))
@@ -131,16 +142,16 @@ def recommend(
         found = result.similar(similar, n=top, titles=named)
         heading = f"Like {found.item_id} ({table.item_name})"
         heading += f", {found.title}" if found.title else ""
-        about = {"item": found.item_id}
-    elif given is not None:
-        found = result.recommend_to_newcomer(*given, n=top, titles=named)
-        about = {"user": None}
+        whose: dict[str, object] = {"item": found.item_id}
+    elif is_new:
+        found = result.recommend_to_newcomer(*given, n=top, titles=named, about=told)
+        whose = {"user": None}
         heading = f"For a new user who has rated {found.n_rated:,} of the items"
         if found.n_unknown:
             heading += f", and {found.n_unknown:,} that the data do not have"
     else:
         found = result.recommend(user, n=top, titles=named)
-        about = {"user": found.user_id}
+        whose = {"user": found.user_id}
         heading = f"For {user} ({table.user_name}), who has rated {found.n_rated:,}"
     _show(drawing, heading, found.columns())
     if out is not None:
@@ -150,7 +161,7 @@ def recommend(
     return Outcome(
         facts={
             "study": result.record.name,
-            **{kind: np.asarray(one).tolist() for kind, one in about.items()},
+            **{kind: np.asarray(one).tolist() for kind, one in whose.items()},
             "heading": heading,
             "items": [
                 dict(zip(listed, row, strict=True)) for row in zip(*listed.values(), strict=True)
@@ -158,6 +169,14 @@ def recommend(
             "files": {"out": out and str(out)},
         }
     )
+
+
+def _columns_of(about: str) -> dict[str, str]:
+    """Column and value of a text such as `age=31,gender=F`."""
+    pairs = [one.partition("=") for one in about.split(",")]
+    if not all(name.strip() and sign for name, sign, _ in pairs):
+        raise click.UsageError(f"Expected --about column=value,…, got {about}")
+    return {name.strip(): value.strip() for name, _, value in pairs}
 
 
 def _show(drawing: Drawing, heading: str, columns: Mapping[str, "ArrayLike"]) -> None:

@@ -12,6 +12,8 @@ from storage.errors import InputError
 from study.events import OnEvent, Said, ignored
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import numpy as np
     import optuna
     import torch
@@ -192,8 +194,16 @@ class Result:
         *,
         n: int = 10,
         titles: "dict[str, str] | None" = None,
+        about: "Mapping[str, str] | None" = None,
     ) -> "Recommendations":
         """The same for somebody who is not in the ratings, and gave these to these items.
+
+        Args:
+            item_ids: of what they rated.
+            ratings: as many.
+            n: how many items at most.
+            titles: of items, by their ids as texts.
+            about: what is known of them by column of the users' table, as in {"age": "31"}.
 
         Raises:
             InputError: a rating is out of range, nothing is left, or no trial has come to a result.
@@ -211,6 +221,7 @@ class Result:
                 n=n,
                 titles=self._titles(titles),
                 levels=ensemble.levels,
+                about=about,
             )
 
     def similar(

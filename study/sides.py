@@ -2,16 +2,19 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from model.dataset import UNKNOWN, Description, Ids
-from model.descriptions import of_categories, of_numbers, of_several
+from model.descriptions import of_categories, of_numbers, of_several, weights_of
 from storage.contents import Categories, Column, Numbers, digest_of
 from storage.descriptions import DescriptionTable, read_descriptions
+from storage.errors import ParameterError
 from storage.files import TEXT
 from storage.frames import Frame
 from storage.ratings import IdArray
@@ -77,6 +80,30 @@ def read_side(
         n_described=n_described,
         digest=_digest(role, more, columns),
     )
+
+
+def labels_about(descriptions: Sequence[Description], about: Mapping[str, str]) -> Tensor:
+    """The (l,) float32 labels of all descriptions of somebody of whom this is known, by column.
+
+    What is not told is that of the average user.
+
+    Raises:
+        InputError: there is no such column, or a value is none that it may have.
+    """
+    names = [one.name for one in descriptions]
+    if unknown := [name for name in about if name not in names]:
+        expected = f"columns of the users' table, {', '.join(names)}" if names else "no description"
+        raise ParameterError("about", f"expected {expected}, got {unknown[0]}")
+    parts = [torch.empty(0)]
+    for description in descriptions:
+        if description.name not in about:
+            parts.append(description.values.mean(0))
+            continue
+        try:
+            parts.append(weights_of(description, about[description.name]))
+        except ValueError as error:
+            raise ParameterError("about", f"{description.name}: {error}") from None
+    return torch.cat(parts)
 
 
 def _as_tensors(column: Column) -> Description:

@@ -27,6 +27,7 @@ from storage.ratings import IdArray
 from study.answers.ensemble import combined
 from study.answers.levels import Levels
 from study.inputs import Data
+from study.sides import labels_about
 
 LENGTH = 10
 CAUTION = 2.0  # k in typical counts
@@ -146,11 +147,13 @@ def recommend_to_newcomer(
     n: int = LENGTH,
     titles: Mapping[str, str] | None = None,
     levels: Levels | None = None,
+    about: Mapping[str, str] | None = None,
 ) -> Recommendations:
     """What somebody would like who is not in the data, and gave these (m,) ratings to (m,) items.
 
     The models are not trained: the user's row follows from theirs. An item that is rated more than
-    once has the mean of its ratings; one that nobody else rated tells nothing.
+    once has the mean of its ratings; one that nobody else rated tells nothing. `about` is what is
+    known of them by column of the users' table.
 
     Raises:
         InputError: a rating is not within the range of the data's, or nothing is left to recommend.
@@ -170,7 +173,8 @@ def recommend_to_newcomer(
         raise InputError(f"all {len(seen):,} items of {data.source} are rated: nothing is left")
     means = np.bincount(place, values[known]) / np.bincount(place)
     index, targets = torch.from_numpy(seen), torch.from_numpy(means)
-    folded = (model.fold_in(index, targets, seed=SEED) for model in models)
+    said = labels_about(data.ratings.user_descriptions, about) if about else None
+    folded = (model.fold_in(index, targets, seed=SEED, about=said) for model in models)
     n_unknown = len(np.unique(given[~known]))
     return _listed(folded, data, 0, seen, n=n, titles=titles, levels=levels, n_unknown=n_unknown)
 

@@ -20,6 +20,8 @@ from study.record.ranking import Setting
 from study.record.record import Record
 from study.record.seeds import setting_seed
 
+FORMAT = 2  # of what is saved of a model: raise it when a solver keeps something else
+
 
 class Without(NamedTuple):
     """A split, whose validation ratings a model is not to know."""
@@ -50,6 +52,7 @@ def load_or_train(
     """
     seed = setting_seed(record.seed or 0, setting.config)
     recipe = {
+        "format": FORMAT,
         "params": to_params(setting.config),
         "epochs": setting.epochs,
         "seed": seed,
