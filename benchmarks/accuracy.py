@@ -24,6 +24,7 @@ import torch
 from benchmarks.commands import queries_rmse, run, validation_rmse
 from benchmarks.studies import CPU, tried
 from model.biases import fit_biases
+from model.dataset import Pairs
 from model.posterior import Draw
 from model.solver import mse
 from model.solvers import ORIGINAL, SOLVERS, Config, GibbsConfig, make_solver, solver_name
@@ -66,14 +67,10 @@ def rmse_of(config: Config, data: Data, truth: np.ndarray, seed: int) -> tuple[f
     return best.validation_mse**0.5, on_queries(solver.model.predict, data, truth)
 
 
-def on_queries(
-    predict: Callable[[torch.Tensor, torch.Tensor], torch.Tensor], data: Data, truth: np.ndarray
-) -> float:
+def on_queries(predict: Callable[[Pairs], torch.Tensor], data: Data, truth: np.ndarray) -> float:
     """The RMSE of what is predicted for the queries, kept to the range of the ratings."""
-    users = data.users.index(data.table.query_user_ids)
-    items = data.items.index(data.table.query_item_ids)
     low, high = data.table.ratings.min(), data.table.ratings.max()
-    error = np.clip(predict(users, items).detach().numpy(), low, high) - truth
+    error = np.clip(predict(data.queries).detach().numpy(), low, high) - truth
     return float(np.sqrt(np.mean(error**2)))
 
 
