@@ -47,6 +47,9 @@ LIMITS = (  # each set to --threads; LK is LensKit
 )
 
 
+DAY = 86_400.0  # seconds
+
+
 class RunError(Exception):
     """A run ended without a result; the message says why."""
 
@@ -72,9 +75,7 @@ class Bench:
         """
         columns = self.folder / "columns.npz"
         if not columns.exists():
-            table = self.data.table
-            names = "user_ids", "item_ids", "ratings", "query_user_ids", "query_item_ids"
-            np.savez(columns, **{column: getattr(table, column) for column in names})
+            np.savez(columns, **columns_of(self.data))
         arguments = ["--peer", name, "--data", columns, "--out", self.folder, "--seed", seed]
         self._run(self.peers_python, "benchmarks.peers.fits", *arguments)
         record: Record = json.loads((self.folder / "fit.json").read_text())
@@ -125,6 +126,25 @@ class Bench:
             last = done.stderr.strip().splitlines()[-1:] or ["no message"]
             raise RunError(f"exit code {done.returncode}, {last[0].strip()}")
         return done.stdout
+
+
+def columns_of(data: Data) -> dict[str, np.ndarray]:
+    """What the peers are given, by the names of `libraries.Columns`."""
+    table, names = data.table, ("user_ids", "item_ids", "ratings")
+    found = {name: np.asarray(getattr(table, name)) for name in names}
+    found |= {f"query_{name}": np.asarray(getattr(table, f"query_{name}")) for name in names[:2]}
+    asked = data.queries.times
+    if table.times is not None and asked is not None:
+        found["days"] = np.floor(table.times / DAY).astype(np.int64)
+        found["query_days"] = np.floor(asked.numpy() / DAY).astype(np.int64)
+    for role, side in (("user", data.user_side), ("item", data.item_side)):
+        if side.descriptions:
+            order = np.argsort(side.ids.values, kind="stable")
+            tables = [one.values.numpy() for one in side.descriptions]
+            found[f"described_{role}_ids"] = side.ids.values[order]
+            found[f"{role}_features"] = np.concatenate(tables, axis=1)[order].astype(np.float64)
+            found[f"{role}_feature_sizes"] = np.array([one.shape[1] for one in tables])
+    return found
 
 
 def measure(bench: Bench, *, repeats: int, only: list[str]) -> Iterator[Record]:

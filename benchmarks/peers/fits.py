@@ -16,7 +16,7 @@ import numpy as np
 
 from benchmarks.peers.libraries import Columns
 from benchmarks.peers.results import Clock
-from benchmarks.peers.settings import peers
+from benchmarks.peers.settings import in_context, peers
 
 WARM_UP = 2_000  # ratings that are fitted once before the clock starts
 
@@ -32,7 +32,8 @@ def main() -> None:
     options = parser.parse_args()
     with np.load(options.data) as arrays:
         columns = Columns(**arrays)
-    peer = peers(len(columns.ratings), options.threads)[options.peer]()
+    size = len(columns.ratings), options.threads
+    peer = (peers(*size) | in_context(*size))[options.peer]()
     peer.fit(peer.build(columns.head(WARM_UP)), options.seed)
 
     with Clock() as building:

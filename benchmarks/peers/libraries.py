@@ -3,7 +3,7 @@
 Runs in their environment, `requirements.txt`; a library is imported when it is first used.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -14,13 +14,21 @@ Array = NDArray[Any]
 
 @dataclass(frozen=True)
 class Columns:
-    """The ratings and the queries, by raw ids."""
+    """The ratings and the queries, by raw ids; and what is known besides, if anything is."""
 
     user_ids: Array
     item_ids: Array
     ratings: Array
     query_user_ids: Array
     query_item_ids: Array
+    days: Array | None = None  # (n_ratings,) whole numbers
+    query_days: Array | None = None
+    described_user_ids: Array | None = None  # sorted
+    user_features: Array | None = None  # (n described, k)
+    user_feature_sizes: Array | None = None  # columns that belong together
+    described_item_ids: Array | None = None
+    item_features: Array | None = None
+    item_feature_sizes: Array | None = None
 
     @property
     def range(self) -> tuple[float, float]:
@@ -30,8 +38,13 @@ class Columns:
     def head(self, count: int) -> "Columns":
         """Some of the ratings, drawn at random, and the same queries."""
         rows = np.random.default_rng(0).permutation(len(self.ratings))[:count]
-        columns = self.user_ids[rows], self.item_ids[rows], self.ratings[rows]
-        return Columns(*columns, self.query_user_ids, self.query_item_ids)
+        return replace(
+            self,
+            user_ids=self.user_ids[rows],
+            item_ids=self.item_ids[rows],
+            ratings=self.ratings[rows],
+            days=None if self.days is None else self.days[rows],
+        )
 
 
 class Peer(Protocol):
@@ -166,26 +179,36 @@ class Cmfrec:
     """Biases and factors by alternating least squares in C, with conjugate gradients.
 
     With implicit features the factors also have to explain who rated what: collective matrix
-    factorization of the ratings and of two tables of zeros and ones.
+    factorization of the ratings and of two tables of zeros and ones. With descriptions they have to
+    explain those too.
     """
 
     package = "cmfrec"
 
-    def __init__(self, *, threads: int, **settings: Any) -> None:
-        self._settings = settings | {"nthreads": threads}
+    def __init__(self, *, threads: int, descriptions: bool = False, **settings: Any) -> None:
+        self._settings, self._descriptions = settings | {"nthreads": threads}, descriptions
 
     def build(self, columns: Columns) -> Any:
         from scipy import sparse
 
-        users, user_rows = np.unique(columns.user_ids, return_inverse=True)
-        items, item_rows = np.unique(columns.item_ids, return_inverse=True)
-        return sparse.coo_matrix((columns.ratings, (user_rows, item_rows))), users, items
+        users, items, features = np.unique(columns.user_ids), np.unique(columns.item_ids), {}
+        if self._descriptions:
+            users, of_users, _ = _described(
+                users, columns.described_user_ids, columns.user_features, None
+            )
+            items, of_items, _ = _described(
+                items, columns.described_item_ids, columns.item_features, None
+            )
+            features = {"U": of_users, "I": of_items}
+        rows = _places(users, columns.user_ids), _places(items, columns.item_ids)
+        shape = len(users), len(items)
+        return sparse.coo_matrix((columns.ratings, rows), shape=shape), users, items, features
 
     def fit(self, dataset: Any, seed: int) -> Any:
         from cmfrec import CMF
 
-        ratings, users, items = dataset
-        return CMF(random_state=seed, **self._settings).fit(ratings), users, items
+        ratings, users, items, features = dataset
+        return CMF(random_state=seed, **self._settings).fit(ratings, **features), users, items
 
     def predict(self, model: Any, columns: Columns) -> Array:
         fitted, users, items = model
@@ -199,16 +222,29 @@ class MyFM:
 
     Plain, it sees user and item. Flipped, also who rated what, as the example `ml-100k-regression`
     has it: the items of the user, the users of the item, each divided by √n, in relation blocks.
+    With times it also sees each user's days, as categories; with descriptions those of both sides,
+    each column a group of its own.
     """
 
     package = "myfm"
 
-    def __init__(self, *, rank: int, n_iter: int, flipped: bool) -> None:
+    def __init__(
+        self,
+        *,
+        rank: int,
+        n_iter: int,
+        flipped: bool,
+        times: bool = False,
+        descriptions: bool = False,
+    ) -> None:
         self._rank, self._n_iter, self._flipped = rank, n_iter, flipped
+        self._times, self._descriptions = times, descriptions
 
     def build(self, columns: Columns) -> Any:
         blocks, sizes = self._blocks(columns, columns.user_ids, columns.item_ids)
-        return self._table(blocks), sizes, columns.ratings
+        days = self._days(columns, columns.user_ids, columns.days)
+        sizes = [one.shape[1] for one in days] + sizes
+        return self._table(blocks, days), sizes, columns.ratings
 
     def fit(self, dataset: Any, seed: int) -> Any:
         from myfm import MyFMRegressor
@@ -225,7 +261,8 @@ class MyFM:
 
     def predict(self, model: Any, columns: Columns) -> Array:
         queries = columns.query_user_ids, columns.query_item_ids
-        table, blocks = self._table(self._blocks(columns, *queries)[0])
+        days = self._days(columns, columns.query_user_ids, columns.query_days)
+        table, blocks = self._table(self._blocks(columns, *queries)[0], days)
         return np.asarray(model.predict(table, blocks))
 
     def _blocks(self, columns: Columns, user_ids: Array, item_ids: Array) -> Any:
@@ -235,27 +272,56 @@ class MyFM:
         users, user_rows = np.unique(columns.user_ids, return_inverse=True)
         items, item_rows = np.unique(columns.item_ids, return_inverse=True)
         rated = sparse.csr_matrix((np.ones(len(user_rows)), (user_rows, item_rows)))
+        about_users = columns.described_user_ids, columns.user_features, columns.user_feature_sizes
+        about_items = columns.described_item_ids, columns.item_features, columns.item_feature_sizes
         blocks, sizes = [], []
-        for ids, known, other in ((user_ids, users, rated), (item_ids, items, rated.T.tocsr())):
-            # The last row, all zeros, is who has no ratings.
-            features = sparse.identity(len(known), format="csr")
+        for ids, known, other, about in (
+            (user_ids, users, rated, about_users),
+            (item_ids, items, rated.T.tocsr(), about_items),
+        ):
+            rows, features = known, [sparse.identity(len(known), format="csr")]
             sizes.append(len(known))
             if self._flipped:
                 lengths = np.sqrt(np.asarray(other.sum(1)).ravel())
-                features = sparse.hstack([features, sparse.diags(1 / lengths) @ other])
+                features.append(sparse.diags(1 / lengths) @ other)
                 sizes.append(other.shape[1])
-            features = sparse.vstack([features, sparse.csr_matrix((1, features.shape[1]))])
-            blocks.append((_places(known, ids), features.tocsr()))
+            if self._descriptions:
+                rows, described, more = _described(known, *about)
+                place = _places(known, rows)  # the last, all zeros, is who has no ratings
+                features = [_with_zeros(sparse.hstack(features))[place], described]
+                sizes.extend(more)
+            # The last row, all zeros, is of whom nothing is known.
+            blocks.append((_places(rows, ids), _with_zeros(sparse.hstack(features))))
         return blocks, sizes
 
-    def _table(self, blocks: Any) -> tuple[Any, list[Any]]:
-        """The same as a plain table and no blocks, or no table and blocks."""
+    def _days(self, columns: Columns, user_ids: Array, days: Array | None) -> list[Any]:
+        """Which day of which user's it is, one-hot, no days that have no ratings; or nothing."""
+        from scipy import sparse
+
+        if not self._times:
+            return []
+        assert columns.days is not None
+        assert days is not None
+        users = np.unique(columns.user_ids)
+        first, length = columns.days.min(), np.ptp(columns.days) + 1
+
+        def keys(ids: Array, at: Array) -> Array:
+            inside = (at >= first) & (at < first + length)
+            return np.where(inside, _places(users, ids) * length + at - first, -1)
+
+        known = np.unique(keys(columns.user_ids, columns.days))
+        place = _places(known, keys(user_ids, days))
+        return [_with_zeros(sparse.identity(len(known)))[place]]
+
+    def _table(self, blocks: Any, days: list[Any]) -> tuple[Any, list[Any]]:
+        """The same as a plain table and no blocks, or the days alone, if any, and blocks."""
         from myfm import RelationBlock
         from scipy import sparse
 
         if self._flipped:
-            return None, [RelationBlock(*block) for block in blocks]
-        return sparse.hstack([rows[index] for index, rows in blocks], format="csr"), []
+            return (days[0] if days else None), [RelationBlock(*block) for block in blocks]
+        rows = [*days, *(rows[index] for index, rows in blocks)]
+        return sparse.hstack(rows, format="csr"), []
 
 
 class LIBMF:
@@ -292,3 +358,22 @@ def _places(known: Array, ids: Array) -> Array:
     """The (n,) places of ids among those that are known, sorted; of others that past the last."""
     places = np.minimum(np.searchsorted(known, ids), len(known) - 1)
     return np.where(known[places] == ids, places, len(known))
+
+
+def _described(
+    known: Array, ids: Array | None, features: Array | None, sizes: Array | None
+) -> tuple[Array, Array, list[int]]:
+    """Sorted ids of all who are known, the features of each, zeros if there are none, and sizes."""
+    assert ids is not None
+    assert features is not None
+    everybody = np.union1d(known, ids)
+    table = np.vstack([features, np.zeros((1, features.shape[1]))])
+    more = [] if sizes is None else [int(size) for size in sizes]
+    return everybody, table[_places(ids, everybody)], more
+
+
+def _with_zeros(rows: Any) -> Any:
+    """The same sparse rows and one of zeros."""
+    from scipy import sparse
+
+    return sparse.vstack([rows, sparse.csr_matrix((1, rows.shape[1]))], format="csr")

@@ -78,3 +78,29 @@ def peers(n_ratings: int, threads: int) -> dict[str, Callable[[], Peer]]:
         "myFM flipped, 200": lambda: MyFM(rank=rank, n_iter=200, flipped=True),
         "myFM flipped, 512": lambda: MyFM(rank=rank, n_iter=512, flipped=True),
     }
+
+
+def in_context(n_ratings: int, threads: int) -> dict[str, Callable[[], Peer]]:
+    """The same of those that can use times or descriptions, alone and with these."""
+    large = n_ratings >= LARGE
+    rank = 32 if large else 10
+    alone = peers(n_ratings, threads)
+    names = "myFM flipped, 512", "cmfrec implicit, tuned"
+    return {name: alone[name] for name in names} | {
+        "myFM flipped, 512, with times and descriptions": lambda: MyFM(
+            rank=rank, n_iter=512, flipped=True, times=True, descriptions=True
+        ),
+        # Chosen here of 20 to 80 factors, of decays from 0.06 to 0.16, and of weights of the tables
+        # from 0.02 to 30. Of large data none was tried.
+        "cmfrec implicit, tuned, with descriptions": lambda: Cmfrec(
+            threads=threads,
+            descriptions=True,
+            add_implicit_features=True,
+            scale_lam=True,
+            k=80 if large else 40,
+            lambda_=0.07 if large else 0.1,
+            w_implicit=2.0 if large else 1.5,
+            w_user=2.0,
+            w_item=8.0,
+        ),
+    }
