@@ -278,7 +278,7 @@ def _run(
     from study.record.ranking import is_decided
     from study.record.record import n_finished
     from study.workers.claims import StudyFailedError
-    from study.workers.context import record_context
+    from study.workers.context import has_context, record_context
     from study.workers.held_out import record_held_out
     from study.workers.team import WorkerError, run_job
     from study.workers.trials import try_cut_again
@@ -294,6 +294,8 @@ def _run(
         users = f"{joined.objective.training.n_users:,} users drawn at random"
         text = f"Trials: see {joined.n_searched:,} ratings, of {users}; finalists see all"
         on_event(Said(text))
+    if has_context(joined.ratings) and not over:
+        on_event(Said("Times and tables: used by gibbs; als and gradient do without"))
     if not over:
         if note := where_kept():
             on_event(Said(note))
