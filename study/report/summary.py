@@ -25,6 +25,9 @@ def summary(record: Record) -> str:
         ours = held_out["rmse"][0]
         compared = _compared("biases alone", held_out["biases_rmse"], ours)
         lines.append(f"{compared}, on {found.splits}")
+    if found.later:
+        compared = _compared("biases alone", found.later["biases_rmse"], found.later["rmse"][0])
+        lines.append(f"{compared}, on what came later")
     lines.append(f"Finished: {found.n_finished} trials, {found.n_pruned} of them pruned")
     if ranking:
         so_far = "" if is_decided(record.study) else ", so far: they are not done"
