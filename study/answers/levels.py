@@ -9,7 +9,10 @@ whoever had so many ratings to learn from, user by user and item by item in turn
 
 with m the mean of the residuals, which one user or item has in common, SE² its variance over users
 or items drawn whole (Cameron & Miller 2015, A Practitioner's Guide to Cluster-Robust Inference), at
-least that between the splits, and τ what δ may be. Who has more than a few ratings is left alone.
+least that between the splits, and τ what δ may be. Of n splits the latter is s² / n times
+(n + 1) / (n - 1), by which Student's t with n + 1 degrees of freedom is wider than the normal: how
+much the times differ, a few of them hardly tell. One time does not tell it at all, and counts half.
+Who has more than a few ratings is left alone.
 """
 
 from collections.abc import Sequence
@@ -24,7 +27,7 @@ from study.record.attributes import Shifts
 
 EDGES = (1, 2, 4, 8, 16)  # numbers of ratings at which groups begin; from the last on δ is zero
 N_GROUPS = len(EDGES) + 1
-FEW_SHARE, ALL_SHARE = 0.3, 0.1  # τ of a group, and of all, in standard deviations of the ratings
+FEW_SHARE, ALL_SHARE = 0.15, 0.1  # τ of a group, and of all, in standard deviations of the ratings
 SWEEPS = 4
 LATER = (Split.LATEST, Split.TIME)  # splits on which the level of all may have moved
 
@@ -70,10 +73,17 @@ class Levels:
             )
         ]
         of_all, known = 0.0, np.logical_and(*(groups == len(EDGES) for _, groups, _ in sides))
+        is_later = kind in LATER
         for _ in range(SWEEPS):
-            if kind in LATER and known.any():
+            if is_later and known.any():
                 rest = rest + of_all
-                of_all = _shrunk(rest[known], sides[0][0][known], which[known], ALL_SHARE * std)
+                of_all = _shrunk(
+                    rest[known],
+                    sides[0][0][known],
+                    which[known],
+                    tau=ALL_SHARE * std,
+                    is_later=True,
+                )
                 rest = rest - of_all
             for rows, groups, shifts in sides:
                 for group in range(N_GROUPS - 1):
@@ -81,7 +91,9 @@ class Levels:
                     if not here.any():
                         continue
                     values = rest[here] + shifts[group]
-                    new = _shrunk(values, rows[here], which[here], FEW_SHARE * std)
+                    new = _shrunk(
+                        values, rows[here], which[here], tau=FEW_SHARE * std, is_later=is_later
+                    )
                     rest[here] = values - new
                     shifts[group] = new
         return cls(
@@ -109,8 +121,8 @@ class Levels:
         return shifts + self.all
 
 
-def _shrunk(values: Column, rows: Counts, splits: Counts, tau: float) -> float:
-    """δ of (n,) residuals, of (n,) users or items in (n,) splits."""
+def _shrunk(values: Column, rows: Counts, splits: Counts, *, tau: float, is_later: bool) -> float:
+    """δ of (n,) residuals, of (n,) users or items in (n,) splits, each of its time if later."""
     n, mean = len(values), float(values.mean())
     centred = np.bincount(rows, weights=values - mean)
     n_rows = len(np.unique(rows))
@@ -118,5 +130,8 @@ def _shrunk(values: Column, rows: Counts, splits: Counts, tau: float) -> float:
     if n_rows == 1:
         variance = tau**2
     means = [values[splits == number].mean() for number in np.unique(splits)]
-    between = float(np.var(means, ddof=1)) / len(means) if len(means) > 1 else 0.0
+    n_splits = len(means)
+    between = tau**2 if is_later else 0.0
+    if n_splits > 1:
+        between = float(np.var(means, ddof=1)) / n_splits * (n_splits + 1) / (n_splits - 1)
     return mean * tau**2 / (tau**2 + max(variance, between))

@@ -1,0 +1,162 @@
+"""Levels: offsets of whoever has few ratings, and of what comes later, read off residuals."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from model.splits import Split
+from study.answers.levels import EDGES, N_GROUPS, Levels, Residuals
+
+STD = 1.0
+MANY = EDGES[-1]
+
+
+def residuals_of(
+    n: int = 4000,
+    seed: int = 0,
+    *,
+    offset: float = 0.0,
+    of_new_users: float = 0.0,
+    of_new_items: float = 0.0,
+    n_rows: int = 200,
+    own: float = 0.0,
+) -> Residuals:
+    """Residuals of users and items of whom every fourth is new.
+
+    Args:
+        n: how many.
+        seed: of the noise, of standard deviation 1.
+        offset: of all.
+        of_new_users: on top.
+        of_new_items: on top.
+        n_rows: users, and items.
+        own: standard deviation of what a user's residuals have in common.
+    """
+    draw = np.random.default_rng(seed)
+    users, items = draw.integers(0, n_rows, (2, n))
+    is_new_user, is_new_item = users % 4 == 0, items % 4 == 0
+    values = draw.normal(offset, 1.0, n) + draw.normal(0, own, n_rows)[users]
+    values += of_new_users * is_new_user + of_new_items * is_new_item
+    return Residuals(
+        values=values,
+        users=users,
+        items=items,
+        user_counts=np.where(is_new_user, 0, MANY + users),
+        item_counts=np.where(is_new_item, 0, MANY + items),
+    )
+
+
+def fitted(*splits: Residuals, kind: Split = Split.RANDOM) -> Levels:
+    return Levels.fitted(splits, kind=kind, std=STD)
+
+
+def test_planted_offsets_are_found() -> None:
+    splits = [residuals_of(seed=seed, of_new_users=0.4, of_new_items=-0.5) for seed in range(3)]
+    found = fitted(*splits)
+    assert found.all == 0
+    assert found.by_user[0] == pytest.approx(0.4, abs=0.06)
+    assert found.by_item[0] == pytest.approx(-0.5, abs=0.06)
+    assert found.by_user[1:] == found.by_item[1:] == (0.0,) * (N_GROUPS - 1)
+
+
+def test_users_and_items_are_told_apart() -> None:
+    """Most pairs of new items are of new users too, whose offset is not the items'."""
+    split = residuals_of(n=20_000, of_new_users=0.4)
+    kept = (split.items % 4 > 0) | (split.users % 4 == 0) | (split.users % 8 == 1)
+    split = replace(split, **{name: column[kept] for name, column in vars(split).items()})
+    found = fitted(split, split)
+    assert found.by_user[0] == pytest.approx(0.4, abs=0.05)
+    assert found.by_item[0] == pytest.approx(0.0, abs=0.06)
+
+
+@pytest.mark.parametrize("kind", [Split.RANDOM, Split.LATEST, Split.TIME])
+def test_nothing_is_added_where_there_is_nothing_to_add(kind: Split) -> None:
+    found = fitted(*(residuals_of(seed=seed) for seed in range(3)), kind=kind)
+    assert np.abs([found.all, *found.by_user, *found.by_item]).max() < 0.05
+    counts = np.array([0, 1, 5, 20, 1000])
+    assert np.abs(found.at(counts, counts)).max() < 0.1
+
+
+def test_the_level_of_all_may_only_have_moved_with_time() -> None:
+    splits = [residuals_of(seed=seed, offset=0.3) for seed in range(3)]
+    later = fitted(*splits, kind=Split.TIME)
+    assert later.all == pytest.approx(0.3, abs=0.06)
+    assert np.abs(later.by_user).max() < 0.05
+    assert fitted(*splits).all == 0
+
+
+def test_few_users_shrink_it() -> None:
+    """As many residuals tell less of all users if a few said them."""
+    found = []
+    for n_rows in (400, 40, 8):
+        split = residuals_of(n_rows=n_rows, of_new_users=0.4, own=0.5)
+        here = split.users % 4 == 0
+        shift = fitted(split).by_user[0] / split.values[here].mean()
+        found.append(shift)
+    assert found == sorted(found, reverse=True)
+    assert found[0] > 0.75
+    assert found[-1] < 0.5
+
+
+def test_one_user_counts_half() -> None:
+    split = residuals_of()
+    one = replace(split, users=np.where(split.user_counts == 0, 0, split.users))
+    mean = one.values[one.user_counts == 0].mean()
+    assert fitted(one).by_user[0] == pytest.approx(mean / 2, abs=0.01)
+
+
+def test_times_that_differ_shrink_it() -> None:
+    alike = [residuals_of(seed=seed, of_new_users=0.4) for seed in range(3)]
+    unlike = [
+        residuals_of(seed=seed, of_new_users=offset) for seed, offset in enumerate((0.0, 0.4, 0.8))
+    ]
+    steady = fitted(*alike, kind=Split.TIME).by_user[0]
+    assert steady == pytest.approx(0.4, abs=0.07)
+    assert 0 < fitted(*unlike, kind=Split.TIME).by_user[0] < steady / 2
+    opposite = [
+        residuals_of(seed=seed, offset=offset) for seed, offset in enumerate((-0.3, 0.3, 0.4))
+    ]
+    assert abs(fitted(*opposite, kind=Split.TIME).all) < 0.04
+
+
+def test_one_time_counts_half_and_one_draw_whole() -> None:
+    split = residuals_of(n=40_000, n_rows=2000, of_new_users=0.4)
+    assert fitted(split, kind=Split.RANDOM).by_user[0] == pytest.approx(0.4, abs=0.03)
+    assert fitted(split, kind=Split.TIME).by_user[0] == pytest.approx(0.2, abs=0.03)
+
+
+def test_who_has_more_than_a_few_ratings_is_left_alone() -> None:
+    """However far off they are: of random splits nothing, of later ones what all have in common."""
+    known = residuals_of(seed=1)
+    split = replace(known, values=known.values + (known.user_counts >= MANY))
+    found = fitted(split, split)
+    assert (found.all, found.by_user[-1], found.by_item[-1]) == (0.0, 0.0, 0.0)
+    many = np.array([MANY, 10**6])
+    assert found.at(many, many).tolist() == [0.0, 0.0]
+
+
+def test_each_number_of_ratings_has_its_group() -> None:
+    found = Levels(
+        all=0.5, by_user=(1.0, 2.0, 3.0, 4.0, 5.0, 0.0), by_item=(10.0, 20.0, 30.0, 40.0, 50.0, 0.0)
+    )
+    counts = np.array([0, 1, 2, 3, 4, 7, 8, 15, 16, 500])
+    many = np.full(10, MANY)
+    assert (found.at(counts, many) - 0.5).tolist() == [1, 2, 3, 3, 4, 4, 5, 5, 0, 0]
+    assert (found.at(many, counts) - 0.5).tolist() == [10, 20, 30, 30, 40, 40, 50, 50, 0, 0]
+    assert found.at(counts[:1], counts[:1]).tolist() == [11.5]
+
+
+def test_no_levels_add_nothing_and_kept_ones_are_found_again() -> None:
+    counts = np.arange(40)
+    assert not Levels.none().at(counts, counts).any()
+    found = fitted(residuals_of(of_new_users=0.4), kind=Split.TIME)
+    again = Levels.of(found.to_keep())
+    assert again.at(counts, counts) == pytest.approx(found.at(counts, counts), abs=2e-6)
+
+
+def test_larger_ratings_have_larger_levels() -> None:
+    splits = [residuals_of(seed=seed, of_new_users=0.4) for seed in range(3)]
+    tenfold = [replace(one, values=10 * one.values) for one in splits]
+    found = Levels.fitted(tenfold, kind=Split.TIME, std=10 * STD)
+    assert found.by_user[0] == pytest.approx(10 * fitted(*splits, kind=Split.TIME).by_user[0])
