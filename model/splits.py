@@ -40,7 +40,7 @@ def split(
         seed: of what is drawn; of the order of ratings of the same time.
         kind: which ratings are held out.
         window: of `latest` and `time`, how many such splits further back: each is of the training
-            ratings of the one before.
+            ratings of the one before, as far back as there are two.
 
     Raises:
         ValueError: there are fewer than two ratings, or no times where they are needed.
@@ -50,7 +50,10 @@ def split(
     from torch import from_numpy
 
     for _ in range(window):
-        ratings = ratings[from_numpy(~_held_out(ratings, seed=seed, kind=kind))]
+        before = ratings[from_numpy(~_held_out(ratings, seed=seed, kind=kind))]
+        if len(before) < 2:
+            break
+        ratings = before
     held_out = _held_out(ratings, seed=seed, kind=kind)
     return ratings[from_numpy(~held_out)], ratings[from_numpy(held_out)]
 

@@ -1,4 +1,4 @@
-"""Ratings as tensors: dense indices, selections, and the split."""
+"""Ratings as tensors: dense indices and selections."""
 
 import numpy as np
 import pytest
@@ -6,8 +6,6 @@ import torch
 from torch import Tensor
 
 from model.dataset import UNKNOWN, Ids, Ratings, index_ratings, of_some_users
-from model.splits import split
-from storage.ratings import RatingsTable
 
 
 def numbered(n_ratings: int) -> Ratings:
@@ -106,70 +104,6 @@ def test_ratings_on_another_device() -> None:
         torch.device("meta")
     }
     assert (moved.n_users, moved.n_items) == (5, 7)
-
-
-@pytest.mark.parametrize(
-    ("n_ratings", "n_validation"), [(2, 1), (3, 1), (14, 1), (16, 2), (100, 10), (1234, 123)]
-)
-def test_a_split_is_90_to_10_disjoint_and_complete(n_ratings: int, n_validation: int) -> None:
-    ratings = numbered(n_ratings)
-    training, validation = split(ratings, seed=1)
-    assert (len(training), len(validation)) == (n_ratings - n_validation, n_validation)
-    together = torch.cat([training.values, validation.values])
-    assert torch.equal(together.sort().values, ratings.values)
-    for part in (training, validation):
-        assert (part.n_users, part.n_items) == (ratings.n_users, ratings.n_items)
-        assert torch.equal(part.user_index, part.values.long())
-        assert torch.equal(part.item_index, part.values.long() % 5)
-
-
-@pytest.mark.parametrize(
-    ("seed", "expected"),
-    [(0, [3, 11, 13, 20]), (1, [9, 31, 36, 39]), (2**32 - 1, [12, 20, 21, 38])],
-)
-def test_a_seed_means_the_same_split_for_good(seed: int, expected: list[int]) -> None:
-    assert split(numbered(40), seed=seed)[1].values.tolist() == expected
-
-
-def test_a_split_is_shuffled_by_its_seed() -> None:
-    in_validation = torch.zeros(200)
-    for seed in range(200):
-        in_validation[split(numbered(200), seed=seed)[1].user_index] += 1
-    assert in_validation.sum() == 200 * 20
-    assert in_validation.min() >= 5
-    assert in_validation.max() <= 40
-
-
-def test_a_split_leaves_the_global_generators_alone() -> None:
-    before = torch.get_rng_state(), str(np.random.get_state())
-    split(numbered(40), seed=0)
-    assert torch.equal(torch.get_rng_state(), before[0])
-    assert str(np.random.get_state()) == before[1]
-
-
-def test_the_order_of_lines_does_not_change_the_split() -> None:
-    draw = np.random.default_rng(9)
-    pairs = draw.permutation(20 * 30)[:300]
-    values = draw.normal(size=300)
-    found = []
-    for order in (np.arange(300), draw.permutation(300)):
-        users, items = np.divmod(pairs[order].astype(np.int32), 30)
-        table = RatingsTable.from_columns(
-            user_ids=users + 1,
-            item_ids=items + 1,
-            ratings=values[order],
-            query_user_ids=users[:0],
-            query_item_ids=items[:0],
-        )
-        ratings, _, _ = index_ratings(table.user_ids, table.item_ids, table.ratings)
-        found.append(split(ratings, seed=3)[1].values.tolist())
-    assert found[0] == found[1]
-
-
-@pytest.mark.parametrize("n_ratings", [0, 1])
-def test_too_few_ratings_to_split(n_ratings: int) -> None:
-    with pytest.raises(ValueError, match=f"at least 2 ratings to split, got {n_ratings}"):
-        split(numbered(n_ratings), seed=0)
 
 
 def test_some_users_keep_all_of_their_ratings() -> None:
