@@ -35,6 +35,11 @@ BYTES = 1 << 30
 
 MAT_COMP = b"3 4 6\n1 1 5\n1 2 3.5\n2 1 4\n3 1 1\n3 4 2\n3 4 2.5\n2\n2 2\n3 3\n"
 CSV = b'user_id,item,rating,note\n1,a,5,x\n2,"b, c",3.5,"y\nz"\n3,a,1,\n3,\xc3\xa9,2,"q""q"\n'
+TITLES = b'item_id,title,year\n1,One,1999\n2,"Two, or so",2000\n3,\xc3\x89tude,2001\n'
+JSON = (
+    b'{"user_id": "u1", "item": 7, "rating": 5, "tags": [{"a": null}], "note": "\\u00e9\\n"}\n'
+    b'{"user_id": "u2", "rating": 3.5, "item": 7}\n{"item": 9, "rating": 4, "user_id": "u1"}\n'
+)
 STAMPED = b"1,10,5,978300760\n1,30,3.5,978300761\n2,10,4,978300762\n3,20,1,978300763\n"
 PIECES = [
     *(b"\0", b"\n", b"\r\n", b" ", b"\t", b",", b"::", b'"', b"'", b"\xff\xfe", b"\xef\xbb\xbf"),
@@ -51,6 +56,18 @@ PIECES = [
         b"x" * 2000,
     ),
     *(b"PAR1", b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"SQLite format 3\0", b"\xd9\xa3", b"\x1b[2J"),
+    *(
+        b"{",
+        b"}",
+        b"[",
+        b"{" * 2000,
+        b'{"item":',
+        b"null",
+        b"true",
+        b"\\ud800",
+        b"PK\3\4",
+        b"ARROW1\0\0",
+    ),
     *(b"\xff" * 8, b"\x7f\xff\xff\xff", b"\xff\xff\xff\x7f", b"\x00" * 8, b"99999999999 1 1\n"),
 ]
 
@@ -70,9 +87,13 @@ class Reader:
 
 def readers() -> dict[str, Reader]:
     """Every reader by its name."""
+    import bz2
+    import lzma
+
     from storage.database import parse_storage_url
     from storage.errors import InputError
     from storage.files import DamagedFileError, read_arrays
+    from storage.item_tables import read_titles
     from storage.lines import read_numbers
     from storage.models import load_model
     from storage.tables import read_pairs, read_ratings
@@ -85,6 +106,9 @@ def readers() -> dict[str, Reader]:
         "colons": [STAMPED.replace(b",", b"::"), gzipped(STAMPED.replace(b",", b"::"))],
         "blanks": [STAMPED.replace(b",", b"  "), STAMPED.replace(b",", b" \t ")],
         "parquet": parquets(),
+        "arrow": arrows(),
+        "json": [JSON, *(pack(JSON) for pack in packed)],
+        "packed": [pack(CSV) for pack in (bz2.compress, lzma.compress, zipped)],
     }
     found = {
         name: Reader(good=good, read=read_ratings, refuses_by=(InputError,))
@@ -92,12 +116,17 @@ def readers() -> dict[str, Reader]:
     }
     return found | {
         "queries": Reader(
-            good=[CSV, *tables["colons"], *tables["parquet"]],
+            good=[CSV, JSON, *tables["colons"], *tables["parquet"], *tables["arrow"]],
             read=read_pairs,
             refuses_by=(InputError,),
         ),
         "times": Reader(good=timed(), read=read_times, refuses_by=(InputError,)),
         "items": Reader(good=described(), read=read_items, refuses_by=(InputError,)),
+        "titles": Reader(
+            good=[TITLES, TITLES.replace(b",", b"|"), zipped(TITLES), *books()],
+            read=lambda path: read_titles(path, warn=lambda _: None),
+            refuses_by=(InputError,),
+        ),
         "truth": Reader(
             good=[b"4\n3.5\n1e0\n", gzipped(b"4\n3.5\n1e0\n")],
             read=lambda path: read_numbers(path, expected=3),
@@ -168,6 +197,45 @@ def zstandard(content: bytes) -> bytes:
     with pa.CompressedOutputStream(sink, "zstd") as stream:
         stream.write(content)
     return bytes(sink.getvalue().to_pybytes())
+
+
+def zipped(content: bytes) -> bytes:
+    import io
+    import zipfile
+
+    sink = io.BytesIO()
+    with zipfile.ZipFile(sink, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr(zipfile.ZipInfo("ratings.csv"), content)
+    return sink.getvalue()
+
+
+def arrows() -> list[bytes]:
+    """Tables of numbers and of texts, plain and compressed."""
+    import pyarrow as pa
+
+    found = []
+    for kind, compression in ((int, None), (str, "zstd")):
+        ids = [kind(n % 7) for n in range(40)]
+        table = pa.table({"user": ids, "item": ids[::-1], "rating": [n / 2 for n in range(40)]})
+        sink, options = pa.BufferOutputStream(), pa.ipc.IpcWriteOptions(compression=compression)
+        with pa.ipc.new_file(sink, table.schema, options=options) as writer:
+            writer.write_table(table, max_chunksize=25)
+        found.append(bytes(sink.getvalue().to_pybytes()))
+    return found
+
+
+def books() -> list[bytes]:
+    """Titles as JSON lines, Arrow and Parquet."""
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    table = pa.table({"title": ["One", None, "Three"], "book_id": ["a", "b", "c"]})
+    plain, columnar = pa.BufferOutputStream(), pa.BufferOutputStream()
+    with pa.ipc.new_file(plain, table.schema) as writer:
+        writer.write_table(table)
+    parquet.write_table(table, columnar)
+    rows = "".join(json.dumps(row) + "\n" for row in table.to_pylist())
+    return [rows.encode(), *(bytes(sink.getvalue().to_pybytes()) for sink in (plain, columnar))]
 
 
 def parquets() -> list[bytes]:
@@ -428,8 +496,9 @@ def main() -> None:
 
 
 NAMES = (
-    *("mat_comp", "csv", "tsv", "colons", "blanks", "parquet", "queries", "times"),
-    *("items", "truth", "arrays", "model", "cache", "storage url", "sqlite"),
+    *("mat_comp", "csv", "tsv", "colons", "blanks", "parquet", "arrow", "json", "packed"),
+    *("queries", "times", "items", "titles", "truth", "arrays", "model", "cache"),
+    *("storage url", "sqlite"),
 )
 
 

@@ -30,7 +30,6 @@ from storage.headerless import DECIMAL_COMMA
 from storage.ids import is_id, unusable
 from storage.lines import (
     LARGEST_RATING,
-    compression,
     opened,
     opened_bytes,
     rating_of,
@@ -38,6 +37,7 @@ from storage.lines import (
     shown,
 )
 from storage.names import ROLES, TIME
+from storage.packed import UNPACKED_BY_ARROW, compression
 from storage.quotes import find_dialect
 
 if TYPE_CHECKING:
@@ -152,6 +152,7 @@ def _parsed(path: Path, head: Head, chosen: Chosen) -> Iterator["pa.RecordBatch"
     dialect = head.dialect
     n_above = head.n_header_lines if chosen.names else dialect.n_skipped_lines
     is_respelled = dialect.is_long or dialect.is_padded
+    kind = compression(path)
     names = [str(position) for position in range(len(head.rows[0]))]
     parsing = arrow_csv.ParseOptions(
         delimiter=UNIT if is_respelled else dialect.separator,
@@ -165,8 +166,10 @@ def _parsed(path: Path, head: Head, chosen: Chosen) -> Iterator["pa.RecordBatch"
         null_values=[""],
         strings_can_be_null=True,
     )
-    if is_respelled:
-        for block in dialect.respelled(_below(path, n_above), UNIT.encode()):
+    if is_respelled or not (kind is None or kind in UNPACKED_BY_ARROW):
+        below = _below(path, n_above)
+        rows = dialect.respelled(below, UNIT.encode()) if is_respelled else dialect.whole(below)
+        for block in filter(None, rows):
             reading = arrow_csv.ReadOptions(block_size=len(block), column_names=names)
             whole = arrow_csv.read_csv(pa.BufferReader(block), reading, parsing, converting)
             yield from whole.to_batches()
@@ -174,7 +177,7 @@ def _parsed(path: Path, head: Head, chosen: Chosen) -> Iterator["pa.RecordBatch"
     # Not a stream of Python's: Arrow reads ahead, maybe while the interpreter goes down.
     reading = arrow_csv.ReadOptions(block_size=BLOCK_BYTES, column_names=names, skip_rows=n_above)
     stream = pa.OSFile(os.fsencode(path))
-    if kind := compression(path):
+    if kind:
         stream = pa.CompressedInputStream(stream, kind)
     with arrow_csv.open_csv(stream, reading, parsing, converting) as reader:
         yield from reader

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from storage import parquet
+from storage.columnar import format_of
 from storage.contents import Column, LeftOut, column_of, is_text, of_flags, year_behind
 from storage.delimited import read_rows
 from storage.dialect import check_fields
@@ -133,9 +133,9 @@ def _read(source: Path | Frame, role: str, id_name: str, known_ids: Set[str], na
     if isinstance(source, Frame):
         _check_width(name, len(source.column_names))
         columns = list(source.arrays())
-    elif parquet.is_parquet(source):
-        _check_width(name, len(parquet.column_names(source)))
-        columns = parquet.read_arrays(source)
+    elif columnar := format_of(source):
+        _check_width(name, len(columnar.column_names(source)))
+        columns = columnar.read_arrays(source)
     else:
         return _read_text(source, role, id_name, known_ids, name)
     if not columns:

@@ -60,6 +60,12 @@ class Dialect:
             if kept.strip() if self.is_long else kept:
                 yield number, kept.split(None if self.separator == BLANKS else self.separator)
 
+    def whole(self, blocks: Iterable[bytes]) -> Iterator[bytes]:
+        """Blocks of whole rows, of blocks of whole lines."""
+        if not self.has_breaks:
+            return iter(blocks)
+        return _whole_rows(blocks, self.spelling.any_rows())
+
     def respelled(self, blocks: Iterable[bytes], separator: bytes) -> Iterator[bytes]:
         """Blocks of whole rows with a separator of one byte, and no blanks around quotes."""
         if self.is_quoted:

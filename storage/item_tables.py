@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from storage.columnar import format_of
 from storage.columns import choose_pair_columns
 from storage.delimited import read_rows
 from storage.dialect import check_fields
 from storage.errors import InputError
 from storage.files import TEXT
 from storage.lines import LARGEST_RATING, rating_of, whole_text
-from storage.parquet import column_names, is_parquet, read_columns
 from storage.ratings import IdArray
 
 MOST_BYTES = 1 << 28
@@ -27,7 +27,7 @@ def read_titles(
     item_ids: Container[str] = (),
     warn: Callable[[str], None] = warnings.warn,
 ) -> dict[str, str]:
-    """The titles by item id, of a text table or a Parquet file.
+    """The titles by item id, of a table in any format.
 
     The columns of item and title are told by their names; without such names they are the first
     two, as in MovieLens' `movies.dat` and `u.item`. A row with more or fewer fields is left out.
@@ -58,7 +58,7 @@ def read_item_ratings(
     item_ids: Container[str] = (),
     within: tuple[float, float] = (-LARGEST_RATING, LARGEST_RATING),
 ) -> tuple[IdArray, NDArray[np.float64]]:
-    """The (n,) item ids, as texts, and ratings of one user, of a text table or a Parquet file.
+    """The (n,) item ids, as texts, and ratings of one user, of a table in any format.
 
     Args:
         path: of the file.
@@ -95,10 +95,9 @@ def _pairs(
         InputError: the file is no such table, or a row is odd and there is no list for such.
     """
     choose = partial(choose_pair_columns, path, roles=roles, names=names)
-    if is_parquet(path):
-        columns = column_names(path)
-        chosen = choose([columns], has_header=True)
-        values = read_columns(path, [columns[position] for position in chosen.positions])
+    if columnar := format_of(path):
+        chosen = choose([columnar.column_names(path)], has_header=True)
+        values = columnar.read_columns(path, chosen.positions)
         return [(f"{path}: row {n:,}", *row) for n, row in enumerate(zip(*values, strict=True), 1)]
     rows = read_rows(path, whole_text(path, MOST_BYTES))
     n_fields = len(rows[0][1])

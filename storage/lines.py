@@ -1,23 +1,21 @@
-"""Text files of ratings, plain, gzip or zstd, line by line, and the numbers in them."""
+"""Text files of ratings, plain or packed, line by line, and the numbers in them."""
 
-import gzip
 import io
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, TypeVar, cast
+from typing import IO, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from storage.errors import InputError, printable
+from storage.packed import FAULTS, compression, unpacked
 
 LARGEST_RATING = 1e15  # in size: its square is far from the limits of single precision
 LONGEST_LINE = 1000
 HEAD_CHARACTERS = 1 << 16  # that are looked at to find out what a file is
-GZIP_MAGIC = b"\x1f\x8b"
-ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
+LONGEST_FIRST = 1 << 20  # characters more, that its first line may have
 Number = TypeVar("Number", int, float)
 
 
@@ -40,45 +38,30 @@ def read_numbers(path: Path, *, expected: int) -> NDArray[np.float64]:
 
 @contextmanager
 def opened_bytes(path: Path) -> Iterator[IO[bytes]]:
-    """The bytes of a plain, gzip or zstd file; whatever goes wrong in reading is an InputError."""
+    """The bytes of a plain file, or of what is packed in it.
+
+    Raises:
+        InputError: whatever goes wrong in reading.
+    """
     kind = None
     try:
         kind = compression(path)
         with path.open("rb") as file:
-            if kind == "gzip":
-                yield cast(IO[bytes], gzip.GzipFile(fileobj=file))
-            elif kind == "zstd":
-                import pyarrow as pa
-
-                yield io.BufferedReader(pa.CompressedInputStream(pa.PythonFile(file), "zstd"))
-            else:
-                yield file
+            yield unpacked(path, file, kind)
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
     except IsADirectoryError:
         raise InputError(f"{path}: expected a file, got a directory") from None
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise InputError(f"{path}: damaged gzip file ({error})") from None
+    except MemoryError:
+        if not kind:
+            raise
+        raise InputError(f"{path}: {kind} file that is damaged, or does not fit memory") from None
+    except FAULTS as error:
+        raise InputError(f"{path}: damaged {kind} file ({error})") from None
     except OSError as error:
-        if kind == "zstd" and error.errno is None:  # Arrow's
-            raise InputError(f"{path}: damaged zstd file ({error})") from None
+        if kind and error.errno is None:  # of what unpacks
+            raise InputError(f"{path}: damaged {kind} file ({error})") from None
         raise InputError(f"{path}: cannot be read ({error.strerror or error})") from None
-
-
-def compression(path: Path) -> str | None:
-    """`gzip`, `zstd`, or None.
-
-    Raises:
-        OSError: the file cannot be read.
-        InputError: it is a pipe, of which nothing can be read twice.
-    """
-    if path.is_fifo():
-        raise InputError(f"{path}: expected a file, got a pipe")
-    with path.open("rb") as file:
-        magic = file.read(4)
-    if magic.startswith(GZIP_MAGIC):
-        return "gzip"
-    return "zstd" if magic == ZSTD_MAGIC else None
 
 
 @contextmanager
@@ -89,12 +72,16 @@ def opened(path: Path) -> Iterator[io.TextIOBase]:
 
 
 def first_lines(path: Path) -> str:
-    """The lines at the beginning of a file, as many as are whole in its first characters."""
+    """The lines at the beginning of a file, as many as are whole in its first characters.
+
+    They are more where the first of them is longer than that.
+    """
     with opened(path) as stream:
         text = stream.read(HEAD_CHARACTERS)
-    if len(text) < HEAD_CHARACTERS:
-        return text
-    return text[: max(text.rfind("\n"), text.rfind("\r")) + 1]
+        if "\n" not in text:
+            text += stream.readline(LONGEST_FIRST) + stream.read(HEAD_CHARACTERS)
+        is_whole = not stream.read(1)
+    return text if is_whole else text[: text.rfind("\n") + 1] or text
 
 
 def whole_text(path: Path, most_bytes: int) -> str:

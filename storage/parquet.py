@@ -14,6 +14,7 @@ from storage.errors import InputError
 from storage.ids import unusable
 from storage.lines import LARGEST_RATING, opened_bytes, reason_of, shown
 from storage.names import ROLES, TIME
+from storage.packed import check_plain
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -45,16 +46,21 @@ def column_names(path: Path) -> list[str]:
         return list(file.schema_arrow.names)
 
 
-def read_columns(path: Path, names: list[str]) -> list[list[str]]:
+def read_columns(path: Path, positions: tuple[int, ...]) -> list[list[str]]:
     """Columns of a small table as texts, nothing as an empty one.
 
     Raises:
         InputError: the file cannot be read.
     """
     with _opened(path) as file:
+        names = [file.schema_arrow.names[position] for position in positions]
         table = file.read(columns=names)
-        columns = [table.column(name).to_pylist() for name in names]
-    return [["" if v is None else str(v).strip() for v in values] for values in columns]
+        return [as_texts(table.column(name)) for name in names]
+
+
+def as_texts(column: "pa.ChunkedArray") -> list[str]:
+    """The values without the blanks around them, nothing as an empty text."""
+    return ["" if value is None else str(value).strip() for value in column.to_pylist()]
 
 
 def read_arrays(path: Path) -> list[tuple[str, "pa.Array"]]:
@@ -63,11 +69,16 @@ def read_arrays(path: Path) -> list[tuple[str, "pa.Array"]]:
     Raises:
         InputError: the file cannot be read.
     """
-    import pyarrow as pa
-
     with _opened(path) as file:
         table = file.read()
         table.validate(full=True)
+        return as_arrays(table)
+
+
+def as_arrays(table: "pa.Table") -> list[tuple[str, "pa.Array"]]:
+    """The columns of a table, each in one piece, and their names."""
+    import pyarrow as pa
+
     whole = [column.combine_chunks() for column in table.columns]
     arrays = [
         one.chunk(0) if isinstance(one, pa.ChunkedArray) and one.num_chunks else one
@@ -97,7 +108,7 @@ def table_batches(path: Path, table: "pa.Table", chosen: Chosen) -> Iterator["pa
     Raises:
         InputError: a row has no id, no rating, or one out of range.
     """
-    with _readable(path, "a table"):
+    with readable(path, "a table"):
         blocks = table.to_batches(max_chunksize=ROWS_AT_ONCE)
         yield from checked(path, table.schema, blocks, chosen.roles)
 
@@ -139,6 +150,19 @@ def checked(
         n_before += len(batch)
 
 
+@contextmanager
+def readable(path: Path, kind: str) -> Iterator[None]:
+    """Whatever goes wrong in Arrow is an InputError: the file is none of that kind."""
+    import pyarrow as pa
+
+    try:
+        yield
+    except InputError:
+        raise
+    except (pa.ArrowException, OSError, ValueError, KeyError, MemoryError) as error:
+        raise InputError(f"{path}: cannot be read as {kind} ({reason_of(error)})") from None
+
+
 def _ids(
     path: Path, name: str, role: str, ids: "pa.DictionaryArray", n_before: int
 ) -> "pa.DictionaryArray":
@@ -177,8 +201,9 @@ def _opened(path: Path) -> Iterator["ParquetFile"]:
     import pyarrow as pa
     from pyarrow.parquet import ParquetFile
 
+    check_plain(path, "Parquet")
     with (
-        _readable(path, "Parquet"),
+        readable(path, "Parquet"),
         ParquetFile(
             pa.OSFile(os.fsencode(path)),
             thrift_string_size_limit=LONGEST_NAME,
@@ -187,18 +212,6 @@ def _opened(path: Path) -> Iterator["ParquetFile"]:
         ) as file,
     ):
         yield file
-
-
-@contextmanager
-def _readable(path: Path, kind: str) -> Iterator[None]:
-    import pyarrow as pa
-
-    try:
-        yield
-    except InputError:
-        raise
-    except (pa.ArrowException, OSError, ValueError, KeyError, MemoryError) as error:
-        raise InputError(f"{path}: cannot be read as {kind} ({reason_of(error)})") from None
 
 
 def _cast(column: "pa.Array", kind: "pa.DataType") -> "pa.Array":

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from storage import delimited, parquet, times
+from storage.columnar import format_of
 from storage.columns import FRAME, Chosen, Columns, choose_columns, choose_pair_columns
 from storage.errors import InputError
 from storage.frames import Frame
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 def read_ratings(
     source: "Path | Frame | pa.Table", columns: Columns | None = None, missing: float | None = None
 ) -> RatingsTable:
-    """The ratings of a `mat_comp` file, a text table, a Parquet file or a table in memory.
+    """The ratings of a `mat_comp` file, a table in any format, or a table in memory.
 
     Args:
         source: the file, or the table.
@@ -72,7 +73,7 @@ def read_pairs(
     time_name: str = "",
     positions: Columns | None = None,
 ) -> Pairs:
-    """The pairs of a text table, a Parquet file or a table in memory.
+    """The pairs of a table in any format, or of a table in memory.
 
     Args:
         source: the file, or the table.
@@ -137,16 +138,17 @@ def _read_columns(
     source: "Path | Frame | pa.Table", choose: Callable[..., Chosen], missing: float | None = None
 ) -> _Read:
     path = _named(source)
+    columnar = format_of(source) if isinstance(source, Path) else None
     if not isinstance(source, Path):
         names = source.column_names
         chosen = choose(path, [names], has_header=True)
         chosen, table = _selected(source, chosen)
         read = parquet.table_batches(path, table, chosen)
         n_columns = len(names)
-    elif parquet.is_parquet(path):
-        names = parquet.column_names(path)
+    elif columnar:
+        names = columnar.column_names(path)
         chosen = choose(path, [names], has_header=True)
-        read = fitting(path, parquet.batches(path, chosen))
+        read = fitting(path, columnar.batches(path, chosen))
         n_columns = len(names)
     else:
         head = delimited.read_head(path, first_lines(path))
@@ -156,7 +158,7 @@ def _read_columns(
 
     def place(row: int) -> str:
         """Where a row stands."""
-        if not isinstance(source, Path) or parquet.is_parquet(path):
+        if columnar or not isinstance(source, Path):
             return f"{path}: row {row + 1:,}"
         return f"{path}:{delimited.line_of(path, head, row, has_header=bool(chosen.names))}"
 

@@ -226,10 +226,10 @@ DATA = [
         "--data",
         type=FilePath(),
         metavar="FILE",
-        help="Ratings: a mat_comp file, a table (CSV, TSV, '::' or blanks; with gzip or zstd; "
-        "Parquet), - for standard input, or a public data set that is downloaded: ml-100k, ml-1m, "
-        "ml-10m, ml-20m, ml-25m, ml-32m. Without it ./mat_comp if there is one, else built-in "
-        "demonstration data.",
+        help="Ratings: a mat_comp file, a table (CSV, TSV, '::', blanks, JSON lines; with gzip, "
+        "zstd, bzip2, xz or zip; Parquet, Arrow), - for standard input, or a public data set that "
+        "is downloaded: ml-100k, ml-1m, ml-10m, ml-20m, ml-25m, ml-32m. Without it ./mat_comp if "
+        "there is one, else built-in demonstration data.",
     ),
     click.option(
         "--columns",

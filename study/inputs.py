@@ -342,11 +342,11 @@ def _side(
     elif given is not None:
         given, name, _ = _located(given, runs, on_event)
         name = given.name if given in public else name
-        given = given.absolute()
     ids, id_name = (table.items, table.item_name)
     if role == "user":
         ids, id_name = (table.users, table.user_name)
-    return given, read_side(given, ids, role=role, id_name=id_name, name=printable(name))
+    side = read_side(given, ids, role=role, id_name=id_name, name=printable(name))
+    return given.absolute() if isinstance(given, Path) else given, side
 
 
 def _check_pairs(data: Data, pairs: PairsTable, name: str) -> None:

@@ -434,8 +434,11 @@ def test_other_columns_than_the_study_was_made_with(call: Call) -> None:
         ("--user Zürich-03 --out no/x.csv", "no/x.csv: no such folder: no"),
         ("--user Zürich-03 --out ratings.csv", "ratings.csv: expected a file of its own"),
         ("--user Zürich-03 --titles none.csv", "none.csv: no such file"),
-        ("--user Zürich-03 --similar tt0001", "Expected one of --user, --ratings and --similar"),
-        ("--top 3", "Expected one of --user, --ratings and --similar"),
+        (
+            "--user Zürich-03 --similar tt0001",
+            "Expected one of --user, --ratings or --about, and --similar",
+        ),
+        ("--top 3", "Expected one of --user, --ratings or --about, and --similar"),
         ("--user Zürich-03 --study-name other", "study 'other' of ratings.csv: not in this"),
     ],
 )
