@@ -1,15 +1,24 @@
 """Which columns of a table hold user, item and rating: as told, or guessed where it is plain."""
 
-import re
 from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 
 from storage.errors import InputError
-from storage.headerless import Rows, are_plain, are_timed_pairs, are_times, id_order, is_number
+from storage.headerless import (
+    Rows,
+    are_plain,
+    are_ratings,
+    are_timed_pairs,
+    are_times,
+    id_order,
+    is_like_below,
+    is_number,
+)
 from storage.lines import shown
-from storage.names import ROLES, TIME, is_called
+from storage.names import ROLES, TIME, is_called, plain_name
+from storage.proposals import proposal
 
 FRAME = Path("data frame")  # what messages call a table in memory
 LONGEST_LINE = 90  # characters of what is said of columns, where more need not be told
@@ -98,6 +107,8 @@ def choose_columns(
             got = ",".join(wanted)
             raise InputError(f"{path}: expected different columns, got {got} in columns=")
         header = has_header or by_name or not is_number(first[positions[2]])
+        if header and not (has_header or by_name):
+            header = not is_like_below(rows, positions[:2])
         if header:
             _check_order(path, [first[position] for position in positions])
         return Chosen(
@@ -131,12 +142,16 @@ def choose_columns(
             f"{user_first}columns='2,1,3', or begin with a line that does"
         )
     what, more = "columns" if has_header or any(found) else "a first line of", ""
-    is_wide = found[0] and not found[1] and not found[2]
+    is_wide = found[0] and not found[1] and not found[2] and are_ratings(rows[1:], found[0])
     if is_wide or (has_header and all(map(str.isdecimal, first))):
         more = ", or unpivot a matrix of users × items into rows"
+    like = proposal(rows, found)
+    if not (like or more or found[2]) and bool(found[0]) != bool(found[1]):
+        more = f", unless this is a table of {'users' if found[0] else 'items'} and no ratings"
+    how = f"like columns={like!r}" if like else "as columns=USER,ITEM,RATING"
     raise InputError(
         f"{path}: cannot tell which columns hold user, item and rating, got {what} "
-        f"{_fields(first)}; name them in that order, like columns={_example(first)!r}{more}"
+        f"{_fields(first)}; name them in that order, {how}{more}"
     )
 
 
@@ -171,6 +186,8 @@ def choose_pair_columns(
     first = [field.strip() for field in rows[0]]
     told = [[first.index(name)] if first.count(name) == 1 else [] for name in names]
     found = [one or _called(first, role) for one, role in zip(told, roles, strict=True)]
+    if roles[1] == "title" and found[1] and not found[0]:
+        found[0] = [p for p, name in enumerate(first) if plain_name(name) == "id"]
     is_row = not (has_header or all(told)) and any(
         field in known or is_number(field) for field in first[:2]
     )
@@ -212,6 +229,9 @@ def _told(path: Path, first: Sequence[str], column: str, by_name: bool) -> int:
     names = {name.casefold(): name for name in first}
     near = get_close_matches(column.casefold(), names, n=1) if column not in first else []
     hint = f"; did you mean {shown(names[near[0]])}?" if near else ""
+    if by_name and column in first:
+        at = " and ".join(str(p) for p, name in enumerate(first, 1) if name == column)
+        hint = f"; tell all three by position: they are {at}"
     what = f"{why} {shown(column)} among {_fields(first)}"
     raise InputError(f"{path}: in columns=, {what}{hint}")
 
@@ -258,8 +278,3 @@ def _has_words_above_numbers(rows: Rows) -> bool:
 
 def _fields(first: Sequence[str]) -> str:
     return ", ".join(shown(field) for field in first[:12])
-
-
-def _example(first: Sequence[str]) -> str:
-    names = [name for name in first if re.fullmatch(r"[A-Za-z][\w-]{,30}", name)]
-    return ",".join(names[:3]) if len(names) >= 3 else "1,2,3"

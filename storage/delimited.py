@@ -205,11 +205,12 @@ def _explain(path: Path, head: Head, chosen: Chosen, reason: str) -> NoReturn:
     """Raises the InputError of the first line that is wrong, reading the slow and obvious way."""
     n_fields, has_commas = len(head.rows[0]), _has_decimal_commas(head, chosen)
     with opened(path) as stream:
-        for number, row in head.dialect.rows(path, lines_of(path, stream)):
+        rows = head.dialect.rows(path, lines_of(path, stream))
+        for place, (number, row) in enumerate(rows):
             if number == head.n_header_lines and chosen.names:
                 continue
             where = f"{path}:{number}"
-            check_fields(where, row, n_fields)
+            check_fields(where, row, n_fields, is_second=place == 1)
             for role, position in zip(chosen.roles, chosen.read, strict=True):
                 field = row[position].strip()
                 if not field and role != TIME:

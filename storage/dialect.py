@@ -150,10 +150,12 @@ def lines_of(path: Path, stream: io.TextIOBase) -> Iterator[str]:
         yield line
 
 
-def check_fields(where: str, row: list[str], n_fields: int) -> None:
-    """Raises InputError if a row has more or fewer fields than it should."""
+def check_fields(where: str, row: list[str], n_fields: int, *, is_second: bool = False) -> None:
+    """Raises InputError if a row has more or fewer fields than the first, which it may follow."""
     if len(row) != n_fields:
         got = f"{len(row)} fields" if len(row) != 1 else f"1 field, {shown(row[0])}"
+        if is_second and len(row) == n_fields + 1:
+            got += "; if R wrote the file, row.names = FALSE leaves the names of rows out"
         raise InputError(f"{where}: expected {n_fields} fields, got {got}")
 
 

@@ -62,6 +62,33 @@ def id_order(rows: Rows) -> tuple[str, ...]:
     return ROLES[:2] if are_whole and not kinds[0] else ()
 
 
+def may_hold_ratings(column: Sequence[str]) -> bool:
+    """Whether a column may be of ratings, by what stands in its first rows if they are known."""
+    fields = [field.strip() for field in column if field.strip()]
+    if not all(map(is_number, fields)) or _is_index(fields) or (fields and _are_times(fields)):
+        return False
+    return all(len(f) < 9 and abs(int(f)) <= LARGEST_LEVEL for f in fields if _is_whole(f))
+
+
+def are_ratings(rows: Rows, others: Sequence[int]) -> bool:
+    """Whether all columns may be of ratings, but for those at the positions of others."""
+    columns = enumerate(zip(*rows, strict=True))
+    return all(may_hold_ratings(column) for at, column in columns if at not in others)
+
+
+def is_like_below(rows: Rows, positions: Sequence[int]) -> bool:
+    """Whether the first row looks like one of ids, whatever its rating is, and not like a header.
+
+    Args:
+        rows: the first of the table.
+        positions: of user and item.
+    """
+    ids = [[row[position].strip() for row in rows] for position in positions]
+    return any(is_number(column[0]) for column in ids) or any(
+        all(map(re.compile(r".*\d").match, column)) for column in ids if len(column) > 1
+    )
+
+
 def is_number(field: str) -> bool:
     """Whether a field of a table is a number, with a point or a comma."""
     try:

@@ -173,8 +173,9 @@ class _Ways:
         lines = (
             line for block in self._blocks() for line in _lines(block.decode(errors="replace"))
         )
-        for number, row in self._quoted.rows(self._path, lines):
-            check_fields(f"{self._path}:{number}", row, self._n_quoted)
+        for place, (number, row) in enumerate(self._quoted.rows(self._path, lines)):
+            where = f"{self._path}:{number}"
+            check_fields(where, row, self._n_quoted, is_second=place == 1)
         raise InputError(f"{self._path}:{line}: expected quotes that close, or none")
 
 

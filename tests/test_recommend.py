@@ -208,6 +208,18 @@ def test_a_first_line_of_an_item_is_no_header(first: str, tmp_path: Path) -> Non
     assert (ids.tolist(), ratings.tolist()) == (["star", "x"], [5.0, 4.0])
 
 
+@pytest.mark.parametrize("header", ["id,title", "ID,name", "genre,id,title"])
+def test_an_id_beside_a_title_is_that_of_an_item(header: str, tmp_path: Path) -> None:
+    path = tmp_path / "titles"
+    row = {"id": "{}", "genre": "x"}
+    rows = [
+        ",".join(row.get(name.lower(), title) for name in header.split(",")).format(item)
+        for item, title in (("tt7", "Heat"), ("tt8", "1984"))
+    ]
+    path.write_text("\n".join([header, *rows]))
+    assert read_titles(path) == {"tt7": "Heat", "tt8": "1984"}
+
+
 def test_tables_of_items_in_parquet(tmp_path: Path) -> None:
     import pyarrow as pa
     from pyarrow import parquet

@@ -2,6 +2,7 @@
 
 import gzip
 import io
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -250,7 +251,7 @@ def test_columns_that_may_be_others_are_asked_for(
     said = complaint(write_file(text))
     if separator != "\t":  # or it may begin like a mat_comp file
         assert said.startswith(" cannot tell w")
-        assert "columns='" in said
+        assert "columns=" in said
 
 
 @pytest.mark.parametrize(
@@ -414,6 +415,30 @@ def test_what_was_guessed_is_told(write_file: WriteFile) -> None:
     ("content", "said"),
     [
         pytest.param("a,b,c\n1,2,3\n", "like columns='a,b,c'", id="names that say nothing"),
+        pytest.param(
+            "User,isbn,grade,n\na,0195153448,5,1\nb,0002005018,0,2\n" * 3,
+            "name them in that order, as columns=USER,ITEM,RATING",
+            id="two may be ratings",
+        ),
+        pytest.param(
+            "isbn,User,grade\n0195153448,a,5\n0002005018,b,0\n",
+            "like columns='User,isbn,grade'",
+            id="no ISBN is a rating",
+        ),
+        pytest.param(
+            "user,code,number,grade\na,x,0195153448,5\nb,y,0002005018,0\n",
+            "as columns=USER,ITEM,RATING, unless this is a table of users and no ratings",
+            id="the item may be any",
+        ),
+        pytest.param(
+            "user,item,rating,rating\na,x,PG-13,5\nb,y,R,1\n", "like columns='1,2,4'", id="two"
+        ),
+        pytest.param(
+            "user_id,country,age\n1,US,25\n2,DE,30\n",
+            "as columns=USER,ITEM,RATING, unless this is a table of users and no ratings",
+            id="a table of users",
+        ),
+        pytest.param("18,40,1100000000,1\n19,41,1100000001,2\n", "'1,2,4'", id="a time between"),
         pytest.param("u_x,movie,rating\n1,2,3\n", "user, item and rating", id="one is unknown"),
         pytest.param("user,user_id,item,rating\n1,2,3,4\n", "'user', 'user_id'", id="two users"),
         pytest.param("user,item\n1,2\n", "'user' and 'item': a rating is missing", id="no rating"),
@@ -705,3 +730,59 @@ def test_a_table_that_does_not_fit_into_memory_is_refused(
     assert complaint(path) == (
         " expected at most 1 rows, which fit into the 0.0 GB of memory that are free, got more"
     )
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "User,isbn,grade\na,0195153448,5\nb,0002005018,0\n",
+        "user,item,rating,rating\na,x,PG-13,5\nb,y,R,1\n",
+        "who,what,how\na,x,5\nb,y,1\n",
+        "18,40,1100000000,1\n19,41,1100000001,2\n",
+        "x1,y1,5\nx2,y2,4\n",
+    ],
+)
+def test_columns_that_are_proposed_are_taken(write_file: WriteFile, text: str) -> None:
+    path = write_file(text)
+    proposed = re.search("like columns='(.*?)'|or columns='(.*?)'", complaint(path))
+    assert proposed
+    columns = (proposed[1] or proposed[2]).split(",")
+    assert read_ratings(path, (columns[0], columns[1], columns[2])).n_ratings == 2
+
+
+def test_of_columns_with_one_name_the_positions_are_told(write_file: WriteFile) -> None:
+    path = write_file("user,item,rating,rating\na,x,PG-13,5\nb,y,R,1\n")
+    with pytest.raises(InputError, match=r"; tell all three by position: they are 3 and 4$"):
+        read_ratings(path, ("user", "item", "rating"))
+    assert read_ratings(path, ("1", "2", "4")).n_ratings == 2
+
+
+@pytest.mark.parametrize("row", ["1,1,NA", "u1,i7,", "7,x,bad", "x,7,n/a"])
+def test_a_first_row_without_a_rating_is_no_header(write_file: WriteFile, row: str) -> None:
+    text = f"{row}\nu1,i2,3\nu2,i2,4\n"
+    with pytest.raises(InputError, match=":1: expected a rating"):
+        read_ratings(write_file(text), ("1", "2", "3"))
+
+
+@pytest.mark.parametrize("header", ["who,what,how", "user 1,item,stars"])
+def test_a_header_above_ids_is_one(write_file: WriteFile, header: str) -> None:
+    table = read_ratings(write_file(f"{header}\nuna,i2,3\nu2,i2,4\n"), ("1", "2", "3"))
+    assert table.n_ratings == 2
+    assert table.user_name == header.partition(",")[0]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '"user" "item" "rating"\n"1" "u1" "i1" 5\n"2" "u2" "i1" 4\n',
+        "user,item,rating\n1,u1,i1,5\n2,u2,i1,4\n",
+        '"user"\t"item"\t"rating"\n"1"\t"u 1"\t"i1"\t5\n"2"\t"u2"\t"i1"\t4\n',
+    ],
+)
+def test_names_of_rows_of_r_are_told(write_file: WriteFile, text: str) -> None:
+    assert complaint(write_file(text)) == (
+        "2: expected 3 fields, got 4 fields; if R wrote the file, row.names = FALSE leaves the "
+        "names of rows out"
+    )
+    third = "user,item,rating\nu1,i1,5\n2,u2,i1,4\n"
+    assert complaint(write_file(third)) == "3: expected 3 fields, got 4 fields"
