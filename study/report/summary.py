@@ -44,15 +44,16 @@ def summary(record: Record) -> str:
     for name, value in to_params(best.config).items():
         shown = f"{value:.4g}" if isinstance(value, float) else str(value)
         lines.append(f"    {name:<20} {shown}")
-    beside = [f"it {best.rmse:.4f}{_cut(best.trial)}"]
+    beside = {"it": f"{best.rmse:.4f}{_cut(best.trial)}"}
     if found.original and found.original_rmse is not None:
         note, cut = "", _cut(found.original)
         if found.original_is_worse_than_a_constant:
             note = f", worse than a constant, {record.mean_rmse:.4f}"
-        beside.append(f"the original's setting {found.original_rmse:.4f}{cut}{note}")
+        beside["original's setting"] = f"{found.original_rmse:.4f}{cut}{note}"
     if not held_out and found.biases_rmse is not None:
-        beside.append(f"biases alone {found.biases_rmse:.4f}")
-    lines.append(f"RMSE on the validation ratings, which chose it: {'; '.join(beside)}")
+        beside["biases alone"] = f"{found.biases_rmse:.4f}"
+    lines.append("RMSE on the validation ratings, which chose it:")
+    lines += [f"    {name:<20} {said}" for name, said in beside.items()]
     return "\n".join(lines)
 
 
