@@ -47,6 +47,7 @@ SCRIPTS = {  # what pyproject.toml calls the commands
     "study.recommend": "rating-recommend",
     "study.report": "rating-report",
 }
+STORAGE = '"$STORAGE"'  # in a command that is printed, for a URL that is not
 
 PARAMETERS = (  # of the Python face that are options of a command
     "about|average|columns|data|device|intervals|items|missing|out|queries|seed|split|storage|"
@@ -405,6 +406,13 @@ def _taken(named: dict[str, Any], kind: type) -> dict[str, Any]:
 def seen_from_here(path: Path) -> Path:
     """The path as people write it: from the working folder, if it lies there."""
     return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+
+
+def storage_word(url: "URL") -> str:
+    """The URL as a word for the shell; a variable in its place if it may hold a password."""
+    from storage.proxy import shown
+
+    return STORAGE if url.password or url.query else shlex.quote(shown(url))
 
 
 def _complete(command: click.Command, called: str) -> None:

@@ -14,6 +14,7 @@ from study.cli import (
     FAILED,
     INTERRUPTED,
     OUTPUT,
+    STORAGE,
     Asked,
     AtLeast,
     Outcome,
@@ -23,9 +24,10 @@ from study.cli import (
     options,
     run_command,
     seen_from_here,
+    storage_word,
 )
 from study.drawing import Drawing
-from study.tuning import DEFAULT_STORAGE, DEFAULT_TRIALS, TuningError, tune
+from study.tuning import DEFAULT_TRIALS, TuningError, tune
 
 if TYPE_CHECKING:
     from storage.sources import Sources
@@ -105,7 +107,7 @@ def run(
     began = time.monotonic()
     with drawing.status("Reading the ratings…"):
         from storage.memory import check_addresses
-        from storage.proxy import shown
+        from storage.proxy import is_proxy, shown
         from study.workers.processes import prepare
 
         check_addresses()
@@ -117,7 +119,7 @@ def run(
         from study.result import Ended
         from study.workers.interrupts import caught_interrupts
 
-        storage = shown(asked.url())
+        url = asked.url()
         choose_device(asked.device)
         ratings = asked.load(drawing)
     asked = replace(asked, sources=_read_again(asked.sources, ratings))
@@ -149,13 +151,17 @@ def run(
                 where = "before the finalists were done: the same command goes on with them"
             drawing.say(f"{'Stopped' if result.ended is Ended.FAILED else why} {where}")
         files = _write_files(result, drawing)
-        drawing.say(f"Look: optuna-dashboard {shlex.quote(storage)}")
+        storage = storage_word(url)
+        if storage == STORAGE:
+            drawing.say("Storage: $STORAGE stands for the URL of --storage, for its password")
+        if not is_proxy(url):  # which the dashboard does not know
+            drawing.say(f"Look: optuna-dashboard {storage}")
         command = None
         if result.best:
             command = _next_command(result, asked, storage)
             drawing.say(f"Next: {command}")
     codes = {Ended.FAILED: FAILED, Ended.BY_HAND: INTERRUPTED}
-    facts = {**_facts(result, storage), "files": files, "next": command}
+    facts = {**_facts(result, shown(url)), "files": files, "next": command}
     return Outcome(code=codes.get(result.ended, 0), facts=facts)
 
 
@@ -223,12 +229,12 @@ def _fresh(result: "Result") -> dict[str, object] | None:
 
 def _next_command(result: "Result", asked: Asked, storage: str) -> str:
     """What writes the predictions, of pairs in a table if none came with the ratings."""
-    if asked.storage != DEFAULT_STORAGE:
-        asked = replace(asked, storage=storage)  # without a password
-    words = [*as_called("python -m study.best_predict").split(), *asked.words]
+    words = as_called("python -m study.best_predict").split()
+    for word in asked.words:
+        words.append(storage if word == asked.storage else shlex.quote(word))
     if not result.ratings.table.n_queries:
         words += ["--queries", "PAIRS.csv", "--out", "answers.csv"]
-    return shlex.join(words)
+    return " ".join(words)
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from storage.errors import InputError
 from storage.proxy import shown
 from storage.urls import hidden, without_passwords, without_secrets
 from study import best_predict, recommend, run, serve, tune
+from study.cli import storage_word
 from study.report import __main__ as report
 from study.workers.job import Job
 
@@ -198,3 +199,16 @@ def test_a_message_is_left_as_it_is_where_there_is_no_password() -> None:
     ):
         assert without_passwords(message) == message
     assert without_passwords("x:/me:se cr@t@h/db: gone") == "x:/me:***@h/db: gone"
+
+
+@pytest.mark.parametrize(
+    ("text", "word"),
+    [
+        ("sqlite:///runs/a b.db", "'sqlite:///runs/a b.db'"),
+        ("postgresql+psycopg://me@host/db", "postgresql+psycopg://me@host/db"),
+        ("postgresql+psycopg://me:secret@host/db", '"$STORAGE"'),
+        ("mysql+pymysql://host/db?password=secret", '"$STORAGE"'),
+    ],
+)
+def test_a_command_that_is_printed_can_be_run_and_holds_no_password(text: str, word: str) -> None:
+    assert storage_word(parse_storage_url(text)) == word
