@@ -65,7 +65,7 @@ def id_order(rows: Rows) -> tuple[str, ...]:
 def may_hold_ratings(column: Sequence[str]) -> bool:
     """Whether a column may be of ratings, by what stands in its first rows if they are known."""
     fields = [field.strip() for field in column if field.strip()]
-    if not all(map(is_number, fields)) or _is_index(fields) or (fields and _are_times(fields)):
+    if not all(map(is_number, fields)) or _is_index(fields) or (fields and are_times(fields)):
         return False
     return all(len(f) < 9 and abs(int(f)) <= LARGEST_LEVEL for f in fields if _is_whole(f))
 
