@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Any
 
 import numpy as np
@@ -430,8 +430,9 @@ def test_effects_enter_predictions_and_spreads_as_the_slow_loop_says(
     trained: Posterior, sittings: Ratings
 ) -> None:
     """Of the Gaussian chain: e and g in the mean; 1 / λ of no group, and the steps ahead."""
-    grid = trained._grids[0]
-    draw = trained._chains[0][-1]
+    state = trained.state_dict()
+    grid = Grid(**{field.name: state[f"grid0.{field.name}"] for field in fields(Grid)})
+    draw = Draw(**{field.name: state[f"chain0.{field.name}"][-1] for field in fields(Draw)})
     pairs = asked_of(sittings)
     [at, _] = trained.places(pairs)
     users = draw.user_means.float(), draw.users.float()
@@ -540,9 +541,9 @@ def test_the_order_of_the_ratings_does_not_matter(sittings: Ratings) -> None:
 def test_draws_without_times_hold_no_effects(few_ratings: Ratings) -> None:
     solver = Gibbs(CONFIG, few_ratings, device=CPU, seed=0)
     next(solver.epochs(None))
-    draw: Draw = solver.model._chains[0][0]
-    assert len(draw.effects) == len(draw.level) == 1
-    assert not draw.effects.any()
+    state = solver.model.state_dict()
+    assert state["chain0.effects"].shape == state["chain0.level"].shape == (1, 1)
+    assert not state["chain0.effects"].any()
     pairs = pairs_of(few_ratings.user_index, few_ratings.item_index)
     timed = replace(pairs, times=torch.zeros(len(pairs)).double())
     assert torch.equal(solver.model.predict(pairs), solver.model.predict(timed))
