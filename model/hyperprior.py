@@ -1,7 +1,7 @@
 """The prior of one side's rows, itself drawn: where they lie follows from who rated what.
 
     x_u ~ N(μ + Σ_g B_gᵀ f_gu, Λ⁻¹),   Λ ~ Wishart(D, I),   μ ~ N(0, (β₀ Λ)⁻¹),   β₀ = 1
-    rows of B ~ N(0, (λ_B Λ)⁻¹),   λ_B ~ Gamma(½, rate ½)
+    rows of B ~ N(0, (λ_B Λ)⁻¹),   λ_B ~ Gamma(½, rate ½), of descriptions rate 1/200
 
 Salakhutdinov & Mnih 2008 (Bayesian Probabilistic Matrix Factorization using Markov Chain Monte
 Carlo) for μ and Λ; Simm et al. 2017 (Macau) for the link matrix B, (k, D), here with features in
@@ -19,6 +19,7 @@ from model.variates import gamma, normal, wishart_root
 MEAN_WEIGHT = 1.0  # β₀
 GAMMA_SHAPE = 0.5  # of the weak priors of λ_B, and of α in a chain
 GAMMA_RATE = 0.5
+DESCRIPTION_RATE = 0.005  # of λ_B of a description: one that says nothing can be let go
 
 
 class Link:
@@ -29,6 +30,7 @@ class Link:
         self.features = features
         self.matrix = torch.zeros(n_features, width, dtype=torch.float64, device=device)  # B
         self.precision = torch.ones((), dtype=torch.float64, device=device)  # λ_B
+        self.rate = GAMMA_RATE if features.rotation is None else DESCRIPTION_RATE
 
     def part(self) -> Tensor:
         """Bᵀ f of every row, (n_rows, D) float32."""
@@ -98,7 +100,7 @@ class Hyperprior:
             )
             link.precision = gamma(
                 factor.new_tensor(GAMMA_SHAPE + n_features * width / 2),
-                GAMMA_RATE + (link.matrix @ factor).square().sum() / 2,
+                link.rate + (link.matrix @ factor).square().sum() / 2,
                 generator=generator,
             )
 

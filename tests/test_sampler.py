@@ -64,6 +64,7 @@ def few_effects(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(effects, "ITEM_PARTS", (2.0,))
     monkeypatch.setattr(effects, "STEPS", 4)
     monkeypatch.setattr(effects, "GAMMA_RATE", 0.5)
+    monkeypatch.setattr(hyperprior, "DESCRIPTION_RATE", 0.5)
 
 
 @functools.cache

@@ -123,6 +123,8 @@ class Levels:
 
 def _shrunk(values: Column, rows: Counts, splits: Counts, *, tau: float, is_later: bool) -> float:
     """δ of (n,) residuals, of (n,) users or items in (n,) splits, each of its time if later."""
+    if not tau:  # all ratings are equal
+        return 0.0
     n, mean = len(values), float(values.mean())
     centred = np.bincount(rows, weights=values - mean)
     n_rows = len(np.unique(rows))
