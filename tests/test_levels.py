@@ -106,6 +106,18 @@ def test_one_user_counts_half() -> None:
     assert fitted(one).by_user[0] == pytest.approx(mean / 2, abs=0.01)
 
 
+def test_two_users_who_agree_by_chance_move_little() -> None:
+    split = residuals_of()
+    agree = {
+        "values": np.append(split.values, [-1.0, -1.01, -0.99]),
+        "users": np.append(split.users, [1000, 1000, 1001]),
+        "items": np.append(split.items, [1, 2, 3]),
+        "user_counts": np.append(split.user_counts, [2, 2, 3]),
+        "item_counts": np.append(split.item_counts, [MANY] * 3),
+    }
+    assert -0.15 < fitted(Residuals(**agree)).by_user[2] < 0
+
+
 def test_times_that_differ_shrink_it() -> None:
     alike = [residuals_of(seed=seed, of_new_users=0.4) for seed in range(3)]
     unlike = [

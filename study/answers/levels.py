@@ -9,10 +9,11 @@ whoever had so many ratings to learn from, user by user and item by item in turn
 
 with m the mean of the residuals, which one user or item has in common, SE² its variance over users
 or items drawn whole (Cameron & Miller 2015, A Practitioner's Guide to Cluster-Robust Inference), at
-least that between the splits, and τ what δ may be. Of n splits the latter is s² / n times
-(n + 1) / (n - 1), by which Student's t with n + 1 degrees of freedom is wider than the normal: how
-much the times differ, a few of them hardly tell. One time does not tell it at all, and counts half.
-Who has more than a few ratings is left alone.
+least that between the splits and that of so many residuals of nobody in common, and τ what δ may
+be. A few users or splits may agree by chance: of n the variance is taken (n + 1) / (n - 1) times,
+by which Student's t with n + 1 degrees of freedom is wider than the normal. One user, or one later
+split, tells nothing of how much they differ, and counts half. Who has more than a few ratings is
+left alone.
 """
 
 from collections.abc import Sequence
@@ -73,7 +74,7 @@ class Levels:
             )
         ]
         of_all, known = 0.0, np.logical_and(*(groups == len(EDGES) for _, groups, _ in sides))
-        is_later = kind in LATER
+        is_later, noise = kind in LATER, float(np.square(rest).mean())
         for _ in range(SWEEPS):
             if is_later and known.any():
                 rest = rest + of_all
@@ -82,6 +83,7 @@ class Levels:
                     sides[0][0][known],
                     which[known],
                     tau=ALL_SHARE * std,
+                    noise=noise,
                     is_later=True,
                 )
                 rest = rest - of_all
@@ -92,7 +94,12 @@ class Levels:
                         continue
                     values = rest[here] + shifts[group]
                     new = _shrunk(
-                        values, rows[here], which[here], tau=FEW_SHARE * std, is_later=is_later
+                        values,
+                        rows[here],
+                        which[here],
+                        tau=FEW_SHARE * std,
+                        noise=noise,
+                        is_later=is_later,
                     )
                     rest[here] = values - new
                     shifts[group] = new
@@ -121,19 +128,33 @@ class Levels:
         return shifts + self.all
 
 
-def _shrunk(values: Column, rows: Counts, splits: Counts, *, tau: float, is_later: bool) -> float:
-    """δ of (n,) residuals, of (n,) users or items in (n,) splits, each of its time if later."""
+def _shrunk(
+    values: Column, rows: Counts, splits: Counts, *, tau: float, noise: float, is_later: bool
+) -> float:
+    """δ of (n,) residuals, of (n,) users or items in (n,) splits.
+
+    Args:
+        values: the residuals.
+        rows: whose they are.
+        splits: where they were held out.
+        tau: τ.
+        noise: the variance of a residual.
+        is_later: whether each split is of a time of its own.
+    """
     if not tau:  # all ratings are equal
         return 0.0
     n, mean = len(values), float(values.mean())
-    centred = np.bincount(rows, weights=values - mean)
-    n_rows = len(np.unique(rows))
-    variance = float(np.square(centred).sum()) / n**2 * n_rows / max(n_rows - 1, 1)
-    if n_rows == 1:
-        variance = tau**2
+    sums = np.bincount(np.unique(rows, return_inverse=True)[1], weights=values - mean)
+    variance = tau**2
+    if (n_rows := len(sums)) > 1:
+        variance = float(np.square(sums).sum()) / n**2 * n_rows / (n_rows - 1) * _unsure(n_rows)
     means = [values[splits == number].mean() for number in np.unique(splits)]
-    n_splits = len(means)
     between = tau**2 if is_later else 0.0
-    if n_splits > 1:
-        between = float(np.var(means, ddof=1)) / n_splits * (n_splits + 1) / (n_splits - 1)
-    return mean * tau**2 / (tau**2 + max(variance, between))
+    if (n_splits := len(means)) > 1:
+        between = float(np.var(means, ddof=1)) / n_splits * _unsure(n_splits)
+    return mean * tau**2 / (tau**2 + max(variance, between, noise / n))
+
+
+def _unsure(n: int) -> float:
+    """By how much a variance that n tell is to be enlarged."""
+    return (n + 1) / (n - 1)
