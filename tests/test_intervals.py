@@ -34,7 +34,7 @@ from storage.predictions import write_table
 from storage.ratings import RatingsTable
 from storage.sources import Sources
 from study import best_predict
-from study.answers.ensemble import Ensemble
+from study.answers.ensemble import LITTLE, Ensemble
 from study.answers.intervals import COVERAGE, Calibration, calibrate
 from study.answers.retraining import Without, load_or_train
 from study.inputs import Data, load_data
@@ -607,12 +607,39 @@ def test_who_is_unknown_gets_wider_intervals_that_hold(tmp_path: Path) -> None:
     assert columns["std"][1] == pytest.approx(math.hypot(0.8, 0.3), rel=0.1)
 
 
-def test_what_is_unknown_of_a_query_is_told(few_ratings: Ratings, tmp_path: Path) -> None:
-    data = data_of(few_ratings)
+@pytest.mark.parametrize("n_few", [60, 6])
+def test_who_has_a_few_ratings_gets_intervals_of_their_own_if_there_are_enough(
+    tmp_path: Path, n_few: int
+) -> None:
+    """The noise of users who rate 8 items is twice that of those who rate 60."""
+    draw = np.random.default_rng(6)
+    users = np.concatenate([np.repeat(np.arange(100), 60), np.repeat(np.arange(n_few) + 100, 8)])
+    items = np.concatenate([draw.permutation(60)[: 60 if u < 100 else 8] for u in np.unique(users)])
+    noise = np.where(users < 100, 0.3, 0.6)
+    values = 3 + draw.normal(0, 0.3, 60)[items] + draw.normal(0, noise)
+    ensemble = ensemble_of(data_of(index_ratings(users, items, values)[0]), tmp_path, "als")
+    spread = np.full(2, math.sqrt(0.3))  # the trial's RMSE
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("study.answers.intervals.FEWEST", 30)
+        calibration = calibrate(ensemble)
+    columns = calibration.intervals(np.full(2, 3.0), spread, np.array([0, LITTLE]))
+    much, little = columns["upper"] - columns["prediction"]
+    if n_few == 6:
+        assert much == little
+        return
+    assert much == pytest.approx(1.64 * 0.3, rel=0.15)
+    assert 1.64 * 0.6 < little < 4 * much  # what is not known of them comes on top
+
+
+def test_what_is_unknown_of_a_query_is_told(planted: Planted, tmp_path: Path) -> None:
+    training = planted[0]
+    kept = (training.user_index > 0) | (torch.arange(len(training)) % 9 == 0)
+    data = data_of(training[kept])
     table = replace(
         data.table,
-        query_user_ids=np.array([data.users.values[0], 10**6, data.users.values[0], 10**6]),
-        query_item_ids=np.array([data.items.values[0], data.items.values[0], 10**6, 10**6]),
+        query_user_ids=np.array([2, 10**6, 2, 10**6, 1]),
+        query_item_ids=np.array([1, 1, 10**6, 10**6, 1]),
     )
     ensemble = ensemble_of(replace(data, table=table), tmp_path, "als")
-    assert ensemble.kinds().tolist() == [0, 1, 2, 3]
+    assert (data.table.user_ids == 1).sum() < 10
+    assert ensemble.kinds().tolist() == [0, 1, 2, 3, LITTLE]

@@ -21,6 +21,9 @@ from study.record.ranking import Setting, best_settings
 from study.record.record import Record
 from study.record.seeds import stable_seed
 
+FEW = 10  # ratings; of fewer a sampler's spread is too narrow
+LITTLE = 4  # the kind of pair of which little is known
+
 
 @dataclass(frozen=True, kw_only=True)
 class Ensemble:
@@ -97,8 +100,8 @@ class Ensemble:
         return predictions, spread
 
     def kinds(self) -> NDArray[np.int64]:
-        """What is unknown of the (n_queries,) pairs: 0 nothing, 1 the user, 2 the item, 3 both."""
-        return unknown_of(self.data.queries, self.data.ratings)
+        """How much is known of the (n_queries,) pairs, as `kinds_of` has it."""
+        return kinds_of(self.data.queries, self.data.ratings)
 
     def predict(
         self, pairs: Pairs, *, without: Without | None = None
@@ -182,6 +185,18 @@ def unknown_of(pairs: Pairs, known: Ratings) -> NDArray[np.int64]:
     """What has no ratings of (n,) pairs: 0 neither, 1 the user, 2 the item, 3 both."""
     counts = _counts(pairs, known)
     found: NDArray[np.int64] = (counts["user_counts"] == 0) + 2 * (counts["item_counts"] == 0)
+    return found
+
+
+def kinds_of(pairs: Pairs, known: Ratings) -> NDArray[np.int64]:
+    """How much is known of (n,) pairs.
+
+    0 much, 1 nothing of the user, 2 nothing of the item, 3 nothing of both, 4 little of either:
+    a few ratings.
+    """
+    counts, found = _counts(pairs, known), unknown_of(pairs, known)
+    has_few = np.minimum(counts["user_counts"], counts["item_counts"]) < FEW
+    found[(found == 0) & has_few] = LITTLE
     return found
 
 

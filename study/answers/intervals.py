@@ -6,7 +6,9 @@ asks what the queries ask (split conformal prediction: Lei et al. 2018, Distribu
 Inference for Regression, sec. 2 and 5.2): the interval is the prediction ± q spread, with q the
 90 % quantile of |error| / spread. Pairs with a user or item without ratings have a scale of their
 own, of those that were held out where there are enough, or else of the same ratings predicted once
-more as if their users were unknown, or their items, or both. How well intervals hold is measured
+more as if their users were unknown, or their items, or both; pairs whose user or item has a few
+ratings have one of their own where enough were held out (a quantile for each of some groups: Vovk
+2012, Conditional Validity of Inductive Conformal Predictors). How well intervals hold is measured
 crosswise on the same ratings, calibrated on every other one and counted on the rest.
 """
 
@@ -19,7 +21,7 @@ import torch
 from numpy.typing import NDArray
 
 from model.dataset import UNKNOWN
-from study.answers.ensemble import Ensemble, unknown_of
+from study.answers.ensemble import LITTLE, Ensemble, kinds_of
 from study.record.attributes import Calibrated, StudyView
 
 COVERAGE = 0.9
@@ -45,7 +47,8 @@ class Calibration:
     lowest: float
     highest: float
     n_ratings: int  # held out, that it rests on
-    of_unknown: tuple[Scale, ...] = ()  # of pairs with an unknown user, item, or both
+    # Of pairs with an unknown user, item, or both, and of those of which little is known.
+    of_others: tuple[Scale, ...] = ()
 
     @property
     def doubt(self) -> str:
@@ -71,7 +74,7 @@ class Calibration:
             spread: (n,), uncalibrated.
             kinds: (n,) of the pairs, as of `Ensemble.kinds`; all known if not told.
         """
-        scales = [Scale(self.std_factor, self.quantile), *self.of_unknown]
+        scales = [Scale(self.std_factor, self.quantile), *self.of_others]
         kinds = np.zeros(len(spread), dtype=np.int64) if kinds is None else kinds
         std_factor = np.array([scale.std_factor for scale in scales])[kinds]
         reach = np.array([scale.quantile for scale in scales])[kinds] * spread
@@ -104,21 +107,24 @@ def calibrate(ensemble: Ensemble) -> Calibration:
     predictions, spread = ensemble.levelled(predicted[:n], held_out, training), spreads[:n]
     score = np.abs(predictions - truth) / spread
     simulated = np.abs(predicted[n:].reshape(3, -1) - truth[rows]) / spreads[n:].reshape(3, -1)
-    found = unknown_of(held_out, training)
+    found = kinds_of(held_out, training)
+    if (found == LITTLE).sum() < FEWEST:
+        found[found == LITTLE] = 0
     known = _scale(score[found == 0] if (found == 0).sum() >= FEWEST else score)
-    of_unknown = [
+    others = [
         _scale(score[found == kind] if (found == kind).sum() >= FEWEST else simulated[kind - 1])
         for kind in (1, 2, 3)
     ]
+    others.append(_scale(score[found == LITTLE]) if (found == LITTLE).any() else known)
     calibration = Calibration(
         std_factor=known.std_factor,
         quantile=known.quantile,
         lowest=float(ratings.values.min()),
         highest=float(ratings.values.max()),
         n_ratings=n,
-        of_unknown=tuple(of_unknown),
+        of_others=tuple(others),
     )
-    columns = calibration.intervals(predictions, spread)
+    columns = calibration.intervals(predictions, spread, kinds_of(held_out, training))
     held: Calibrated = {
         "trials": [setting.trial.number for setting in ensemble.settings],
         "ratings": len(truth),
