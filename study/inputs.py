@@ -31,7 +31,7 @@ from storage.tables import read_pairs, read_ratings
 from storage.times import span_of
 from storage.urls import hidden
 from study.events import OnEvent, Said, ignored
-from study.sides import Side, read_side
+from study.sides import Side, labels_about, read_side
 
 
 class ArrowStream(Protocol):
@@ -125,6 +125,14 @@ class Data:
             last = np.nanmax(self.ratings.times.numpy())
             times = torch.full((len(user_index),), last, dtype=torch.float64)
         return Pairs(user_index=user_index, item_index=item_index, times=times)
+
+    def labels_about(self, about: Mapping[str, str]) -> Tensor:
+        """The (l,) labels of somebody of whom this is known, by column of the users' table.
+
+        Raises:
+            InputError: there is no such column, or a value is none that it may have.
+        """
+        return labels_about(self.ratings.user_descriptions, about)
 
     def in_files(self, folder: Path) -> Sources:
         """Where another process reads the same; what came from memory is kept in `folder`.

@@ -27,7 +27,6 @@ from storage.ratings import IdArray
 from study.answers.ensemble import combined
 from study.answers.levels import Levels
 from study.inputs import Data
-from study.sides import labels_about
 
 LENGTH = 10
 CAUTION = 2.0  # k in typical counts
@@ -173,7 +172,7 @@ def recommend_to_newcomer(
         raise InputError(f"all {len(seen):,} items of {data.source} are rated: nothing is left")
     means = np.bincount(place, values[known]) / np.bincount(place)
     index, targets = torch.from_numpy(seen), torch.from_numpy(means)
-    said = labels_about(data.ratings.user_descriptions, about) if about else None
+    said = data.labels_about(about) if about else None
     folded = (model.fold_in(index, targets, seed=SEED, about=said) for model in models)
     n_unknown = len(np.unique(given[~known]))
     return _listed(folded, data, 0, seen, n=n, titles=titles, levels=levels, n_unknown=n_unknown)
