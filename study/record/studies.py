@@ -56,9 +56,9 @@ def identity(
     return {
         StudyView.seed.name: seed,
         StudyView.ratings_digest.name: table.digest,
+        StudyView.splits.name: [str(kind) for kind in kinds],
         StudyView.split_digest.name: digest.hexdigest()[:32],
         StudyView.space_version.name: SPACE_VERSION,
-        StudyView.splits.name: [str(kind) for kind in kinds],
     }
 
 
