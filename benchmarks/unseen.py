@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 
 from benchmarks.ranking import trained
 from model.dataset import Ratings
-from model.splits import Split, split
+from model.splits import Split, as_new, split
 from storage.sources import Sources
 from study.answers.ensemble import unknown_of
 from study.answers.levels import Levels, Residuals
@@ -90,7 +90,7 @@ class Case:
 def case_of(parts: Parts, seed: int) -> Case:
     """The default setting trained on the first part, for the second."""
     training, held_out = parts
-    predicted = trained(SOLVER, training, seed).predict(held_out)
+    predicted = trained(SOLVER, training, seed).predict(as_new(held_out, training))
     return Case(training=training, held_out=held_out, predicted=predicted.numpy())
 
 

@@ -122,10 +122,10 @@ class Chain:
         )
 
     def _unknown(self, side: Side) -> Unknown:
-        """Somebody who is like a row of the side drawn at random, but has no ratings."""
-        generator, n_rows = self._of_unknown, len(side.row_means)
+        """Somebody who is like a rated row of the side drawn at random, but has no ratings."""
+        generator, rated = self._of_unknown, side.row_means[side.counts > 0]
         device = side.row_means.device
-        one = torch.randint(n_rows, (), generator=generator, device=device)
+        one = torch.randint(len(rated), (), generator=generator, device=device)
         noise = normal((side.row_means.shape[1], 1), generator=generator)
         factor = torch.linalg.cholesky(side.prior.precision)
         spread = torch.linalg.solve_triangular(factor.mT, noise, upper=True)[:, 0]
@@ -134,8 +134,8 @@ class Chain:
             half = side.noise.new_tensor(self._noise_dof / 2)
             predictability = gamma(half, half, generator=generator)
         return Unknown(
-            mean=side.row_means.mean(0),
-            row=side.row_means[one] + spread.float(),
+            mean=rated.mean(0),
+            row=rated[one] + spread.float(),
             noise=predictability,
         )
 

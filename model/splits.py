@@ -5,16 +5,19 @@
 nobody, or who, has said nothing yet?
 """
 
+from dataclasses import replace
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:  # whoever only reads about splits needs no PyTorch
-    from model.dataset import Ratings
+    from model.dataset import Pairs, Ratings
 
 VALIDATION_SHARE = 0.1
+AnyPairs = TypeVar("AnyPairs", bound="Pairs")
+UNKNOWN = -1  # as of `model.dataset`
 
 
 class Split(StrEnum):
@@ -56,6 +59,24 @@ def split(
         ratings = before
     held_out = _held_out(ratings, seed=seed, kind=kind)
     return ratings[from_numpy(~held_out)], ratings[from_numpy(held_out)]
+
+
+def as_new(held_out: "AnyPairs", training: "Ratings") -> "AnyPairs":
+    """What was held out, users and items without training ratings as UNKNOWN, as they will be.
+
+    A row of the training that has no ratings would say that nobody rated the item, or that the user
+    rated nothing, in all the time that it saw. Who is described keeps the row: it is all there is.
+    """
+    from torch import bincount
+
+    users, items = held_out.user_index, held_out.item_index
+    if not training.user_descriptions:
+        counts = bincount(training.user_index, minlength=training.n_users)
+        users = users.where((users >= 0) & (counts[users] > 0), UNKNOWN)
+    if not training.item_descriptions:
+        counts = bincount(training.item_index, minlength=training.n_items)
+        items = items.where((items >= 0) & (counts[items] > 0), UNKNOWN)
+    return replace(held_out, user_index=users, item_index=items)
 
 
 def _held_out(ratings: "Ratings", *, seed: int, kind: Split) -> NDArray[np.bool_]:

@@ -12,7 +12,7 @@ from torch import Tensor
 from model import posterior
 from model.als import ALS
 from model.biases import fit_biases
-from model.dataset import Pairs, Ratings
+from model.dataset import UNKNOWN, Pairs, Ratings
 from model.gibbs import BURN_IN, Gibbs
 from model.kernels.threads import n_threads, set_n_threads
 from model.posterior import Posterior
@@ -334,3 +334,17 @@ def test_few_ratings_give_predictions_among_them(
     assert model.std(pairs).isfinite().all()
     assert (model.std(pairs) > 0).all()
     assert all(math.isfinite(epoch.train_mse + epoch.validation_mse) for epoch in epochs)
+
+
+def test_who_is_unknown_is_like_those_who_have_ratings(
+    planted: tuple[Ratings, Ratings, float],
+) -> None:
+    """Rows of the training that have none say nothing of what is usual."""
+    training, test, _ = planted
+    total = torch.bincount(training.item_index, training.values)
+    means = total / torch.bincount(training.item_index)
+    nobody = replace(test, user_index=torch.full_like(test.user_index, UNKNOWN))
+    for ratings in (training, replace(training, n_users=5 * training.n_users)):
+        model, _ = train(replace(CONFIG, likelihood="gaussian"), ratings, n_epochs=30)
+        found = model.predict(nobody)
+        assert (found - means[test.item_index]).square().mean().sqrt() < 0.15

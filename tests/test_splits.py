@@ -7,8 +7,8 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from model.dataset import Ratings, index_ratings
-from model.splits import Split, split
+from model.dataset import UNKNOWN, Description, Ratings, index_ratings
+from model.splits import Split, as_new, split
 from storage.ratings import RatingsTable
 
 LATER = [Split.LATEST, Split.TIME]
@@ -304,3 +304,26 @@ def test_other_splits_leave_the_global_generators_alone(kind: Split) -> None:
     split(timed(), seed=0, kind=kind)
     assert torch.equal(torch.get_rng_state(), before[0])
     assert str(np.random.get_state()) == before[1]
+
+
+@pytest.mark.parametrize("kind", WHOLE)
+def test_who_has_nothing_to_learn_from_is_unknown_unless_described(kind: Split) -> None:
+    ratings = timed()
+    training, held_out = split(ratings, seed=0, kind=kind)
+    found = as_new(held_out, training)
+    new, other = ("item", "user") if kind is Split.ITEMS else ("user", "item")
+    assert (getattr(found, f"{new}_index") == UNKNOWN).all()
+    assert torch.equal(getattr(found, f"{other}_index"), getattr(held_out, f"{other}_index"))
+    assert torch.equal(found.values, held_out.values)
+    n_rows = getattr(ratings, f"n_{new}s")
+    about = Description(name="age", labels=("old",), values=torch.ones(n_rows, 1))
+    described = replace(training, **{f"{new}_descriptions": (about,)})
+    kept = as_new(held_out, described)
+    assert torch.equal(getattr(kept, f"{new}_index"), getattr(held_out, f"{new}_index"))
+
+
+def test_who_is_unknown_already_stays_so() -> None:
+    ratings = timed()
+    users = torch.where(ratings.user_index == 3, UNKNOWN, ratings.user_index)
+    found = as_new(replace(ratings, user_index=users), ratings)
+    assert torch.equal(found.user_index, users)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from model.dataset import Pairs, Ratings
 from model.solver import Model
-from model.splits import Split
+from model.splits import Split, as_new
 from storage.errors import InputError
 from study.answers.levels import Levels, Residuals
 from study.answers.retraining import Without, load_or_train
@@ -108,8 +108,10 @@ class Ensemble:
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """The (n,) mean predictions of pairs, and their uncalibrated spread.
 
-        With a split, of models that only know its training ratings.
+        With a split, of models that only know its training ratings; others are new to them.
         """
+        if without is not None:
+            pairs = as_new(pairs, without.of(self.data.ratings)[0])
         models = self.models(without=without)
         return combined(models, pairs, self.data.table.ratings)
 

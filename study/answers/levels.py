@@ -28,8 +28,11 @@ from study.record.attributes import Shifts
 
 EDGES = (1, 2, 4, 8, 16)  # numbers of ratings at which groups begin; from the last on δ is zero
 N_GROUPS = len(EDGES) + 1
-FEW_SHARE, ALL_SHARE = 0.15, 0.1  # τ of a group, and of all, in standard deviations of the ratings
+# τ in standard deviations of the ratings: of a group, of whole users or items that were held out,
+# and of all. Of whole items most ratings are of those that many rate, unlike most items.
+FEW_SHARE, WHOLE_SHARE, ALL_SHARE = 0.15, 0.5, 0.1
 SWEEPS = 4
+WHOLE = (Split.ITEMS, Split.USERS)
 LATER = (Split.LATEST, Split.TIME)  # splits on which the level of all may have moved
 
 Column = NDArray[np.float64]
@@ -74,6 +77,7 @@ class Levels:
             )
         ]
         of_all, known = 0.0, np.logical_and(*(groups == len(EDGES) for _, groups, _ in sides))
+        few = std * (WHOLE_SHARE if kind in WHOLE else FEW_SHARE)
         is_later, noise = kind in LATER, float(np.square(rest).mean())
         for _ in range(SWEEPS):
             if is_later and known.any():
@@ -97,7 +101,7 @@ class Levels:
                         values,
                         rows[here],
                         which[here],
-                        tau=FEW_SHARE * std,
+                        tau=few,
                         noise=noise,
                         is_later=is_later,
                     )

@@ -22,7 +22,7 @@ from optuna.pruners import NopPruner
 from optuna.trial import FrozenTrial, TrialState
 
 from model.dataset import Ratings
-from model.splits import Split, split
+from model.splits import Split, as_new, split
 from storage.errors import InputError
 from study.record.attributes import StudyView, TrialView
 from study.record.parameters import to_params
@@ -35,7 +35,7 @@ from study.workers.clock import N_FINALISTS, Clock
 from study.workers.race import N_ROUNDS, Round, Run, Standing, standing
 
 MOST_COMPARED = 100_000  # ratings of a round: what is predicted for them fits a database
-FORMAT = 1  # of what is kept of a run: raise it when a solver gives another answer
+FORMAT = 2  # of what is kept of a run: raise it when a solver gives another answer
 
 
 class Finalists:
@@ -238,7 +238,9 @@ class Runs(Work):
         training, validation = race.split((kept.round or 1) - 1, kind=kind)
         device = race.context.device
         objective = Objective(
-            context=race.context, training=training.to(device), validation=validation.to(device)
+            context=race.context,
+            training=training.to(device),
+            validation=as_new(validation, training).to(device),
         )
         try:
             return objective(trial, deadline=race.clock.end, lost=lost)
