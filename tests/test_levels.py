@@ -115,7 +115,7 @@ def test_two_users_who_agree_by_chance_move_little() -> None:
         "user_counts": np.append(split.user_counts, [2, 2, 3]),
         "item_counts": np.append(split.item_counts, [MANY] * 3),
     }
-    assert -0.15 < fitted(Residuals(**agree)).by_user[2] < 0
+    assert -0.25 < fitted(Residuals(**agree)).by_user[2] < 0
 
 
 def test_times_that_differ_shrink_it() -> None:

@@ -28,11 +28,18 @@ from study.record.attributes import Shifts
 
 EDGES = (1, 2, 4, 8, 16)  # numbers of ratings at which groups begin; from the last on δ is zero
 N_GROUPS = len(EDGES) + 1
-# τ in standard deviations of the ratings: of a group, of whole users or items that were held out,
-# and of all. Of whole items most ratings are of those that many rate, unlike most items.
-FEW_SHARE, WHOLE_SHARE, ALL_SHARE = 0.15, 0.5, 0.1
+# τ in standard deviations of the ratings. What nobody rated so far is obscure; of items that are
+# held out whole most ratings are of those that many rate, unlike most items; newcomers of a later
+# time are like all others, but that times differ.
+SHARES = {
+    Split.RANDOM: 0.3,
+    Split.LATEST: 0.3,
+    Split.TIME: 0.1,
+    Split.ITEMS: 0.5,
+    Split.USERS: 0.5,
+}
+ALL_SHARE = 0.1  # of the level of all
 SWEEPS = 4
-WHOLE = (Split.ITEMS, Split.USERS)
 LATER = (Split.LATEST, Split.TIME)  # splits on which the level of all may have moved
 
 Column = NDArray[np.float64]
@@ -77,7 +84,6 @@ class Levels:
             )
         ]
         of_all, known = 0.0, np.logical_and(*(groups == len(EDGES) for _, groups, _ in sides))
-        few = std * (WHOLE_SHARE if kind in WHOLE else FEW_SHARE)
         is_later, noise = kind in LATER, float(np.square(rest).mean())
         for _ in range(SWEEPS):
             if is_later and known.any():
@@ -101,7 +107,7 @@ class Levels:
                         values,
                         rows[here],
                         which[here],
-                        tau=few,
+                        tau=SHARES[kind] * std,
                         noise=noise,
                         is_later=is_later,
                     )
