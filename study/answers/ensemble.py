@@ -179,7 +179,10 @@ class Ensemble:
         epochs = "1 epoch" if setting.epochs == 1 else f"{setting.epochs} epochs"
         done = "loaded, trained before" if saved else f"trained for {epochs}"
         cut = ", cut by the timeout" if setting.was_cut else ""
-        on = ", for the intervals" if held_out else f": validation RMSE {setting.rmse:.4f}{cut}"
+        error = f"validation RMSE {setting.rmse:.4f}{cut}"
+        if self.kind in self.record.kinds[1:] and setting.fresh_rmse is not None:
+            error = f"RMSE {setting.fresh_rmse:.4f} on such ratings"
+        on = ", for the intervals" if held_out else f": {error}"
         self.on_event(Said(f"Trial {trial.number}, {setting.solver}{on}, {done}"))
 
 
