@@ -638,7 +638,13 @@ FAULTS = {
 }
 
 
-@pytest.mark.parametrize("name", FAULTS)
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=pytest.mark.slow if kind.timed else [])
+        for name, (kind, _) in FAULTS.items()
+    ],
+)
 def test_a_wrong_conditional_is_seen(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     kind, fault = FAULTS[name]
     fault(monkeypatch)
