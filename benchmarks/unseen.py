@@ -53,15 +53,7 @@ class Case:
     @property
     def residuals(self) -> Residuals:
         """True less predicted, and how many ratings there were to learn from."""
-        per_user, per_item = _counts(self.training)
-        users, items = self.held_out.user_index.numpy(), self.held_out.item_index.numpy()
-        return Residuals(
-            values=self.held_out.values.numpy() - self.predicted,
-            users=users,
-            items=items,
-            user_counts=per_user[users],
-            item_counts=per_item[items],
-        )
+        return Residuals.of(self.training, self.held_out, self.predicted)
 
     def levelled(self, levels: Levels) -> Column:
         """The (n,) predictions with levels."""
@@ -167,7 +159,7 @@ def rmse(errors: Column) -> float:
 
 def whole_items(ratings: Ratings, n_items: int, seed: int) -> Parts:
     """The ratings of all but n items drawn at random, and of these."""
-    rated = np.flatnonzero(_counts(ratings)[1])
+    rated = np.unique(ratings.item_index.numpy())
     chosen = np.random.default_rng(seed).choice(rated, n_items, replace=False)
     out = torch.isin(ratings.item_index, torch.from_numpy(chosen))
     return ratings[~out], ratings[out]
@@ -213,14 +205,6 @@ def main() -> None:
         show(f"{name}, {times} times", cases)
     show(f"{n_items} items, with the table", [held_back(described, n_items, seed)])
     show(f"{n_items} items, without", [held_back(ratings, n_items, seed)])
-
-
-def _counts(ratings: Ratings) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """How many ratings each user, and each item, has."""
-    return (
-        np.bincount(ratings.user_index.numpy(), minlength=ratings.n_users),
-        np.bincount(ratings.item_index.numpy(), minlength=ratings.n_items),
-    )
 
 
 def _range(ratings: Ratings) -> tuple[float, float]:

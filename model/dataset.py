@@ -66,6 +66,26 @@ class Ratings(Pairs):
     user_descriptions: tuple[Description, ...] = ()
     item_descriptions: tuple[Description, ...] = ()
 
+    def counts(self, pairs: Pairs) -> tuple[Tensor, Tensor]:
+        """How many of these the user, and the item, of each of n pairs has: (n,) int64 each."""
+        per_user = torch.bincount(self.user_index, minlength=self.n_users + 1)  # the last is
+        per_item = torch.bincount(self.item_index, minlength=self.n_items + 1)  # UNKNOWN's
+        return per_user[pairs.user_index], per_item[pairs.item_index]
+
+    def last_times(self) -> Tensor:
+        """When each user rated last, (n_users + 1,) float64; -inf if never, or not known.
+
+        The last row is UNKNOWN's.
+
+        Raises:
+            ValueError: the ratings have no times.
+        """
+        if self.times is None:
+            raise ValueError("expected ratings with times")
+        last = self.times.new_full((self.n_users + 1,), -torch.inf)
+        known = self.times.nan_to_num(nan=-torch.inf)
+        return last.scatter_reduce(0, self.user_index, known, "amax")
+
 
 @dataclass(frozen=True)
 class Ids:

@@ -12,7 +12,7 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from model.dataset import AT_ONCE, UNKNOWN, Pairs
+from model.dataset import UNKNOWN, Pairs
 from model.effects import Effects, Grid
 from model.fold_in import Conditions, Newcomers, draw_row
 from model.hyperprior import Hyperprior
@@ -111,7 +111,10 @@ class Draw:
 
     def weights(self, at: "Places") -> Tensor:
         """The (n,) float64 precisions of ratings: α a_u b_i, and what is not known of the time."""
-        weights = self.precision * (self.user_noise[at.users] * self.item_noise[at.items]).double()
+        weights = (
+            self.precision
+            * (self.user_noise[at.user_index] * self.item_noise[at.item_index]).double()
+        )
         if at.groups is None:
             return weights
         unknown = (at.groups == len(self.effects) - 1).float() @ self.effect_variances
@@ -126,25 +129,11 @@ class Draw:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Places:
+class Places(Pairs):
     """Where pairs stand in the tables of a chain's draws."""
 
-    users: Tensor  # (n,) int64
-    items: Tensor  # (n,) int64
     groups: Tensor | None  # (n, S) int64, of time
     steps: Tensor  # (n,) int64, of the level
-
-    def blocks(self) -> Iterator["Places"]:
-        """So many at once that what they gather stays small."""
-        n = len(self.users)
-        for start in range(0, max(n, 1), AT_ONCE):
-            rows = slice(start, start + AT_ONCE)
-            yield Places(
-                users=self.users[rows],
-                items=self.items[rows],
-                groups=None if self.groups is None else self.groups[rows],
-                steps=self.steps[rows],
-            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -191,8 +180,8 @@ class Posterior:
         """Where pairs stand in the draws of each chain."""
         return [
             Places(
-                users=pairs.user_index,
-                items=pairs.item_index,
+                user_index=pairs.user_index,
+                item_index=pairs.item_index,
                 groups=grid.groups(pairs) if grid.n_steps else None,
                 steps=grid.steps(pairs),
             )
@@ -346,11 +335,11 @@ class Posterior:
 
     def _expected(self, draw: Draw, at: Places) -> Tensor:
         time = draw.time(draw.effect_means, draw.level_means, at)
-        users = _rows(draw.users, draw.user_means, at.users)
-        items = _rows(draw.items, draw.item_means, at.items)
+        users = _rows(draw.users, draw.user_means, at.user_index)
+        items = _rows(draw.items, draw.item_means, at.item_index)
         fits = (
-            _product(draw.user_means[at.users], items) + time,
-            _product(users, draw.item_means[at.items]) + time,
+            _product(draw.user_means[at.user_index], items) + time,
+            _product(users, draw.item_means[at.item_index]) + time,
         )
         if not len(draw.thresholds):
             return self.scale.mean + self.scale.scale * (fits[0] + fits[1]) / 2
@@ -376,7 +365,7 @@ def _rows(drawn: Tensor, means: Tensor, index: Tensor) -> Tensor:
 
 def _fit(draw: Draw, at: Places) -> Tensor:
     """The (n,) float64 standardized ratings of a draw, without noise."""
-    fit = _product(draw.users[at.users], draw.items[at.items])
+    fit = _product(draw.users[at.user_index], draw.items[at.item_index])
     return fit + draw.time(draw.effects, draw.level, at)
 
 

@@ -67,15 +67,12 @@ def as_new(held_out: "AnyPairs", training: "Ratings") -> "AnyPairs":
     A row of the training that has no ratings would say that nobody rated the item, or that the user
     rated nothing, in all the time that it saw. Who is described keeps the row: it is all there is.
     """
-    from torch import bincount
-
     users, items = held_out.user_index, held_out.item_index
+    of_users, of_items = training.counts(held_out)
     if not training.user_descriptions:
-        counts = bincount(training.user_index, minlength=training.n_users)
-        users = users.where((users >= 0) & (counts[users] > 0), UNKNOWN)
+        users = users.where(of_users > 0, UNKNOWN)
     if not training.item_descriptions:
-        counts = bincount(training.item_index, minlength=training.n_items)
-        items = items.where((items >= 0) & (counts[items] > 0), UNKNOWN)
+        items = items.where(of_items > 0, UNKNOWN)
     return replace(held_out, user_index=users, item_index=items)
 
 

@@ -5,19 +5,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from model.dataset import UNKNOWN, Ids, Ratings, index_ratings, of_some_users
-
-
-def numbered(n_ratings: int) -> Ratings:
-    """Ratings whose values are their row numbers."""
-    rows = torch.arange(n_ratings)
-    return Ratings(
-        n_users=n_ratings + 1,
-        n_items=7,
-        user_index=rows,
-        item_index=rows % 5,
-        values=rows.double(),
-    )
+from model.dataset import UNKNOWN, Ids, index_ratings, of_some_users
+from tests.pairs import numbered
 
 
 def test_raw_columns_become_dense_indices() -> None:

@@ -10,21 +10,10 @@ from numpy.typing import NDArray
 from model.dataset import UNKNOWN, Description, Ratings, index_ratings
 from model.splits import Split, as_new, split
 from storage.ratings import RatingsTable
+from tests.pairs import numbered
 
 LATER = [Split.LATEST, Split.TIME]
 WHOLE = [Split.ITEMS, Split.USERS]
-
-
-def numbered(n_ratings: int) -> Ratings:
-    """Ratings whose values are their row numbers."""
-    rows = torch.arange(n_ratings)
-    return Ratings(
-        n_users=n_ratings + 1,
-        n_items=7,
-        user_index=rows,
-        item_index=rows % 5,
-        values=rows.double(),
-    )
 
 
 def timed(n_ratings: int = 1000, *, n_users: int = 30, seed: int = 0) -> Ratings:

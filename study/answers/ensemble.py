@@ -120,7 +120,7 @@ class Ensemble:
     ) -> NDArray[np.float64]:
         """The (n,) predictions for pairs, by models that know these ratings, at their level."""
         ratings = self.data.table.ratings
-        shifted = predictions + self.levels.at(**_counts(pairs, known))
+        shifted = predictions + self.levels.at(*_counts(pairs, known))
         levelled: NDArray[np.float64] = np.clip(shifted, ratings.min(), ratings.max())
         return levelled
 
@@ -136,12 +136,7 @@ class Ensemble:
             return Levels.of(kept) if kept else Levels.none()
         training, validation = self.without.of(self.data.ratings)
         predictions, _ = self.predict(validation, without=self.without)
-        residuals = Residuals(
-            values=validation.values.numpy() - predictions,
-            users=validation.user_index.numpy(),
-            items=validation.item_index.numpy(),
-            **_counts(validation, training),
-        )
+        residuals = Residuals.of(training, validation, predictions)
         std = float(self.data.table.ratings.std())
         return Levels.fitted([residuals], kind=self.kind, std=std)
 
@@ -188,8 +183,8 @@ class Ensemble:
 
 def unknown_of(pairs: Pairs, known: Ratings) -> NDArray[np.int64]:
     """What has no ratings of (n,) pairs: 0 neither, 1 the user, 2 the item, 3 both."""
-    counts = _counts(pairs, known)
-    found: NDArray[np.int64] = (counts["user_counts"] == 0) + 2 * (counts["item_counts"] == 0)
+    of_users, of_items = _counts(pairs, known)
+    found: NDArray[np.int64] = (of_users == 0) + 2 * (of_items == 0)
     return found
 
 
@@ -199,20 +194,15 @@ def kinds_of(pairs: Pairs, known: Ratings) -> NDArray[np.int64]:
     0 much, 1 nothing of the user, 2 nothing of the item, 3 nothing of both, 4 little of either:
     a few ratings.
     """
-    counts, found = _counts(pairs, known), unknown_of(pairs, known)
-    has_few = np.minimum(counts["user_counts"], counts["item_counts"]) < FEW
+    found, has_few = unknown_of(pairs, known), np.minimum(*_counts(pairs, known)) < FEW
     found[(found == 0) & has_few] = LITTLE
     return found
 
 
-def _counts(pairs: Pairs, known: Ratings) -> dict[str, NDArray[np.int64]]:
-    """How many of the known ratings the user, and the item, of each of (n,) pairs has."""
-    per_user = np.bincount(known.user_index.numpy(), minlength=known.n_users)
-    per_item = np.bincount(known.item_index.numpy(), minlength=known.n_items)
-    return {  # UNKNOWN is the last
-        "user_counts": np.append(per_user, 0)[pairs.user_index.numpy()],
-        "item_counts": np.append(per_item, 0)[pairs.item_index.numpy()],
-    }
+def _counts(pairs: Pairs, known: Ratings) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """`Ratings.counts` as arrays."""
+    of_users, of_items = known.counts(pairs)
+    return of_users.numpy(), of_items.numpy()
 
 
 def combined(

@@ -23,6 +23,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
+from model.dataset import Ratings
 from model.splits import Split
 from study.record.attributes import Shifts
 
@@ -55,6 +56,18 @@ class Residuals:
     items: Counts  # (n,)
     user_counts: Counts  # (n,) ratings that the user had to learn from
     item_counts: Counts  # (n,)
+
+    @classmethod
+    def of(cls, training: Ratings, held_out: Ratings, predicted: Column) -> Self:
+        """Those of (n,) predictions for what was held out, by who knows the training ratings."""
+        user_counts, item_counts = training.counts(held_out)
+        return cls(
+            values=held_out.values.numpy() - predicted,
+            users=held_out.user_index.numpy(),
+            items=held_out.item_index.numpy(),
+            user_counts=user_counts.numpy(),
+            item_counts=item_counts.numpy(),
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

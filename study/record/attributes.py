@@ -275,12 +275,18 @@ class StudyView:
         """The kinds of split on which finalists meet; the first is that of the trials."""
         return [Split(name) for name in self.splits or [Split.RANDOM]]
 
+    def ranking_of(self, kind: Split) -> Attribute[Ranking]:
+        """What keeps a ranking on splits of a kind; those of the trials' kind if on no other."""
+        return StudyView.later_ranking if kind in self.kinds[1:] else StudyView.ranking
+
+    def held_out_of(self, kind: Split) -> Attribute[HeldOut]:
+        """What keeps errors on splits of a kind; on those of the trials' kind if on no other."""
+        return StudyView.later_held_out if kind in self.kinds[1:] else StudyView.held_out
+
     def ranking_on(self, kind: Split) -> Ranking | None:
         """What the finalists came to on splits of a kind, or else on those of the trials' kind."""
-        is_further = kind in self.kinds[1:]
-        return self.later_ranking if is_further else self.ranking
+        return self.ranking_of(kind).__get__(self, type(self))
 
     def held_out_on(self, kind: Split) -> HeldOut | None:
         """How the best setting did on splits of a kind, or else on those of the trials' kind."""
-        is_further = kind in self.kinds[1:]
-        return self.later_held_out if is_further else self.held_out
+        return self.held_out_of(kind).__get__(self, type(self))

@@ -143,13 +143,7 @@ def errors_by_count(held_out: HeldOut) -> list[Chart]:
         plot.line([(place, one["biases_rmse"]) for place, one in enumerate(some)], "plain")
         plot.line([(place, one["rmse"][0]) for place, one in enumerate(some)], "ours")
         for place, (name, one) in enumerate(zip(names, some, strict=True)):
-            of, (value, low, high) = f"{name} ratings", one["rmse"]
-            plot.between(place, low, high, "ours interval")
-            said = f"{of}: biases alone {one['biases_rmse']:.4f}"
-            plot.mark(place, one["biases_rmse"], "s1 plain", tip=said)
-            said = f"{of}: RMSE {value:.4f}\n95 % interval {low:.4f} to {high:.4f}\n"
-            said += f"of {one['ratings']:,} held-out ratings"
-            plot.mark(place, value, "s0 ours", tip=said)
+            _mark_errors(plot, place, f"{name} ratings", one)
         charts.append(Chart(heading=f"By ratings of the {whose}", plot=plot))
     return charts
 
@@ -191,15 +185,20 @@ def errors_by_label(found: Findings) -> list[Chart]:
             y=linear("RMSE on held-out ratings", *bounds(ends)),
         )
         for place, one in enumerate(errors):
-            value, low, high = one["rmse"]
-            plot.between(place, low, high, "ours interval")
-            said = f"{one['label']}: biases alone {one['biases_rmse']:.4f}"
-            plot.mark(place, one["biases_rmse"], "s1 plain", tip=said)
-            said = f"{one['label']}: RMSE {value:.4f}\n95 % interval {low:.4f} to {high:.4f}\n"
-            said += f"of {one['ratings']:,} held-out ratings"
-            plot.mark(place, value, "s0 ours", tip=said)
+            _mark_errors(plot, place, one["label"], one)
         charts.append(Chart(heading=heading, plot=plot))
     return charts
+
+
+def _mark_errors(plot: Plot, place: int, of: str, errors: GroupErrors | LabelErrors) -> None:
+    """Marks the RMSE of the best setting, its interval, and that of biases, of some ratings."""
+    value, low, high = errors["rmse"]
+    plot.between(place, low, high, "ours interval")
+    said = f"{of}: biases alone {errors['biases_rmse']:.4f}"
+    plot.mark(place, errors["biases_rmse"], "s1 plain", tip=said)
+    said = f"{of}: RMSE {value:.4f}\n95 % interval {low:.4f} to {high:.4f}\n"
+    said += f"of {errors['ratings']:,} held-out ratings"
+    plot.mark(place, value, "s0 ours", tip=said)
 
 
 def _short(label: str) -> str:

@@ -2,6 +2,7 @@
 
 import json
 import platform
+from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -76,20 +77,7 @@ def gains(found: Findings) -> list[dict[str, Any]]:
         "the original’s setting": None if held_out else found.original_rmse,
         "biases alone": held_out["biases_rmse"] if held_out else found.biases_rmse,
     }
-    shown = [(name, error, False) for name, error in others.items() if error is not None]
-    shown.append(("the best setting", ours, True))
-    longest = max(error for _, error, _ in shown) or 1.0
-    return [
-        {
-            "name": name,
-            "rmse": f"{error:.4f}",
-            "share": error / longest,
-            "gain": "" if first or not error or not held_out else gain(error, ours),
-            "kind": "s0" if first else "",
-            "first": first,
-        }
-        for name, error, first in shown
-    ]
+    return _beside(others, ours, tells_gain=held_out is not None)
 
 
 def gains_later(found: Findings) -> list[dict[str, Any]]:
@@ -103,22 +91,7 @@ def gains_later(found: Findings) -> list[dict[str, Any]]:
         "biases alone": later["biases_rmse"],
         "biases of the last year": later.get("recent_biases_rmse"),
     }
-    shown = [(name, error) for name, error in others.items() if error is not None]
-    longest = max(error for _, error in [*shown, ("", ours)]) or 1.0
-    return [
-        {
-            "name": name,
-            "rmse": f"{error:.4f}",
-            "share": error / longest,
-            "gain": gain(error, ours) if error and not first else "",
-            "kind": "s0" if first else "",
-            "first": first,
-        }
-        for name, error, first in [
-            *((name, error, False) for name, error in shown),
-            ("the best setting", ours, True),
-        ]
-    ]
+    return _beside(others, ours, tells_gain=True)
 
 
 def context(found: Findings) -> list[dict[str, Any]]:
@@ -313,6 +286,26 @@ def duration(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours} h {minutes:02} min" if hours else f"{minutes} min {rest:02} s"
+
+
+def _beside(
+    others: Mapping[str, float | None], ours: float, *, tells_gain: bool
+) -> list[dict[str, Any]]:
+    """A row for each error that is known, and one for the best setting, which comes last."""
+    shown = [(name, error, False) for name, error in others.items() if error is not None]
+    shown.append(("the best setting", ours, True))
+    longest = max(error for _, error, _ in shown) or 1.0
+    return [
+        {
+            "name": name,
+            "rmse": f"{error:.4f}",
+            "share": error / longest,
+            "gain": gain(error, ours) if error and tells_gain and not first else "",
+            "kind": "s0" if first else "",
+            "first": first,
+        }
+        for name, error, first in shown
+    ]
 
 
 def _row(trial: FrozenTrial) -> dict[str, Any]:

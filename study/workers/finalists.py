@@ -107,9 +107,7 @@ class Finalists:
             truth = partial(self._truth, kind)
             now = standing(finalists, runs, truth, kind=kind, n_trials=n_finished(study))
             if now.ranking and self.record.ranking_on(kind) != now.ranking:
-                is_further = kind in self.record.kinds[1:]
-                kept = StudyView.later_ranking if is_further else StudyView.ranking
-                self.record.keep(kept, now.ranking)
+                self.record.keep(self.record.ranking_of(kind), now.ranking)
             rounds += now.rounds
             if not now.decided:
                 break

@@ -105,8 +105,7 @@ def _record_held_out(finalists: Finalists, kind: Split) -> None:
             for label, low, high in AHEAD
             if _is_enough(users[here := (low <= ahead) & (ahead < high)])
         ]
-    is_further = kind in record.kinds[1:]
-    record.keep(StudyView.later_held_out if is_further else StudyView.held_out, found)
+    record.keep(record.held_out_of(kind), found)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,27 +125,18 @@ class _Round:
 def _round(training: Ratings, validation: Ratings, predicted: Column) -> _Round:
     users, items = validation.user_index.numpy(), validation.item_index.numpy()
     truth = validation.values.numpy()
-    per_user = np.bincount(training.user_index.numpy(), minlength=training.n_users)
-    per_item = np.bincount(training.item_index.numpy(), minlength=training.n_items)
     biases = fit_biases(training).predict(validation).numpy() - truth
     recent_mean, recent_biases, ahead = np.full((3, len(truth)), np.nan)
     if training.times is not None and validation.times is not None:
         times = np.nan_to_num(training.times.numpy(), nan=-np.inf)
-        last = np.full(training.n_users, -np.inf)
-        np.maximum.at(last, training.user_index.numpy(), times)
-        ahead = np.maximum(validation.times.numpy() - last[users], 0.0)
+        last = training.last_times()[validation.user_index]
+        ahead = (validation.times - last).clamp(min=0.0).numpy()
         latest = times >= np.quantile(times, 1 - RECENT_SHARE)
         recent_mean = float(training.values.numpy()[latest].mean()) - truth
         year = training[torch.from_numpy(times >= times.max() - RECENT_SECONDS)]
         recent_biases = fit_biases(year).predict(validation).numpy() - truth
     return _Round(
-        residuals=Residuals(
-            values=truth - predicted,
-            users=users,
-            items=items,
-            user_counts=per_user[users],
-            item_counts=per_item[items],
-        ),
+        residuals=Residuals.of(training, validation, predicted),
         biases=biases,
         mean=float(training.values.mean()) - truth,
         recent_mean=recent_mean,
