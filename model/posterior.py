@@ -221,7 +221,7 @@ class Posterior:
         blocks = []
         for block in pairs.blocks():
             found = [
-                level_probabilities(draw.thresholds, _fit(draw, at), draw.weights(at))
+                level_probabilities(draw.thresholds, fit_of(draw, at), draw.weights(at))
                 for draw, at in self._draws(block)
                 if len(draw.thresholds)
             ]
@@ -232,7 +232,7 @@ class Posterior:
         """The (n,) float64 standard deviations of ratings if they had no noise, over the draws."""
         stds = []
         for block in pairs.blocks():
-            fits = [_fit(draw, at) for draw, at in self._draws(block)]
+            fits = [fit_of(draw, at) for draw, at in self._draws(block)]
             stds.append(torch.stack(fits).std(0, correction=0) * self.scale.scale)
         return torch.cat(stds)
 
@@ -349,7 +349,7 @@ class Posterior:
 
     def _moments(self, draw: Draw, at: Places) -> Tensor:
         """The (2, n) first and second moments of a standardized rating after one sweep."""
-        fit, weights = _fit(draw, at), draw.weights(at)
+        fit, weights = fit_of(draw, at), draw.weights(at)
         if not len(draw.thresholds):
             return torch.stack([fit, fit.square() + 1 / weights])
         levels = (self.scale.levels - self.scale.mean) / self.scale.scale
@@ -363,7 +363,7 @@ def _rows(drawn: Tensor, means: Tensor, index: Tensor) -> Tensor:
     return torch.where(((index == last) | (index == UNKNOWN))[:, None], means[-1], drawn[index])
 
 
-def _fit(draw: Draw, at: Places) -> Tensor:
+def fit_of(draw: Draw, at: Places) -> Tensor:
     """The (n,) float64 standardized ratings of a draw, without noise."""
     fit = _product(draw.users[at.user_index], draw.items[at.item_index])
     return fit + draw.time(draw.effects, draw.level, at)
