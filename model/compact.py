@@ -240,10 +240,12 @@ def _of_posterior(model: Posterior, present: float | None) -> Iterator[_Source]:
             time = [draw.time(draw.effect_means, draw.level_means, at) for at in places]
             rows, columns = _known(draw.users, draw.user_means), _known(draw.items, draw.item_means)
             products = [(draw.user_means, columns), (rows, draw.item_means)]
+            user_bias = (draw.user_means[:, -1].float() + rows[:, -1].float()) / 2
+            item_bias = (draw.item_means[:, -1].float() + columns[:, -1].float()) / 2
             yield _Source(
                 products=[(one[:, :-1], other[:, :-1]) for one, other in products],
-                user_bias=sum(one[:, -1].float() for one, _ in products) / 2 + time[0],
-                item_bias=sum(one[:, -1].float() for _, one in products) / 2 + time[1] - time[2],
+                user_bias=user_bias + time[0],
+                item_bias=item_bias + time[1] - time[2],
                 thresholds=draw.thresholds,
                 share=share,
                 draw=draw,
@@ -323,13 +325,14 @@ def _scales(
 
     def log_variance(some: Pairs) -> Tensor:
         first, second, noise = torch.zeros(3, len(some), dtype=torch.float64)
-        places = {}
+        places: dict[int, list[Places]] = {}
         for source in sources:
-            fit, variance = source.moments(some, places)
+            fit, of_rating = source.moments(some, places)
             first += source.share / share * fit
             second += source.share / share * fit.square()
-            noise += source.share / share * variance
-        return (noise + (second - first.square()).clamp(min=0.0)).log()
+            noise += source.share / share * of_rating
+        variance: Tensor = noise + (second - first.square()).clamp(min=0.0)
+        return variance.log()
 
     log = torch.cat(in_threads(log_variance, pairs.blocks()))
     centre = log.mean()

@@ -13,25 +13,23 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
-from model.dataset import UNKNOWN, Ids, Pairs, Ratings
+from model.dataset import Ids, Pairs, Ratings
 from storage.cache import kept, kept_frame, read_cached, spooled
 from storage.columns import FRAME
 from storage.datasets import demonstration
 from storage.errors import InputError, ParameterError, printable
 from storage.frames import Frame as HeldFrame
 from storage.frames import is_frame, read_frame
-from storage.lines import shown
 from storage.movielens import NAMES, Files, fetch
-from storage.ratings import IdArray, RatingsTable
+from storage.ratings import RatingsTable
 from storage.sources import Sources
-from storage.tables import Pairs as PairsTable
 from storage.tables import read_pairs, read_ratings
 from storage.times import span_of
 from storage.urls import hidden
 from study.events import OnEvent, Said, ignored
-from study.sides import Side, labels_about, read_side
+from study.known import Known, are_in, timed
+from study.sides import Side, read_side
 
 
 class ArrowStream(Protocol):
@@ -103,36 +101,33 @@ class Data:
         return [one for one in found if isinstance(one, Path)]
 
     @cached_property
+    def known(self) -> Known:
+        """What answers need to know of these."""
+        present = None
+        if self.ratings.times is not None:
+            present = float(np.nanmax(self.ratings.times.numpy()))
+        return Known(
+            source=self.source,
+            users=self.users,
+            items=self.items,
+            user_name=self.table.user_name,
+            item_name=self.table.item_name,
+            ratings=self.ratings,
+            present=present,
+            titles=self.titles(),
+        )
+
+    @cached_property
     def queries(self) -> Pairs:
         """The pairs to predict, UNKNOWN where the ratings do not have a user or an item.
 
         If ratings have times, a pair without one is of the present, that of the last rating.
         """
-        present = self.at_present(
+        present = self.known.at_present(
             self.users.index(self.table.query_user_ids),
             self.items.index(self.table.query_item_ids),
         )
-        found = self.table.query_times
-        if present.times is None or found is None:
-            return present
-        times = torch.from_numpy(np.where(np.isnan(found), present.times.numpy(), found))
-        return replace(present, times=times)
-
-    def at_present(self, user_index: Tensor, item_index: Tensor) -> Pairs:
-        """Pairs at the time of the last rating, if ratings have times."""
-        times = None
-        if self.ratings.times is not None:
-            last = np.nanmax(self.ratings.times.numpy())
-            times = torch.full((len(user_index),), last, dtype=torch.float64)
-        return Pairs(user_index=user_index, item_index=item_index, times=times)
-
-    def labels_about(self, about: Mapping[str, str]) -> Tensor:
-        """The (l,) labels of somebody of whom this is known, by column of the users' table.
-
-        Raises:
-            InputError: there is no such column, or a value is none that it may have.
-        """
-        return labels_about(self.ratings.user_descriptions, about)
+        return timed(present, self.table.query_times)
 
     def in_files(self, folder: Path) -> Sources:
         """Where another process reads the same; what came from memory is kept in `folder`.
@@ -161,8 +156,8 @@ class Data:
     @cached_property
     def n_known(self) -> int:
         """The number of queries whose user and item both have ratings, or are in a table."""
-        users = _known(self.users, self.table.query_user_ids)
-        return int((users & _known(self.items, self.table.query_item_ids)).sum())
+        users = are_in(self.users, self.table.query_user_ids)
+        return int((users & are_in(self.items, self.table.query_item_ids)).sum())
 
     @property
     def doubt(self) -> str:
@@ -305,7 +300,7 @@ def with_pairs(data: Data, pairs: object, *, runs: Path, on_event: OnEvent = ign
         time_name=table.time_name,
         positions=None if table.rating_name else data.sources.columns,
     )
-    _check_pairs(data, found, name)
+    data.known.check(found, name)
     table = replace(
         table,
         query_user_ids=found.user_ids,
@@ -355,34 +350,6 @@ def _side(
         ids, id_name = (table.users, table.user_name)
     side = read_side(given, ids, role=role, id_name=id_name, name=printable(name))
     return given.absolute() if isinstance(given, Path) else given, side
-
-
-def _check_pairs(data: Data, pairs: PairsTable, name: str) -> None:
-    """Raises InputError if a header was read as a pair, or users as items and items as users."""
-    users, items = _known(data.users, pairs.user_ids), _known(data.items, pairs.item_ids)
-    n, first = len(users), (str(pairs.user_ids[0]), str(pairs.item_ids[0]))
-    is_text = not any(one.isdecimal() for one in first)
-    may_be_header = not pairs.has_header and is_text and not (users[0] or items[0])
-    if may_be_header and 2 * (users & items).sum() > n - 1:
-        raise InputError(
-            f"{name}: the first line, {shown(first[0])} and {shown(first[1])}, is no pair of the "
-            "ratings, as most others are; if it names the columns, call them "
-            f"{shown(data.table.user_name)} and {shown(data.table.item_name)}, else begin with "
-            "such a line"
-        )
-    swapped = _known(data.items, pairs.user_ids) & _known(data.users, pairs.item_ids)
-    if not (users | items).any() and 2 * swapped.sum() >= n:
-        raise InputError(
-            f"{name}: users and items look swapped: expected users like "
-            f"{shown(str(data.users.values[0]))} and items like "
-            f"{shown(str(data.items.values[0]))}, got {shown(first[0])} and {shown(first[1])}; "
-            f"{pairs.about}"
-        )
-
-
-def _known(ids: Ids, wanted: IdArray) -> NDArray[np.bool_]:
-    """Which of (n,) raw ids the ratings have."""
-    return (ids.index(wanted) != UNKNOWN).numpy()
 
 
 def _as_path(source: Any) -> Any:

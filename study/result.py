@@ -2,7 +2,7 @@
 
 import math
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import cached_property
 from pathlib import Path
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from study.answers.intervals import Calibration
     from study.answers.lists import Recommendations, SimilarItems
     from study.inputs import Data, Frame, Source
+    from study.known import Known
     from study.record.ranking import Setting
     from study.record.record import Record
 
@@ -179,12 +180,7 @@ class Result:
         ensemble = self._ensemble(self.ratings, None, self.on_event)
         with torch_in_one_thread():
             return recommend(
-                ensemble.models(),
-                self.ratings,
-                user,
-                n=n,
-                titles=self._titles(titles),
-                levels=ensemble.levels,
+                ensemble.predictor(), self._known(titles), user, n=n, levels=ensemble.levels
             )
 
     def recommend_to_newcomer(
@@ -209,19 +205,19 @@ class Result:
             InputError: a rating is out of range, nothing is left, or no trial has come to a result.
         """
         from model.kernels.threads import torch_in_one_thread
-        from study.answers.lists import recommend_to_newcomer
+        from study.answers.lists import Given, recommend_to_newcomer
 
+        known = self._known(titles)
+        given = Given.of(known, item_ids, ratings)
+        labels = known.labels_about(about) if about else None
         ensemble = self._ensemble(self.ratings, None, self.on_event)
         with torch_in_one_thread():
             return recommend_to_newcomer(
-                ensemble.models(),
-                self.ratings,
-                item_ids,
-                ratings,
+                ensemble.predictor(lambda model: given.fold(model, about=labels)),
+                known,
+                given,
                 n=n,
-                titles=self._titles(titles),
                 levels=ensemble.levels,
-                about=about,
             )
 
     def similar(
@@ -237,9 +233,7 @@ class Result:
 
         ensemble = self._ensemble(self.ratings, None, self.on_event)
         with torch_in_one_thread():
-            return similar_items(
-                ensemble.models(), self.ratings, item, n=n, titles=self._titles(titles)
-            )
+            return similar_items(ensemble.models(), self._known(titles), item, n=n)
 
     def report(self, path: str | Path | None = None) -> Path:
         """Writes the report as one HTML file, beside the database if not told where: its path."""
@@ -249,8 +243,10 @@ class Result:
         write_report(self.record, path)
         return path
 
-    def _titles(self, titles: "dict[str, str] | None") -> "dict[str, str]":
-        return self.ratings.titles() if titles is None else titles
+    def _known(self, titles: "dict[str, str] | None") -> "Known":
+        """The ratings, with these titles if any are told."""
+        known = self.ratings.known
+        return known if titles is None else replace(known, titles=titles)
 
     def _ensemble(
         self, data: "Data", average: int | None, on_event: OnEvent, kind: "Split | None" = None

@@ -17,13 +17,16 @@ MAY: dict[str, set[str]] = {
     "model": {"model.kernels"},
     "study.events": set(),
     "study.sides": {"storage", "model"},
-    "study.inputs": {"storage", "model", "study.events", "study.sides"},
+    "study.known": {"storage", "model", "study.sides"},
+    "study.inputs": {"storage", "model", "study.events", "study.sides", "study.known"},
     "study.record": {"storage", "model"},
     "study.search": {"storage", "model", "study.record"},
-    "study.answers": {"storage", "model", "study.record", "study.inputs", "study.events"},
+    "study.answers": {
+        *("storage", "model", "study.record", "study.inputs", "study.known", "study.events"),
+    },
     "study.workers": {
         *("storage", "model", "study.record", "study.search", "study.answers"),
-        *("study.inputs", "study.events"),
+        *("study.inputs", "study.known", "study.events"),
     },
     "study.report": {"storage", "model", "study.record", "study.answers"},
     "study.report.__main__": {"storage", "study.record", "study.report", "study.inputs"}

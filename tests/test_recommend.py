@@ -5,6 +5,7 @@ import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,8 +18,12 @@ from storage.errors import InputError
 from storage.item_tables import read_item_ratings, read_titles
 from study import best_predict, run
 from study import recommend as command
+from study.answers.ensemble import combined
 from study.answers.lists import (
     LENGTH,
+    Given,
+    Predict,
+    Wanted,
     listing_score,
     recommend,
     recommend_to_newcomer,
@@ -34,7 +39,7 @@ FILES = ("--data", "ratings.csv")
 
 
 @dataclass(frozen=True)
-class Known:
+class Told:
     """A model that predicts what it is told, of items by their index."""
 
     items: Tensor
@@ -50,9 +55,9 @@ class Known:
 
     def fold_in(
         self, item_index: Tensor, values: Tensor, *, seed: int, about: Tensor | None = None
-    ) -> "Known":
+    ) -> "Told":
         """Everything is liked as the mean of what was rated."""
-        return Known(self.items + values.mean() - 3.0)
+        return Told(self.items + values.mean() - 3.0)
 
 
 def data_of(counts: list[int], tmp_path: Path) -> Data:
@@ -67,16 +72,21 @@ def data_of(counts: list[int], tmp_path: Path) -> Data:
     return load_data(path, runs=tmp_path)
 
 
+def by(models: list[Told], data: Data) -> Predict:
+    """What the mean of models predicts."""
+    return lambda pairs: combined(models, pairs, data.known.range)
+
+
 def test_an_item_with_two_ratings_is_not_listed_first(tmp_path: Path) -> None:
     data = data_of([20, 2, 60, 30], tmp_path)
-    model = Known(torch.tensor([4.9, 4.6, 4.5, 3.0]).double())
-    found = recommend([model], data, "u00")
+    model = Told(torch.tensor([4.9, 4.6, 4.5, 3.0]).double())
+    found = recommend(by([model], data), data.known, "u00")
     assert found.item_ids.tolist() == ["c", "b", "d"]  # a is rated, b predicted to be best
     assert found.predictions.tolist() == pytest.approx([4.5, 4.6, 3.0])
     assert found.counts.tolist() == [60, 2, 30]
     assert found.stds.tolist() == [0.5] * 3
     assert (found.n_rated, found.n_unknown, len(found)) == (1, 0, 3)
-    assert len(recommend([model], data, "u00", n=2)) == 2
+    assert len(recommend(by([model], data), data.known, "u00", n=2)) == 2
 
 
 def test_the_score_is_what_is_predicted_above_average_shrunk() -> None:
@@ -97,39 +107,59 @@ def test_the_score_is_what_is_predicted_above_average_shrunk() -> None:
 
 def test_several_models_answer_with_their_mean_and_titles_are_told(tmp_path: Path) -> None:
     data = data_of([20, 20, 20], tmp_path)
-    models = [Known(torch.tensor(x).double()) for x in ([1.0, 4, 2], [1.0, 1, 9])]
-    found = recommend(models, data, "u00", titles={"b": "Bambi"})
+    models = [Told(torch.tensor(x).double()) for x in ([1.0, 4, 2], [1.0, 1, 9])]
+    titled = replace(data.known, titles={"b": "Bambi"})
+    found = recommend(by(models, data), titled, "u00")
     assert found.item_ids.tolist() == ["c", "b"]
     assert found.predictions.tolist() == [3.5, 2.5]  # 9 is out of range: 5
     assert found.titles == ["", "Bambi"]
     assert list(found.columns()) == ["rank", "item", "title", "prediction", "std", "ratings"]
-    assert "title" not in recommend(models, data, "u00").columns()
+    assert "title" not in recommend(by(models, data), data.known, "u00").columns()
 
 
 def test_who_is_new_is_folded_in(tmp_path: Path) -> None:
     data = data_of([20, 20, 20, 20], tmp_path)
-    model = Known(torch.tensor([3.0, 3.1, 3.2, 3.3]).double())
-    found = recommend_to_newcomer([model], data, ["b", "zz", "b", "zz"], [5, 1, 3, 1])
+    model = Told(torch.tensor([3.0, 3.1, 3.2, 3.3]).double())
+    given = Given.of(data.known, ["b", "zz", "b", "zz"], [5, 1, 3, 1])
+    found = recommend_to_newcomer(by([given.fold(model)], data), data.known, given)
     assert found.item_ids.tolist() == ["d", "c", "a"]
     assert found.predictions.tolist() == pytest.approx([4.3, 4.2, 4.0])
     assert (found.n_rated, found.n_unknown) == (1, 1)
     with pytest.raises(InputError, match=r"item c: expected a rating from 1 to 5, .* got 9"):
-        recommend_to_newcomer([model], data, ["b", "c"], [5, 9])
+        Given.of(data.known, ["b", "c"], [5, 9])
+    given = Given.of(data.known, list("abcd"), [5, 5, 5, 5])
     with pytest.raises(InputError, match="all 4 items"):
-        recommend_to_newcomer([model], data, list("abcd"), [5, 5, 5, 5])
+        recommend_to_newcomer(by([model], data), data.known, given)
+
+
+def test_items_may_be_named_or_left_out_or_be_rated_already(tmp_path: Path) -> None:
+    data = data_of([20, 20, 20, 20], tmp_path)
+    predict = by([Told(torch.tensor([4.0, 3.0, 2.0, 1.0]).double())], data)
+
+    def listed(**wanted: Any) -> list[str]:
+        found = recommend(predict, data.known, "u00", wanted=Wanted(**wanted))
+        return [str(one) for one in found.item_ids]
+
+    assert listed() == ["b", "c", "d"]
+    assert listed(rated=True) == ["a", "b", "c", "d"]
+    assert listed(among=["a", "d", "c", "zz"]) == ["c", "d"]
+    assert listed(without=["b"], among=["b", "c"]) == ["c"]
+    with pytest.raises(InputError, match="no item is left"):
+        listed(among=["a"])
 
 
 def test_similar_items_by_id_or_title(tmp_path: Path) -> None:
     data = data_of([20, 20, 20, 20], tmp_path)
-    model = Known(torch.tensor([1.0, 4, 2, 8]).double())
+    model = Told(torch.tensor([1.0, 4, 2, 8]).double())
     titles = {"never rated": "Bambi", "a": "b", "b": "Bambi", "c": "Casablanca"}
+    titled = replace(data.known, titles=titles)
     for asked in ("b", "bambi"):
-        found = similar_items([model], data, asked, titles=titles, n=2)
+        found = similar_items([model], titled, asked, n=2)
         assert found.item_ids.tolist() == ["c", "a"]
         assert found.similarities.tolist() == pytest.approx([0.8, 0.7])
         assert (found.item_id, found.title, found.titles) == ("b", "Bambi", ["Casablanca", "b"])
     with pytest.raises(InputError, match=r"item 'Bambu': .* did you mean 'Bambi'"):
-        similar_items([model], data, "Bambu", titles=titles)
+        similar_items([model], titled, "Bambu")
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,8 @@
 """Predictions of a study's best settings: each trained on every rating, their mean taken."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import cache as once
 from functools import cached_property
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from model.solver import Model
 from model.splits import Split, as_new
 from storage.errors import InputError
 from study.answers.levels import Levels, Residuals
+from study.answers.lists import Predict
 from study.answers.retraining import Without, load_or_train
 from study.events import OnEvent, Said, ignored
 from study.inputs import Data
@@ -113,15 +115,14 @@ class Ensemble:
         if without is not None:
             pairs = as_new(pairs, without.of(self.data.ratings)[0])
         models = self.models(without=without)
-        return combined(models, pairs, self.data.table.ratings)
+        return combined(models, pairs, self.data.known.range)
 
     def levelled(
         self, predictions: NDArray[np.float64], pairs: Pairs, known: Ratings
     ) -> NDArray[np.float64]:
         """The (n,) predictions for pairs, by models that know these ratings, at their level."""
-        ratings = self.data.table.ratings
         shifted = predictions + self.levels.at(*_counts(pairs, known))
-        levelled: NDArray[np.float64] = np.clip(shifted, ratings.min(), ratings.max())
+        levelled: NDArray[np.float64] = np.clip(shifted, *self.data.known.range)
         return levelled
 
     @cached_property
@@ -144,6 +145,19 @@ class Ensemble:
     def without(self) -> Without:
         """The ratings that models do without to show what they are worth."""
         return Without(self.kind, stable_seed("calibration", self.record.seed))
+
+    def predictor(self, change: Callable[[Model], Model] | None = None) -> Predict:
+        """What tells predictions and spreads of any pairs; the models are loaded at the first.
+
+        Args:
+            change: what each model is to become; itself if not told.
+        """
+
+        @once
+        def models() -> list[Model]:
+            return [change(one) if change else one for one in self.models()]
+
+        return lambda pairs: combined(models(), pairs, self.data.known.range)
 
     def models(self, *, without: Without | None = None) -> Iterator[Model]:
         """The model of each setting, loaded or trained when it is asked for."""
@@ -206,19 +220,18 @@ def _counts(pairs: Pairs, known: Ratings) -> tuple[NDArray[np.int64], NDArray[np
 
 
 def combined(
-    models: Iterable[Model], pairs: Pairs, ratings: NDArray[np.float64]
+    models: Iterable[Model], pairs: Pairs, within: tuple[float, float]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """The (n,) mean predictions of pairs, and their uncalibrated spread.
 
     Args:
         models: that answer together.
         pairs: n of them.
-        ratings: whose range the predictions keep to.
+        within: the lowest and the highest rating, to which predictions keep.
     """
-    lowest, highest = ratings.min(), ratings.max()
     means, variances = [], []
     for model in models:
         # The plain form does not keep to the range by itself.
-        means.append(np.clip(model.predict(pairs).numpy(), lowest, highest))
+        means.append(np.clip(model.predict(pairs).numpy(), *within))
         variances.append(np.square(model.std(pairs).numpy()))
     return np.mean(means, axis=0), np.sqrt(np.mean(variances, axis=0))

@@ -12,26 +12,58 @@ k is twice the number of ratings that the item of a rating drawn at random has.
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
+from typing import Self
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
+from torch import Tensor
 
-from model.dataset import UNKNOWN, Ids
+from model.dataset import UNKNOWN, Ids, Pairs
 from model.solver import Model
 from storage.errors import InputError
 from storage.ratings import IdArray
-from study.answers.ensemble import combined
 from study.answers.levels import Levels
-from study.inputs import Data
+from study.known import Known
 
 LENGTH = 10
 CAUTION = 2.0  # k in typical counts
 ALIKE = 0.75  # of difflib: ids that are less so are not suggested
 SEED = 0  # of the draws of a new user's row
+
+
+Predict = Callable[[Pairs], tuple[NDArray[np.float64], NDArray[np.float64]]]
+"""What tells the (n,) predictions of pairs, and the spread of the ratings that may be seen."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wanted:
+    """Which items may be listed."""
+
+    among: ArrayLike | None = None  # ids; all items if not told
+    without: ArrayLike = ()  # ids
+    rated: bool = False  # whether those that the user has rated, too
+
+    def of(self, known: Known, seen: NDArray[np.int64]) -> NDArray[np.int64]:
+        """The rows of those, of a user who has rated some.
+
+        Raises:
+            InputError: none is left.
+        """
+        may = np.ones(len(known.items) + 1, dtype=bool)
+        if self.among is not None:
+            may[:] = False
+            may[known.items.index(self.among).numpy()] = True
+        may[known.items.index(self.without).numpy()] = False
+        if not self.rated:
+            may[seen] = False
+        rows: NDArray[np.int64] = np.flatnonzero(may[:-1])
+        if not len(rows):
+            raise InputError(f"{known.source}: no item is left to list")
+        return rows
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,36 +118,35 @@ class SimilarItems:
 
 
 def recommend(
-    models: Iterable[Model],
-    data: Data,
+    predict: Predict,
+    known: Known,
     user: object,
     *,
     n: int = LENGTH,
-    titles: Mapping[str, str] | None = None,
+    wanted: Wanted | None = None,
     levels: Levels | None = None,
 ) -> Recommendations:
-    """What a user of the data would like.
+    """What a user of the ratings would like.
 
     Args:
-        models: trained on the data; their mean answers.
-        data: the ratings.
+        predict: what tells it.
+        known: the ratings.
         user: the raw id.
         n: how many items at most.
-        titles: of items, by their ids as texts.
+        wanted: which items; those that the user has not rated if not told.
         levels: what is added to predictions.
 
     Raises:
-        InputError: there is no such user, or nothing that was not rated.
+        InputError: there is no such user, or nothing is left.
     """
-    row = find_row(data.users, user, "user", data.source)
-    table = data.table
-    seen = table.item_index[table.user_index == row].astype(np.int64)
-    if len(seen) == len(data.items):
+    row = find_row(known.users, user, "user", known.source)
+    seen = known.ratings.item_index.numpy()[known.rated(row)]
+    if len(seen) == len(known.items) and not (wanted and wanted.rated):
         raise InputError(
-            f"user {user} has rated all {len(seen):,} items of {data.source}: nothing is left"
+            f"user {user} has rated all {len(seen):,} items of {known.source}: nothing is left"
         )
-    found = _listed(models, data, row, seen, n=n, titles=titles, levels=levels)
-    return replace(found, user_id=data.users.values[row])
+    found = _listed(predict, known, row, seen, n=n, wanted=wanted or Wanted(), levels=levels)
+    return replace(found, user_id=known.users.values[row])
 
 
 def listing_score(
@@ -137,80 +168,97 @@ def typical_count(counts: NDArray[np.int64]) -> float:
     return float(np.square(counts, dtype=np.float64).sum() / counts.sum())
 
 
+@dataclass(frozen=True, kw_only=True)
+class Given:
+    """What somebody has rated who is not in the ratings, as far as the models know of it."""
+
+    items: NDArray[np.int64]  # (m,) rows, rising
+    values: NDArray[np.float64]  # (m,) ratings
+    n_unknown: int  # items that are rated besides
+
+    @classmethod
+    def of(cls, known: Known, item_ids: ArrayLike, ratings: ArrayLike) -> Self:
+        """That of (m,) ratings of items by their ids; one rated again has the mean of its ratings.
+
+        Raises:
+            InputError: a rating is not within the range of the others.
+        """
+        given, values = np.asarray(item_ids), np.asarray(ratings, dtype=np.float64)
+        lowest, highest = known.range
+        if (outside := ~((lowest <= values) & (values <= highest))).any():
+            at = int(np.argmax(outside))
+            raise InputError(
+                f"item {given[at]}: expected a rating from {lowest:g} to {highest:g}, as in "
+                f"{known.source}, got {values[at]:g}"
+            )
+        rows = known.items.index(given).numpy()
+        is_known = rows != UNKNOWN
+        seen, place = np.unique(rows[is_known], return_inverse=True)
+        means = np.bincount(place, values[is_known]) / np.bincount(place)
+        return cls(items=seen, values=means, n_unknown=len(np.unique(given[~is_known])))
+
+    def fold(self, model: Model, *, about: Tensor | None = None) -> Model:
+        """The model of who gave these; it is not trained, the user's row follows from others'."""
+        items, values = torch.from_numpy(self.items), torch.from_numpy(self.values)
+        return model.fold_in(items, values, seed=SEED, about=about)
+
+
 def recommend_to_newcomer(
-    models: Iterable[Model],
-    data: Data,
-    item_ids: ArrayLike,
-    ratings: ArrayLike,
+    predict: Predict,
+    known: Known,
+    given: Given,
     *,
     n: int = LENGTH,
-    titles: Mapping[str, str] | None = None,
+    wanted: Wanted | None = None,
     levels: Levels | None = None,
-    about: Mapping[str, str] | None = None,
 ) -> Recommendations:
-    """What somebody would like who is not in the data, and gave these (m,) ratings to (m,) items.
+    """What somebody would like who is not in the ratings.
 
-    The models are not trained: the user's row follows from theirs. An item that is rated more than
-    once has the mean of its ratings; one that nobody else rated tells nothing. `about` is what is
-    known of them by column of the users' table.
+    Args:
+        predict: of models that `Given.fold` gave.
+        known: the ratings.
+        given: what was rated.
+        n: how many items at most.
+        wanted: which items; those that are not rated if not told.
+        levels: what is added to predictions.
 
     Raises:
-        InputError: a rating is not within the range of the data's, or nothing is left to recommend.
+        InputError: nothing is left to recommend.
     """
-    given, values = np.asarray(item_ids), np.asarray(ratings, dtype=np.float64)
-    lowest, highest = data.table.ratings.min(), data.table.ratings.max()
-    if (outside := ~((lowest <= values) & (values <= highest))).any():
-        at = int(np.argmax(outside))
+    if len(given.items) == len(known.items) and not (wanted and wanted.rated):
         raise InputError(
-            f"item {given[at]}: expected a rating from {lowest:g} to {highest:g}, as in "
-            f"{data.source}, got {values[at]:g}"
+            f"all {len(given.items):,} items of {known.source} are rated: nothing is left"
         )
-    rows = data.items.index(given).numpy()
-    known = rows != UNKNOWN
-    seen, place = np.unique(rows[known], return_inverse=True)
-    if len(seen) == len(data.items):
-        raise InputError(f"all {len(seen):,} items of {data.source} are rated: nothing is left")
-    means = np.bincount(place, values[known]) / np.bincount(place)
-    index, targets = torch.from_numpy(seen), torch.from_numpy(means)
-    said = data.labels_about(about) if about else None
-    folded = (model.fold_in(index, targets, seed=SEED, about=said) for model in models)
-    n_unknown = len(np.unique(given[~known]))
-    return _listed(folded, data, 0, seen, n=n, titles=titles, levels=levels, n_unknown=n_unknown)
+    found = _listed(predict, known, 0, given.items, n=n, wanted=wanted or Wanted(), levels=levels)
+    return replace(found, n_unknown=given.n_unknown)
 
 
 def similar_items(
-    models: Iterable[Model],
-    data: Data,
-    item: object,
-    *,
-    n: int = LENGTH,
-    titles: Mapping[str, str] | None = None,
+    models: Iterable[Model], known: Known, item: object, *, n: int = LENGTH
 ) -> SimilarItems:
     """What pleases the users whom an item pleases.
 
     Args:
-        models: trained on the data; the mean of their similarities counts.
-        data: the ratings.
+        models: trained on the ratings; the mean of their similarities counts.
+        known: the ratings.
         item: the raw id, or a title.
         n: how many items at most.
-        titles: of items, by their ids as texts.
 
     Raises:
         InputError: there is no such item.
     """
-    titles = titles or {}
-    row = find_row(data.items, item, "item", data.source, titles)
+    row = find_row(known.items, item, "item", known.source, known.titles)
     alike = np.mean([model.similarity(row).numpy() for model in models], axis=0)
-    others = np.delete(np.arange(len(data.items)), row)
+    others = np.delete(np.arange(len(known.items)), row)
     first = others[np.argsort(-alike[others], kind="stable")[:n]]
     return SimilarItems(
-        item_id=data.items.values[row],
-        title=titles.get(str(data.items.values[row]), ""),
-        item_ids=data.items.values[first],
-        titles=[titles.get(str(one), "") for one in data.items.values[first]],
+        item_id=known.items.values[row],
+        title=known.titles.get(str(known.items.values[row]), ""),
+        item_ids=known.items.values[first],
+        titles=[known.titles.get(str(one), "") for one in known.items.values[first]],
         similarities=alike[first].astype(np.float64),
-        counts=_counts(data)[first],
-        item_name=data.table.item_name,
+        counts=known.item_counts[first],
+        item_name=known.item_name,
     )
 
 
@@ -255,40 +303,32 @@ def _head(item_name: str, item_ids: IdArray, titles: list[str]) -> dict[str, Arr
 
 
 def _listed(
-    models: Iterable[Model],
-    data: Data,
+    predict: Predict,
+    known: Known,
     row: int,
     seen: NDArray[np.int64],
     *,
     n: int,
-    titles: Mapping[str, str] | None,
+    wanted: Wanted,
     levels: Levels | None,
-    n_unknown: int = 0,
 ) -> Recommendations:
-    """The n items of the highest score for a user of the models, of those that were not seen."""
-    left = np.delete(np.arange(len(data.items)), seen)
+    """The n items of the highest score for a user, of those that are wanted."""
+    left = wanted.of(known, seen)
     items = torch.from_numpy(left)
-    pairs = data.at_present(torch.full_like(items, row), items)
-    means, stds = combined(models, pairs, data.table.ratings)
-    counts = _counts(data)
+    means, stds = predict(known.at_present(torch.full_like(items, row), items))
     if levels is not None:
-        means = means + levels.at(np.full_like(left, len(seen)), counts[left])
-        means = means.clip(data.table.ratings.min(), data.table.ratings.max())
-    score = listing_score(means, counts[left], shrinkage=CAUTION * typical_count(counts))
+        means = means + levels.at(np.full_like(left, len(seen)), known.item_counts[left])
+        means = means.clip(*known.range)
+    typical = typical_count(known.item_counts)
+    score = listing_score(means, known.item_counts[left], shrinkage=CAUTION * typical)
     first = np.argsort(-score, kind="stable")[:n]
-    ids = data.items.values[left[first]]
+    ids = known.items.values[left[first]]
     return Recommendations(
         item_ids=ids,
-        titles=[(titles or {}).get(str(one), "") for one in ids],
+        titles=[known.titles.get(str(one), "") for one in ids],
         predictions=means[first],
         stds=stds[first],
-        counts=counts[left[first]],
-        item_name=data.table.item_name,
+        counts=known.item_counts[left[first]],
+        item_name=known.item_name,
         n_rated=len(seen),
-        n_unknown=n_unknown,
     )
-
-
-def _counts(data: Data) -> NDArray[np.int64]:
-    """The (n_items,) numbers of ratings."""
-    return np.bincount(data.table.item_index, minlength=len(data.items))

@@ -1,0 +1,133 @@
+"""What answers need to know of the ratings: who and what there is, and who rated what."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from model.dataset import UNKNOWN, Ids, Pairs, Ratings
+from storage.errors import InputError
+from storage.lines import shown
+from storage.ratings import IdArray
+from storage.tables import Pairs as PairsTable
+from study.sides import labels_about
+
+
+@dataclass(frozen=True, kw_only=True, repr=False, eq=False)
+class Known:
+    """Who and what there is, and who rated what."""
+
+    source: str  # for people: where the ratings came from
+    users: Ids
+    items: Ids
+    user_name: str  # what the column of their ids is called
+    item_name: str
+    ratings: Ratings
+    present: float | None = None  # seconds since 1970, of the last rating; None without times
+    titles: Mapping[str, str] = field(default_factory=dict)  # of items, by their ids as texts
+
+    @cached_property
+    def range(self) -> tuple[float, float]:
+        """The lowest and the highest rating."""
+        return self.ratings.values.min().item(), self.ratings.values.max().item()
+
+    @cached_property
+    def user_counts(self) -> NDArray[np.int64]:
+        """The (n_users + 1,) numbers of ratings; the last is of who is unknown."""
+        counts: NDArray[np.int64] = np.bincount(
+            self.ratings.user_index.numpy(), minlength=len(self.users) + 1
+        )
+        return counts
+
+    @cached_property
+    def item_counts(self) -> NDArray[np.int64]:
+        """The (n_items + 1,) numbers of ratings; the last is of what is unknown."""
+        counts: NDArray[np.int64] = np.bincount(
+            self.ratings.item_index.numpy(), minlength=len(self.items) + 1
+        )
+        return counts
+
+    def rated(self, user: int) -> NDArray[np.int64]:
+        """The places, in the ratings, of those of a user."""
+        first = self._first
+        return self._by_user[first[user] : first[user + 1]]
+
+    def at_present(self, user_index: Tensor, item_index: Tensor) -> Pairs:
+        """Pairs at the time of the last rating, if ratings have times."""
+        times = None
+        if self.present is not None:
+            times = torch.full((len(user_index),), self.present, dtype=torch.float64)
+        return Pairs(user_index=user_index, item_index=item_index, times=times)
+
+    def labels_about(self, about: Mapping[str, str]) -> Tensor:
+        """The (l,) labels of somebody of whom this is known, by column of the users' table.
+
+        Raises:
+            InputError: there is no such column, or a value is none that it may have.
+        """
+        return labels_about(self.ratings.user_descriptions, about)
+
+    def index(self, pairs: PairsTable) -> Pairs:
+        """Pairs that were asked for by their ids, UNKNOWN who and what is not known.
+
+        If ratings have times, a pair without one is of the present.
+        """
+        found = self.at_present(self.users.index(pairs.user_ids), self.items.index(pairs.item_ids))
+        return timed(found, pairs.times)
+
+    def check(self, pairs: PairsTable, name: str) -> None:
+        """Raises InputError if a header was read as a pair, or users as items and items as users.
+
+        Args:
+            pairs: that were asked for.
+            name: what messages call them.
+        """
+        users, items = are_in(self.users, pairs.user_ids), are_in(self.items, pairs.item_ids)
+        n, first = len(users), (str(pairs.user_ids[0]), str(pairs.item_ids[0]))
+        is_text = not any(one.isdecimal() for one in first)
+        may_be_header = not pairs.has_header and is_text and not (users[0] or items[0])
+        if may_be_header and 2 * (users & items).sum() > n - 1:
+            raise InputError(
+                f"{name}: the first line, {shown(first[0])} and {shown(first[1])}, is no pair of "
+                "the ratings, as most others are; if it names the columns, call them "
+                f"{shown(self.user_name)} and {shown(self.item_name)}, else begin with such a line"
+            )
+        if (users | items).any():
+            return
+        swapped = are_in(self.items, pairs.user_ids) & are_in(self.users, pairs.item_ids)
+        if 2 * swapped.sum() >= n:
+            raise InputError(
+                f"{name}: users and items look swapped: expected users like "
+                f"{shown(str(self.users.values[0]))} and items like "
+                f"{shown(str(self.items.values[0]))}, got {shown(first[0])} and "
+                f"{shown(first[1])}; {pairs.about}"
+            )
+
+    @cached_property
+    def _by_user(self) -> NDArray[np.int64]:
+        order: NDArray[np.int64] = np.argsort(self.ratings.user_index.numpy(), kind="stable")
+        return order
+
+    @cached_property
+    def _first(self) -> NDArray[np.int64]:
+        first: NDArray[np.int64] = np.concatenate([[0], self.user_counts.cumsum()])
+        return first
+
+
+def timed(pairs: Pairs, times: NDArray[np.float64] | None) -> Pairs:
+    """The same pairs at (n,) times, NaN where they stay as they are."""
+    if pairs.times is None or times is None:
+        return pairs
+    found = np.where(np.isnan(times), pairs.times.numpy(), times)
+    return Pairs(
+        user_index=pairs.user_index, item_index=pairs.item_index, times=torch.from_numpy(found)
+    )
+
+
+def are_in(ids: Ids, wanted: IdArray) -> NDArray[np.bool_]:
+    """Which of (n,) raw ids are among some."""
+    return (ids.index(wanted) != UNKNOWN).numpy()
