@@ -24,7 +24,7 @@ from storage.database import open_storage, parse_storage_url, runs_folder
 from storage.lines import read_numbers
 from storage.sources import Sources
 from study.answers.asked import kind_asked
-from study.answers.ensemble import FEW, Ensemble, kinds_of
+from study.answers.ensemble import FEW, Ensemble, counts_of, kinds_of
 from study.answers.intervals import Calibration, calibrate
 from study.answers.levels import LATER
 from study.answers.retraining import Without
@@ -53,7 +53,7 @@ def coverage(
         pairs: n of them.
         known: the ratings that the models know.
     """
-    columns = calibration.intervals(*answer, kinds_of(pairs, known))
+    columns = calibration.intervals(*answer, kinds_of(*counts_of(pairs, known)))
     inside = (columns["lower"] <= truth) & (truth <= columns["upper"])
     width = columns["upper"] - columns["lower"]
     users, items = (

@@ -28,7 +28,7 @@ from benchmarks.ranking import trained
 from model.dataset import Ratings
 from model.splits import Split, as_new, split
 from storage.sources import Sources
-from study.answers.ensemble import unknown_of
+from study.answers.ensemble import counts_of
 from study.answers.levels import Levels, Residuals
 from study.inputs import load_data
 
@@ -74,7 +74,7 @@ class Case:
             total = torch.bincount(own, values - mean, minlength=n)
             counts = torch.bincount(own, minlength=n)
             found.append((mean + total / (counts + SHRINKAGE))[rows].numpy())
-        is_new_item = unknown_of(self.held_out, self.training) >= 2
+        is_new_item = counts_of(self.held_out, self.training)[1] == 0
         means: Column = np.where(is_new_item, found[0], found[1])
         return means
 
@@ -131,7 +131,8 @@ def levels_of(cases: Sequence[Case], kind: Split) -> Levels:
 
 def rows_of(cases: Sequence[tuple[Case, Levels]]) -> Iterator[str]:
     """The cells of known pairs, new users and new items, of all cases together."""
-    unknown = np.concatenate([unknown_of(case.held_out, case.training) for case, _ in cases])
+    counts = [counts_of(case.held_out, case.training) for case, _ in cases]
+    of_users, of_items = (np.concatenate(side) for side in zip(*counts, strict=True))
     truth = np.concatenate([case.held_out.values.numpy() for case, _ in cases])
     ways = [
         np.concatenate([case.levelled(levels) for case, levels in cases]),
@@ -139,10 +140,10 @@ def rows_of(cases: Sequence[tuple[Case, Levels]]) -> Iterator[str]:
         np.concatenate([case.of_other_side for case, _ in cases]),
     ]
     for name, here in (
-        ("all", unknown >= 0),
-        ("both known", unknown == 0),
-        ("new user", (unknown == 1) | (unknown == 3)),
-        ("new item", unknown >= 2),
+        ("all", of_users >= 0),
+        ("both known", (of_users > 0) & (of_items > 0)),
+        ("new user", of_users == 0),
+        ("new item", of_items == 0),
     ):
         if not here.any():
             continue

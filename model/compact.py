@@ -76,8 +76,8 @@ class Compact:
     levels: Tensor  # (K,) float64, v, in rating units; none without ordinal draws
 
     @classmethod
-    def of(cls, models: Sequence[Model], *, present: float | None, seed: int) -> Self:
-        """The mean of models that were trained on the same ratings.
+    def of(cls, models: Sequence[Model], *, present: float | None, seed: int) -> Self | None:
+        """The mean of models that were trained on the same ratings; None if one has no factors.
 
         Args:
             models: at least one.
@@ -87,6 +87,8 @@ class Compact:
         generator = torch.Generator().manual_seed(seed)
         posteriors = [one for one in models if isinstance(one, Posterior)]
         factorizations = [one for one in models if isinstance(one, Factorization)]
+        if len(posteriors) + len(factorizations) < len(models):
+            return None
         first = posteriors[0].scale if posteriors else factorizations[0]
         mean = posteriors[0].scale.mean if posteriors else factorizations[0].global_mean
         scale = posteriors[0].scale.scale if posteriors else torch.ones_like(mean)

@@ -7,7 +7,7 @@ import json
 import os
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
 
@@ -65,7 +65,7 @@ def write_arrays(path: Path, arrays: Arrays, metadata: Mapping[str, object]) -> 
     from safetensors.numpy import save
 
     text = {"metadata": json.dumps(metadata, sort_keys=True)}
-    text["digest"] = _digest(arrays, text["metadata"])
+    text["digest"] = _digest(sorted(arrays.items()), text)
     arrays = {name: np.asarray(array, order="C") for name, array in arrays.items()}
     with replacing(path, "wb") as file:
         file.write(save(arrays, text))
@@ -88,7 +88,31 @@ def read_arrays(path: Path) -> tuple[Arrays, dict[str, object]]:
         raise
     except (SafetensorError, OSError, ValueError, TypeError) as error:
         raise DamagedFileError(f"{path}: {error}") from error
-    if text.get("digest") != _digest(arrays, text.get("metadata", "")):
+    if text.get("digest") != _digest(sorted(arrays.items()), text):
+        raise DamagedFileError(f"{path}: the content does not match its digest")
+    return arrays, json.loads(text["metadata"])
+
+
+def map_arrays(path: Path) -> tuple[Arrays, dict[str, object]]:
+    """The same, mapped: memory that processes share, and that is read when it is first needed.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        DamagedFileError: the file was cut, changed, or is of another kind.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="numpy") as file:  # copies, one at a time
+            text, names = file.metadata() or {}, file.keys()
+            found = _digest(((name, file.get_tensor(name)) for name in sorted(names)), text)
+        with safe_open(path, framework="pt") as file:  # maps
+            arrays = {name: file.get_tensor(name).numpy() for name in names}
+    except FileNotFoundError:
+        raise
+    except (SafetensorError, OSError, ValueError, TypeError) as error:
+        raise DamagedFileError(f"{path}: {error}") from error
+    if text.get("digest") != found:
         raise DamagedFileError(f"{path}: the content does not match its digest")
     return arrays, json.loads(text["metadata"])
 
@@ -101,9 +125,10 @@ def _forget(folder: Path, prefix: str) -> None:
                 path.unlink()
 
 
-def _digest(arrays: Arrays, metadata: str) -> str:
-    digest = hashlib.sha256(metadata.encode())
-    for name, array in sorted(arrays.items()):
+def _digest(arrays: Iterable[tuple[str, NDArray[Any]]], text: Mapping[str, str]) -> str:
+    """That of arrays in the order of their names, and of their metadata."""
+    digest = hashlib.sha256(text.get("metadata", "").encode())
+    for name, array in arrays:
         digest.update(f"{name} {array.dtype.str} {array.shape}".encode())
         digest.update(np.ascontiguousarray(array).data)
     return digest.hexdigest()

@@ -9,11 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from storage.columnar import format_of
-from storage.columns import choose_pair_columns
+from storage.columns import FRAME, choose_pair_columns
 from storage.delimited import read_rows
 from storage.dialect import check_fields
 from storage.errors import InputError
 from storage.files import TEXT
+from storage.frames import Frame
 from storage.lines import LARGEST_RATING, rating_of, whole_text
 from storage.ratings import IdArray
 
@@ -80,6 +81,23 @@ def read_item_ratings(
         items.append(item)
         ratings.append(rating)
     return np.array(items, dtype=TEXT), np.array(ratings)
+
+
+def item_ratings_of(
+    frame: Frame, *, names: tuple[str, str] = ("item", "rating")
+) -> tuple[IdArray, NDArray[np.float64]]:
+    """The (n,) item ids and ratings of one user, of columns in memory.
+
+    Raises:
+        InputError: they are no such columns.
+    """
+    chosen = choose_pair_columns(
+        FRAME, [frame.column_names], has_header=True, roles=("item", "rating"), names=names
+    )
+    table = frame.select(list(chosen.positions))
+    words = [[str(value) for value in column.to_pylist()] for column in table.columns]
+    ratings = [rating_of(word, f"{FRAME}: expected a rating") for word in words[1]]
+    return np.array(words[0], dtype=TEXT), np.array(ratings)
 
 
 def _pairs(

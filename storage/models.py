@@ -4,13 +4,24 @@ import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import numpy as np
+from numpy.typing import NDArray
 
-from storage.files import TEXT, Arrays, DamagedFileError, read_arrays, write_arrays
+from storage.errors import InputError
+from storage.files import (
+    TEXT,
+    Arrays,
+    DamagedFileError,
+    map_arrays,
+    read_arrays,
+    write_arrays,
+)
 
 FORMAT = 3  # of the arrays of a model: raise it when a solver gives another answer
+HELD_FORMAT = 1  # of the file of a model that answers by itself
 
 
 def recipe_path(folder: Path, study_name: str, recipe: Mapping[str, object]) -> Path:
@@ -31,12 +42,58 @@ def load_model(path: Path) -> Arrays | None:
 def save_model(path: Path, arrays: Arrays, recipe: Mapping[str, object]) -> None:
     """Saves the arrays of a model with the recipe that led to it; texts as the bytes of JSON."""
     plain = {
-        name: np.frombuffer(json.dumps(array.tolist()).encode(), np.uint8)
-        if array.dtype == TEXT
-        else array
+        name: as_bytes(array.tolist()) if array.dtype == TEXT else array
         for name, array in arrays.items()
     }
     write_arrays(path, plain, recipe)
+
+
+def write_held(path: Path, arrays: Arrays, metadata: Mapping[str, object]) -> None:
+    """Writes a model that answers by itself, and what is to be said of it.
+
+    Raises:
+        InputError: the file cannot be written; one that was there stays as it was.
+    """
+    try:
+        write_arrays(path, arrays, {"format": HELD_FORMAT, **metadata})
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written ({error.strerror or error})") from None
+
+
+def read_held(path: Path) -> tuple[Arrays, dict[str, Any]]:
+    """What `write_held` wrote, mapped into memory.
+
+    Raises:
+        InputError: it cannot be read, is no such file, was cut or changed, or is of a version that
+            is not read any more, or not yet.
+    """
+    try:
+        arrays, metadata = map_arrays(path)
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file") from None
+    except DamagedFileError as error:
+        why = str(error).removeprefix(f"{path}: ")
+        raise InputError(f"{path}: expected a model that study.export wrote; {why}") from None
+    found = metadata.get("format")
+    if not isinstance(found, int):
+        raise InputError(f"{path}: expected a model that study.export wrote, got other arrays")
+    if found != HELD_FORMAT:
+        age = "a newer" if found > HELD_FORMAT else "an older"
+        raise InputError(
+            f"{path}: expected a model of format {HELD_FORMAT}, got {found}, of {age} version; "
+            "python -m study.export writes it again"
+        )
+    return arrays, metadata
+
+
+def as_bytes(value: object) -> NDArray[np.uint8]:
+    """A value as the bytes of its JSON, an array that a file takes."""
+    return np.frombuffer(json.dumps(value).encode(), np.uint8)
+
+
+def of_bytes(array: NDArray[np.uint8]) -> Any:
+    """The value that `as_bytes` made an array of."""
+    return json.loads(array.tobytes())
 
 
 def file_name(study_name: str) -> str:

@@ -56,7 +56,7 @@ def write_table(
     Raises:
         InputError: the file cannot be written; one that was there stays as it was.
     """
-    write_columns(path, [*_ids(table), *columns.items()])
+    write_columns(path, [*asked_ids(table), *columns.items()])
 
 
 def write_columns(path: Path, columns: Sequence[tuple[str, ArrayLike]]) -> None:
@@ -71,7 +71,7 @@ def write_columns(path: Path, columns: Sequence[tuple[str, ArrayLike]]) -> None:
         from pyarrow.parquet import write_table as write_parquet
 
         with _written(path, "wb") as file:
-            write_parquet(_arrow(columns), file)
+            write_parquet(arrow_table(columns), file)
         return
     texts = [
         [f"{value:.6f}" for value in array] if array.dtype.kind == "f" else array
@@ -84,9 +84,21 @@ def write_columns(path: Path, columns: Sequence[tuple[str, ArrayLike]]) -> None:
         writer.writerows(zip(*texts, strict=True))
 
 
-def answers_table(table: RatingsTable, columns: Mapping[str, NDArray[np.floating]]) -> "pa.Table":
-    """The queries' users and items, and (n_queries,) columns, as an Arrow table."""
-    return _arrow([*_ids(table), *columns.items()])
+def asked_ids(table: RatingsTable) -> list[tuple[str, ArrayLike]]:
+    """The queries' users and items, as named columns."""
+    return [(table.user_name, table.query_user_ids), (table.item_name, table.query_item_ids)]
+
+
+def arrow_table(columns: Sequence[tuple[str, ArrayLike]]) -> "pa.Table":
+    """Named columns of equal length as an Arrow table."""
+    import pyarrow as pa
+
+    arrays = [np.asarray(values) for _, values in columns]
+    texts = [array.dtype.kind in "TU" for array in arrays]
+    return pa.table(
+        [pa.array(a.tolist() if is_text else a) for a, is_text in zip(arrays, texts, strict=True)],
+        [name for name, _ in columns],
+    )
 
 
 def check_ending(path: Path) -> None:
@@ -137,21 +149,6 @@ def _written(path: Path, mode: str = "w") -> Iterator[IO[Any]]:
             yield file
     except OSError as error:
         raise InputError(f"{path}: cannot be written ({error.strerror or error})") from None
-
-
-def _ids(table: RatingsTable) -> list[tuple[str, ArrayLike]]:
-    return [(table.user_name, table.query_user_ids), (table.item_name, table.query_item_ids)]
-
-
-def _arrow(columns: Sequence[tuple[str, ArrayLike]]) -> "pa.Table":
-    import pyarrow as pa
-
-    arrays = [np.asarray(values) for _, values in columns]
-    texts = [array.dtype.kind in "TU" for array in arrays]
-    return pa.table(
-        [pa.array(a.tolist() if is_text else a) for a, is_text in zip(arrays, texts, strict=True)],
-        [name for name, _ in columns],
-    )
 
 
 def _same_file(path: Path, other: Path) -> bool:

@@ -51,6 +51,11 @@ class Known:
         )
         return counts
 
+    def counts(self, pairs: Pairs) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """How many ratings the user, and the item, of each of n pairs has, (n,) each."""
+        users, items = pairs.user_index.numpy(), pairs.item_index.numpy()
+        return self.user_counts[users], self.item_counts[items]
+
     def rated(self, user: int) -> NDArray[np.int64]:
         """The places, in the ratings, of those of a user."""
         first = self._first

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from study.answers.ensemble import Ensemble
     from study.answers.intervals import Calibration
     from study.answers.lists import Recommendations, SimilarItems
+    from study.held import Model
     from study.inputs import Data, Frame, Source
     from study.known import Known
     from study.record.ranking import Setting
@@ -111,7 +112,7 @@ class Result:
                 come to a result.
         """
         from storage.frames import as_frame
-        from storage.predictions import answers_table
+        from storage.predictions import arrow_table, asked_ids
 
         data = self.asked(pairs)
         if data.doubt:
@@ -122,7 +123,8 @@ class Result:
             columns = answers.intervals
             if answers.calibration.doubt:
                 warnings.warn(answers.calibration.doubt, stacklevel=2)
-        frame: Frame = as_frame(answers_table(data.table, columns), like=pairs)
+        table = arrow_table([*asked_ids(data.table), *columns.items()])
+        frame: Frame = as_frame(table, like=pairs)
         return frame
 
     def asked(self, pairs: "Source | Frame | None" = None) -> "Data":
@@ -234,6 +236,42 @@ class Result:
         ensemble = self._ensemble(self.ratings, None, self.on_event)
         with torch_in_one_thread():
             return similar_items(ensemble.models(), self._known(titles), item, n=n)
+
+    def model(self, *, average: int | None = None, quiet: bool = False) -> "Model":
+        """A model to hold, to save and to serve: it answers without the study and the ratings.
+
+        It answers as `predict` does for pairs of the present. Its settings are trained on every
+        rating, and once more to calibrate intervals, or loaded if they were before.
+
+        Args:
+            average: how many of the best settings to average; as many as the finalists found worth
+                it if not told.
+            quiet: whether to tell nothing of what goes on.
+
+        Raises:
+            InputError: no trial has come to a result.
+        """
+        from model.compact import Compact
+        from model.kernels.threads import torch_in_one_thread
+        from study.answers.asked import kind_at_present
+        from study.answers.intervals import calibrate
+        from study.cards import card_of
+        from study.held import Model
+
+        kind = kind_at_present(self.ratings, self.record.kinds)
+        on_event = ignored if quiet else self.on_event
+        ensemble, known = self._ensemble(self.ratings, average, on_event, kind), self.ratings.known
+        with torch_in_one_thread():
+            models = tuple(ensemble.models())
+            return Model(
+                card=card_of(ensemble),
+                known=known,
+                solvers=tuple(setting.solver for setting in ensemble.settings),
+                models=models,
+                compact=Compact.of(models, present=known.present, seed=self.record.seed or 0),
+                levels=ensemble.levels,
+                calibration=calibrate(ensemble),
+            )
 
     def report(self, path: str | Path | None = None) -> Path:
         """Writes the report as one HTML file, beside the database if not told where: its path."""

@@ -39,3 +39,8 @@ def kind_asked(data: Data, met: Sequence[Split]) -> Split:
         ):
             return Split.LATEST if Split.LATEST in met or is_worth else met[0]
     return Split.USERS if is_worth and known_users.mean() < HALF else met[0]
+
+
+def kind_at_present(data: Data, met: Sequence[Split]) -> Split:
+    """The kind of split that is like questions of the present, after all ratings."""
+    return met[0] if data.ratings.times is None else Split.TIME

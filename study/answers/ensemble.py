@@ -103,7 +103,7 @@ class Ensemble:
 
     def kinds(self) -> NDArray[np.int64]:
         """How much is known of the (n_queries,) pairs, as `kinds_of` has it."""
-        return kinds_of(self.data.queries, self.data.ratings)
+        return kinds_of(*counts_of(self.data.queries, self.data.ratings))
 
     def predict(
         self, pairs: Pairs, *, without: Without | None = None
@@ -121,7 +121,7 @@ class Ensemble:
         self, predictions: NDArray[np.float64], pairs: Pairs, known: Ratings
     ) -> NDArray[np.float64]:
         """The (n,) predictions for pairs, by models that know these ratings, at their level."""
-        shifted = predictions + self.levels.at(*_counts(pairs, known))
+        shifted = predictions + self.levels.at(*counts_of(pairs, known))
         levelled: NDArray[np.float64] = np.clip(shifted, *self.data.known.range)
         return levelled
 
@@ -195,25 +195,18 @@ class Ensemble:
         self.on_event(Said(f"Trial {trial.number}, {setting.solver}{on}, {done}"))
 
 
-def unknown_of(pairs: Pairs, known: Ratings) -> NDArray[np.int64]:
-    """What has no ratings of (n,) pairs: 0 neither, 1 the user, 2 the item, 3 both."""
-    of_users, of_items = _counts(pairs, known)
-    found: NDArray[np.int64] = (of_users == 0) + 2 * (of_items == 0)
-    return found
-
-
-def kinds_of(pairs: Pairs, known: Ratings) -> NDArray[np.int64]:
-    """How much is known of (n,) pairs.
+def kinds_of(user_counts: NDArray[np.int64], item_counts: NDArray[np.int64]) -> NDArray[np.int64]:
+    """How much is known of (n,) pairs whose user and item have so many ratings.
 
     0 much, 1 nothing of the user, 2 nothing of the item, 3 nothing of both, 4 little of either:
     a few ratings.
     """
-    found, has_few = unknown_of(pairs, known), np.minimum(*_counts(pairs, known)) < FEW
-    found[(found == 0) & has_few] = LITTLE
+    found: NDArray[np.int64] = (user_counts == 0) + 2 * (item_counts == 0)
+    found[(found == 0) & (np.minimum(user_counts, item_counts) < FEW)] = LITTLE
     return found
 
 
-def _counts(pairs: Pairs, known: Ratings) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def counts_of(pairs: Pairs, known: Ratings) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """`Ratings.counts` as arrays."""
     of_users, of_items = known.counts(pairs)
     return of_users.numpy(), of_items.numpy()

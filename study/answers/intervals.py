@@ -13,15 +13,16 @@ crosswise on the same ratings, calibrated on every other one and counted on the 
 """
 
 import math
-from dataclasses import dataclass, replace
-from typing import NamedTuple
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from model.dataset import UNKNOWN
-from study.answers.ensemble import LITTLE, Ensemble, kinds_of
+from study.answers.ensemble import LITTLE, Ensemble, counts_of, kinds_of
 from study.record.attributes import Calibrated, StudyView
 
 COVERAGE = 0.9
@@ -49,6 +50,15 @@ class Calibration:
     n_ratings: int  # held out, that it rests on
     # Of pairs with an unknown user, item, or both, and of those of which little is known.
     of_others: tuple[Scale, ...] = ()
+
+    @classmethod
+    def of(cls, kept: Mapping[str, Any]) -> Self:
+        """That of which `to_keep` was."""
+        return cls(**{**kept, "of_others": tuple(Scale(*scale) for scale in kept["of_others"])})
+
+    def to_keep(self) -> dict[str, Any]:
+        """All of it, as JSON takes it."""
+        return asdict(self)
 
     @property
     def doubt(self) -> str:
@@ -107,7 +117,7 @@ def calibrate(ensemble: Ensemble) -> Calibration:
     predictions, spread = ensemble.levelled(predicted[:n], held_out, training), spreads[:n]
     score = np.abs(predictions - truth) / spread
     simulated = np.abs(predicted[n:].reshape(3, -1) - truth[rows]) / spreads[n:].reshape(3, -1)
-    found = kinds_of(held_out, training)
+    found = kinds_of(*counts_of(held_out, training))
     if (found == LITTLE).sum() < FEWEST:
         found[found == LITTLE] = 0
     known = _scale(score[found == 0] if (found == 0).sum() >= FEWEST else score)
@@ -124,7 +134,7 @@ def calibrate(ensemble: Ensemble) -> Calibration:
         n_ratings=n,
         of_others=tuple(others),
     )
-    columns = calibration.intervals(predictions, spread, kinds_of(held_out, training))
+    columns = calibration.intervals(predictions, spread, kinds_of(*counts_of(held_out, training)))
     held: Calibrated = {
         "trials": [setting.trial.number for setting in ensemble.settings],
         "ratings": len(truth),

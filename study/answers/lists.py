@@ -73,22 +73,30 @@ class Recommendations:
     item_ids: IdArray  # (n,)
     titles: list[str]  # empty ones where none is known
     predictions: NDArray[np.float64]  # (n,) ratings
-    stds: NDArray[np.float64]  # (n,) of the ratings that may be seen, not calibrated
+    stds: NDArray[np.float64]  # (n,) of the ratings that may be seen
     counts: NDArray[np.int64]  # (n,) of the ratings that the item has
     item_name: str  # what the column of ids is called
     n_rated: int  # items that the user has rated, and the models know
     user_id: object = None  # None of who is not in the data
     n_unknown: int = 0  # items that the user has rated, and nobody else
+    lower: NDArray[np.float64] | None = None  # (n,) ends of 90 % intervals, if they are calibrated
+    upper: NDArray[np.float64] | None = None
 
     def __len__(self) -> int:
         return len(self.item_ids)
 
-    def columns(self) -> dict[str, ArrayLike]:
-        """The list as a table: its columns, (n,) each, by name; titles only if some are known."""
+    def columns(self, *, titled: bool | None = None) -> dict[str, ArrayLike]:
+        """The list as a table: its columns, (n,) each, by name.
+
+        Args:
+            titled: whether titles are among them; only if some are known if not told.
+        """
+        ends = {"lower": self.lower, "upper": self.upper}
         return {
-            **_head(self.item_name, self.item_ids, self.titles),
+            **_head(self.item_name, self.item_ids, self.titles, titled=titled),
             "prediction": self.predictions,
             "std": self.stds,
+            **{name: end for name, end in ends.items() if end is not None},
             "ratings": self.counts,
         }
 
@@ -294,10 +302,12 @@ def _numbers(text: str) -> list[int]:
     return [int(digits) for digits in re.findall(r"[0-9]{1,18}", text)]
 
 
-def _head(item_name: str, item_ids: IdArray, titles: list[str]) -> dict[str, ArrayLike]:
+def _head(
+    item_name: str, item_ids: IdArray, titles: list[str], *, titled: bool | None = None
+) -> dict[str, ArrayLike]:
     """The first columns of a list: what is in which place."""
     columns: dict[str, ArrayLike] = {"rank": np.arange(1, len(item_ids) + 1), item_name: item_ids}
-    if any(titles):
+    if any(titles) if titled is None else titled:
         columns["title"] = titles
     return columns
 

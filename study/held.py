@@ -1,0 +1,447 @@
+"""A trained model to hold: it answers without a study, a database or a file of ratings.
+
+It is all that is known after training, in one object and in one file: the draws of every model
+that answers, their compact form, what was rated, ids, titles, how intervals are calibrated, and a
+card that says where it came from. Nothing in it changes after it is made, so that any number of
+threads may ask at once, and it writes nothing but the file that `save` is told.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from numbers import Real
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self, overload
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from torch import Tensor
+
+from model.compact import Compact
+from model.dataset import Description, Ids, Pairs, Ratings
+from model.kernels.threads import in_threads, torch_in_one_thread
+from model.solver import Model as Trained
+from model.solvers import model_class
+from storage.errors import InputError
+from storage.files import TEXT, Arrays
+from storage.frames import as_frame, is_frame, read_frame
+from storage.item_tables import item_ratings_of, read_item_ratings
+from storage.models import as_bytes, of_bytes, read_held, write_held
+from storage.predictions import arrow_table
+from storage.tables import read_pairs
+from study.answers.ensemble import combined, kinds_of
+from study.answers.intervals import Calibration
+from study.answers.levels import Levels
+from study.answers.lists import (
+    LENGTH,
+    Given,
+    Predict,
+    Recommendations,
+    SimilarItems,
+    Wanted,
+    recommend,
+    recommend_to_newcomer,
+    similar_items,
+)
+from study.known import Known
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from study.inputs import Frame, Source
+
+SIDES = ("user_descriptions", "item_descriptions")
+
+Column = NDArray[np.float64]
+Id = str | int
+
+
+@dataclass(frozen=True, kw_only=True, repr=False, eq=False)
+class Model:
+    """What a study's best settings have learned from all ratings.
+
+    Predictions are those of the compact form of all draws (`model.compact`), and with `exact` of
+    the draws themselves, as `Result.predict` gives them. They are for the present, the time of the
+    last rating; a pair with another time is answered by the draws, which know of times.
+    """
+
+    card: Mapping[str, Any]  # where it came from, and how good it is
+    known: Known
+    solvers: tuple[str, ...]  # the name of that of each model
+    models: tuple[Trained, ...]
+    compact: Compact | None  # None of models that are not of factors
+    levels: Levels
+    calibration: Calibration
+
+    @classmethod
+    def load(cls, path: str | Path) -> Self:
+        """The model of a file that `save` wrote. Its draws are mapped, not read.
+
+        Raises:
+            InputError: there is no such file, or it is none of a model, or was changed.
+        """
+        arrays, about = read_held(Path(path))
+        compact = _tensors(arrays, "compact.")
+        return cls(
+            card=about["card"],
+            known=_known(arrays, about["known"]),
+            solvers=tuple(about["solvers"]),
+            models=tuple(
+                model_class(solver).from_state(_tensors(arrays, f"model{number}."))
+                for number, solver in enumerate(about["solvers"])
+            ),
+            compact=Compact.from_state(compact) if compact else None,
+            levels=Levels.of(about["levels"]),
+            calibration=Calibration.of(about["calibration"]),
+        )
+
+    def save(self, path: str | Path) -> Path:
+        """Writes all of it to one file, whole or not at all: its path.
+
+        Raises:
+            InputError: the file cannot be written.
+        """
+        arrays, about = _saved(self.known)
+        states = {f"model{n}.": one.state_dict() for n, one in enumerate(self.models)}
+        if self.compact:
+            states["compact."] = self.compact.state_dict()
+        for prefix, state in states.items():
+            arrays |= {prefix + name: tensor.detach().numpy() for name, tensor in state.items()}
+        metadata = {
+            "card": self.card,
+            "known": about,
+            "solvers": self.solvers,
+            "levels": self.levels.to_keep(),
+            "calibration": self.calibration.to_keep(),
+        }
+        path = Path(path)
+        write_held(path, arrays, metadata)
+        return path
+
+    def predict(
+        self, pairs: "Source | Frame", *, intervals: bool = False, exact: bool = False
+    ) -> "Frame":
+        """Predictions for pairs of user and item: a frame of the kind that they came in.
+
+        It has the columns of user and item as they are called in the pairs, `prediction`, and with
+        intervals `std`, `lower` and `upper`, the last two a calibrated 90 % interval.
+
+        Args:
+            pairs: a data frame, a dict of columns or rows of user and item, or a file, whose answer
+                is an Arrow table.
+            intervals: whether to tell how sure each is.
+            exact: whether the draws answer, not their compact form.
+
+        Raises:
+            InputError: the pairs cannot be read, or look swapped.
+        """
+        given = Path(pairs) if isinstance(pairs, str | Path) else pairs
+        names = (self.known.user_name, self.known.item_name)
+        table = read_pairs(read_frame(given) if is_frame(given) else given, names=names)
+        self.known.check(table, str(pairs) if isinstance(pairs, str | Path) else "pairs")
+        asked = self.known.index(table)
+        columns = self.answers(asked, exact=exact)
+        if not intervals:
+            columns = {"prediction": columns["prediction"]}
+        ids = [(table.user_name, table.user_ids), (table.item_name, table.item_ids)]
+        frame: Frame = as_frame(arrow_table([*ids, *columns.items()]), like=pairs)
+        return frame
+
+    def answers(self, pairs: Pairs, *, exact: bool = False) -> dict[str, Column]:
+        """The (n,) columns prediction, std, lower and upper for pairs of rows.
+
+        Raises:
+            RuntimeError: one is no number.
+        """
+        means, spreads = self.predictor(exact=exact)(pairs)
+        counts = self.known.counts(pairs)
+        means = np.clip(means + self.levels.at(*counts), *self.known.range)
+        if not np.isfinite(means).all():
+            raise RuntimeError(f"{len(means):,} pairs, {np.isfinite(means).sum():,} answers")
+        return self.calibration.intervals(means, spreads, kinds_of(*counts))
+
+    @overload
+    def recommend(
+        self,
+        users: Id,
+        *,
+        items: int = ...,
+        among: ArrayLike | None = ...,
+        without: ArrayLike = ...,
+        rated: bool = ...,
+        exact: bool = ...,
+    ) -> Recommendations: ...
+
+    @overload
+    def recommend(
+        self,
+        users: "Sequence[Id] | None" = ...,
+        *,
+        items: int = ...,
+        among: ArrayLike | None = ...,
+        without: ArrayLike = ...,
+        rated: bool = ...,
+        exact: bool = ...,
+    ) -> "pa.Table": ...
+
+    def recommend(
+        self,
+        users: "Id | Sequence[Id] | None" = None,
+        *,
+        items: int = LENGTH,
+        among: ArrayLike | None = None,
+        without: ArrayLike = (),
+        rated: bool = False,
+        exact: bool = False,
+    ) -> "Recommendations | pa.Table":
+        """The items that users would like best.
+
+        Args:
+            users: the id of one, whose list comes back; or many of them, or all if not told: an
+                Arrow table of all lists, of user, rank, item, title, prediction, std, …
+            items: how many each at most.
+            among: ids of the items that may be listed; all if not told.
+            without: ids of items that may not.
+            rated: whether those that the user has rated may be, too.
+            exact: whether the draws answer, not their compact form.
+
+        Raises:
+            InputError: there is no such user, or nothing is left.
+        """
+        wanted = Wanted(among=among, without=without, rated=rated)
+        predict = self.predictor(exact=exact)
+
+        def listed(user: object) -> Recommendations:
+            found = recommend(predict, self.known, user, n=items, wanted=wanted, levels=self.levels)
+            return self._sure(found)
+
+        if isinstance(users, str | int | np.generic):
+            return listed(users)
+        return _all_lists(self.known, users, listed)
+
+    def similar(self, item: Id, *, items: int = LENGTH) -> SimilarItems:
+        """The items that please whom an item pleases, which is named by id or title.
+
+        Raises:
+            InputError: there is no such item.
+        """
+        return similar_items(self.models, self.known, item, n=items)
+
+    def newcomer(
+        self,
+        ratings: "Mapping[Id, float] | Source | Frame" = (),
+        *,
+        about: Mapping[str, str] | None = None,
+    ) -> "Person":
+        """The model of somebody who is not in the ratings; nothing is trained.
+
+        Args:
+            ratings: by the id of the item; or a frame, or a file, of item and rating.
+            about: what is known of them by column of the users' table, as in {"age": "31"}.
+
+        Raises:
+            InputError: a rating is out of range, or there is no such column.
+        """
+        given = Given.of(self.known, *_item_ratings(self.known, ratings))
+        labels = self.known.labels_about(about) if about else None
+        with torch_in_one_thread():
+            models = tuple(given.fold(one, about=labels) for one in self.models)
+        return Person(model=self, given=given, models=models)
+
+    def predictor(self, *, exact: bool = False) -> Predict:
+        """What tells predictions and spreads of pairs of rows, without what is added to them."""
+
+        compact = None if exact else self.compact
+
+        def by_draws(pairs: Pairs) -> tuple[Column, Column]:
+            with torch_in_one_thread():
+                return combined(self.models, pairs, self.known.range)
+
+        def predict(pairs: Pairs) -> tuple[Column, Column]:
+            if compact is None:
+                return by_draws(pairs)
+            mean, std = (column.numpy() for column in compact.moments(pairs))
+            if pairs.times is not None and self.known.present is not None:
+                rows = (pairs.times - self.known.present).nonzero()[:, 0]
+                if len(rows):
+                    mean[rows], std[rows] = by_draws(pairs[rows])
+            return mean, std
+
+        return predict
+
+    def _sure(self, found: Recommendations) -> Recommendations:
+        """The list with calibrated intervals."""
+        counts = np.full(len(found), found.n_rated), found.counts
+        columns = self.calibration.intervals(found.predictions, found.stds, kinds_of(*counts))
+        return replace(found, stds=columns["std"], lower=columns["lower"], upper=columns["upper"])
+
+    def __repr__(self) -> str:
+        return f"<Model: {', '.join(self.solvers)} of {self.card['data']}>"
+
+
+@dataclass(frozen=True, kw_only=True, repr=False, eq=False)
+class Person:
+    """The model of somebody who is not in the ratings."""
+
+    model: Model
+    given: Given
+    models: tuple[Trained, ...]  # of one user, of row 0
+
+    def predict(self, items: ArrayLike) -> dict[str, Column]:
+        """The (n,) columns prediction, std, lower and upper of items by their ids."""
+        known = self.model.known
+        index = known.items.index(items)
+        counts = np.full(len(index), len(self.given.items)), known.item_counts[index.numpy()]
+        means, spreads = self._predict(known.at_present(torch.zeros_like(index), index))
+        means = np.clip(means + self.model.levels.at(*counts), *known.range)
+        return self.model.calibration.intervals(means, spreads, kinds_of(*counts))
+
+    def recommend(
+        self,
+        *,
+        items: int = LENGTH,
+        among: ArrayLike | None = None,
+        without: ArrayLike = (),
+        rated: bool = False,
+    ) -> Recommendations:
+        """The items that they would like best, as of `Model.recommend`.
+
+        Raises:
+            InputError: nothing is left.
+        """
+        found = recommend_to_newcomer(
+            self._predict,
+            self.model.known,
+            self.given,
+            n=items,
+            wanted=Wanted(among=among, without=without, rated=rated),
+            levels=self.model.levels,
+        )
+        return self.model._sure(found)
+
+    def _predict(self, pairs: Pairs) -> tuple[Column, Column]:
+        with torch_in_one_thread():
+            return combined(self.models, pairs, self.model.known.range)
+
+
+def _all_lists(
+    known: Known, users: Sequence[Id] | None, listed: Callable[[object], Recommendations]
+) -> "pa.Table":
+    """The lists of many users below each other; of all, those who have rated everything have none.
+
+    Raises:
+        InputError: there is no such user, or nothing is left.
+    """
+
+    def of_user(user: object) -> list[Recommendations]:
+        try:
+            return [listed(user)]
+        except InputError:
+            if users is not None:
+                raise
+            return []
+
+    ids = known.users.values[known.user_counts[:-1] > 0] if users is None else users
+    lists = [one for found in in_threads(of_user, list(ids)) for one in found]
+    if not lists:
+        raise InputError("users: expected at least one, got none")
+    columns = [one.columns(titled=bool(known.titles)) for one in lists]
+    whose = [one.user_id for one in lists for _ in range(len(one))]
+    return arrow_table(
+        [(known.user_name, np.array(whose, dtype=known.users.values.dtype))]
+        + [(name, np.concatenate([one[name] for one in columns])) for name in columns[0]]
+    )
+
+
+def _item_ratings(
+    known: Known, ratings: "Mapping[Id, float] | Source | Frame"
+) -> tuple[ArrayLike, ArrayLike]:
+    """The items and ratings of somebody, (n,) each.
+
+    Raises:
+        InputError: they cannot be read.
+    """
+    names = (known.item_name, "rating")
+    if isinstance(ratings, str | Path):
+        ids = frozenset(map(str, known.items.values.tolist()))
+        return read_item_ratings(Path(ratings), names=names, item_ids=ids, within=known.range)
+    if isinstance(ratings, Mapping):
+        values = list(ratings.values())
+        if all(isinstance(one, Real) for one in values):
+            return np.array([str(one) for one in ratings], dtype=TEXT), np.array(
+                values, dtype=float
+            )
+    elif isinstance(ratings, Sequence) and not len(ratings):
+        return [], []
+    return item_ratings_of(read_frame(ratings), names=names)
+
+
+def _saved(known: Known) -> tuple[Arrays, dict[str, Any]]:
+    """What a file keeps of the ratings: arrays, and what JSON takes."""
+    ratings = known.ratings
+    values, short = ratings.values.numpy(), ratings.values.float().numpy()
+    arrays: Arrays = {
+        "ratings.user_index": ratings.user_index.int().numpy(),
+        "ratings.item_index": ratings.item_index.int().numpy(),
+        "ratings.values": short if (short == values).all() else values,
+        "titles": as_bytes(dict(known.titles)),
+    }
+    for side, ids in (("users", known.users.values), ("items", known.items.values)):
+        arrays[side] = as_bytes(ids.tolist()) if ids.dtype == TEXT else ids
+    about: dict[str, Any] = {
+        "source": known.source,
+        "user_name": known.user_name,
+        "item_name": known.item_name,
+        "present": known.present,
+    }
+    for side in SIDES:
+        about[side] = [(one.name, one.labels) for one in getattr(ratings, side)]
+        for number, one in enumerate(getattr(ratings, side)):
+            arrays[f"{side}.{number}"] = one.values.numpy()
+    return arrays, about
+
+
+def _known(arrays: Arrays, about: dict[str, Any]) -> Known:
+    """What `_saved` kept."""
+    users, items = (
+        Ids(np.array(of_bytes(ids), dtype=TEXT) if ids.dtype == np.uint8 else ids)
+        for ids in (arrays["users"], arrays["items"])
+    )
+    user_descriptions, item_descriptions = (
+        tuple(
+            Description(
+                name=name,
+                labels=tuple(labels),
+                values=torch.from_numpy(arrays[f"{side}.{number}"]),
+            )
+            for number, (name, labels) in enumerate(about[side])
+        )
+        for side in SIDES
+    )
+    return Known(
+        source=about["source"],
+        users=users,
+        items=items,
+        user_name=about["user_name"],
+        item_name=about["item_name"],
+        ratings=Ratings(
+            n_users=len(users),
+            n_items=len(items),
+            user_index=torch.from_numpy(arrays["ratings.user_index"].astype(np.int64)),
+            item_index=torch.from_numpy(arrays["ratings.item_index"].astype(np.int64)),
+            values=torch.from_numpy(arrays["ratings.values"].astype(np.float64)),
+            user_descriptions=user_descriptions,
+            item_descriptions=item_descriptions,
+        ),
+        present=about["present"],
+        titles=of_bytes(arrays["titles"]),
+    )
+
+
+def _tensors(arrays: Arrays, prefix: str) -> dict[str, Tensor]:
+    """The arrays whose names begin so, as tensors that share their memory."""
+    return {
+        name.removeprefix(prefix): torch.from_numpy(array)
+        for name, array in arrays.items()
+        if name.startswith(prefix)
+    }
