@@ -22,9 +22,8 @@ import torch
 from torch import Tensor
 
 from model.kernels.intervals import Intervals, drawn_between
-from model.kernels.normal_equations import Batched, Solution
 from model.side_features import SHRINKAGE
-from model.variates import gamma, uniform
+from model.variates import gamma, normal, uniform
 
 SWEEPS = 10  # of the user's own unknowns, which forget where they began in two or three
 
@@ -53,58 +52,62 @@ class Newcomers:
 
 @dataclass(frozen=True, kw_only=True)
 class Conditions:
-    """A draw, as far as it bears on one user with n ratings."""
+    """S draws of a chain, as far as they bear on one row with n ratings."""
 
-    items: Tensor  # (n, D) float32, rows [q_i, c_i] of the items that were rated
-    item_noise: Tensor  # (n,) float32, b
-    precision: Tensor  # () float64, α
-    thresholds: Tensor  # (K - 1,) float64; none of the Gaussian likelihood
-    prior_mean: Tensor  # (D,) float32, μ + Bᵀ f
-    prior_precision: Tensor  # (D, D) float32, Λ
+    others: Tensor  # (S, n, D) float32, rows [q_i, c_i] of what was rated
+    other_noise: Tensor  # (S, n) float32, b
+    precision: Tensor  # (S,) float64, α
+    thresholds: Tensor  # (S, K - 1) float64; none of the Gaussian likelihood
+    prior_mean: Tensor  # (S, D) float32, μ + Bᵀ f
+    prior_precision: Tensor  # (S, D, D) float32, Λ
     noise_dof: float  # ν
 
 
-def draw_row(
+def draw_rows(
     given: Conditions, targets: Tensor, levels: Tensor, *, generator: torch.Generator
-) -> tuple[Solution, Tensor]:
-    """A user's row, its conditional mean and draw of shape (1, D), and a, (1,) float64.
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The row in each draw: conditional means and draws, (S, D) float64, and a, (S,) float64.
 
     Args:
         given: all else.
-        targets: (n,) float32, standardized ratings.
+        targets: (n,) float64, standardized ratings.
         levels: (n,) int64, their levels, for an ordinal draw.
         generator: of the draws.
     """
-    n, width = given.items.shape
-    own, other = torch.zeros(n, dtype=torch.int64), torch.arange(n)
-    regression = Batched(own, other, n_rows=1, n_others=n)
-    right = (given.prior_mean @ given.prior_precision)[None]
-    noise, residuals = torch.ones(1, dtype=torch.float64), torch.empty(n)
+    n_draws, n, width = given.others.shape
+    features = torch.cat([given.others[..., :-1], given.others.new_ones(n_draws, n, 1)], -1)
+    features, bias = features.double(), given.others[..., -1].double()
+    prior = given.prior_precision.double()
+    right = (prior @ given.prior_mean.double()[..., None])[..., 0]
+    ends = given.thresholds.shape[1] + 2
+    levels = (levels + ends * torch.arange(n_draws)[:, None]).flatten()
+    noise, latent = torch.ones(n_draws, dtype=torch.float64), targets.expand(n_draws, n)
     for _ in range(SWEEPS):
-        solution = regression.solve(
-            given.items,
-            targets,
-            precision=given.prior_precision,
-            right=right,
-            weights=(given.precision * noise).float(),
-            other_weights=given.item_noise,
-            noise=torch.randn(1, width, generator=generator),
-            residuals=residuals,
-        )
+        weights = (given.precision * noise)[:, None] * given.other_noise
+        weighted = features * weights[..., None]
+        root = torch.linalg.cholesky(prior + features.mT @ weighted)
+        total = right[..., None] + weighted.mT @ (latent - bias)[..., None]
+        means = torch.cholesky_solve(total, root)
+        white = normal((n_draws, width, 1), generator=generator)
+        rows = means + torch.linalg.solve_triangular(root.mT, white, upper=True)
+        fit = (features @ rows)[..., 0] + bias
         if math.isfinite(given.noise_dof):
-            shape = noise.new_tensor([(given.noise_dof + n) / 2])
-            rate = (given.noise_dof + given.precision * solution.squared_errors) / 2
-            noise = gamma(shape, rate, generator=generator)
-        if len(given.thresholds):
-            fit, roots = targets - residuals, (noise.float() * given.item_noise).sqrt()
-            targets = drawn_between(
-                Intervals(levels, fit, roots),
+            errors = (given.other_noise * (latent - fit).square()).sum(1)
+            noise = gamma(
+                torch.full_like(noise, (given.noise_dof + n) / 2),
+                (given.noise_dof + given.precision * errors) / 2,
+                generator=generator,
+            )
+        if ends > 2:
+            roots = ((given.precision * noise)[:, None] * given.other_noise).sqrt()
+            latent = drawn_between(
+                Intervals(levels, fit.flatten(), roots.flatten()),
                 given.thresholds,
-                given.precision.sqrt().item(),
-                fit,
-                uniform((n,), generator=generator),
-            ).float()
-    return solution, noise
+                1.0,
+                fit.flatten(),
+                uniform((n_draws * n,), generator=generator),
+            ).reshape(n_draws, n)
+    return means[..., 0], rows[..., 0], noise
 
 
 def ridge(factors: Tensor, targets: Tensor, penalty: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from model.dataset import UNKNOWN, Pairs
 from model.effects import Effects, Grid
-from model.fold_in import Conditions, Newcomers, draw_row
+from model.fold_in import Conditions, Newcomers, draw_rows
 from model.hyperprior import Hyperprior
 from model.kernels.threads import in_threads
 from model.ordinal import level_probabilities
@@ -250,41 +250,44 @@ class Posterior:
         In each draw the user's unknowns are drawn anew, the others stay; without ratings they are
         those of who has none, but for what (l,) labels of descriptions say of the user.
         """
-        targets = ((values - self.scale.mean) / self.scale.scale).float()
+        targets = (values - self.scale.mean) / self.scale.scale
         distance = (values[:, None] - self.scale.levels).abs()
         levels = distance.argmin(1) if len(self.scale.levels) else item_index
         features = self.newcomers.features(item_index)
         described = self.newcomers.described(about)
         generator = torch.Generator().manual_seed(seed)
 
-        def folded(draw: Draw) -> Draw:
-            unknown = draw.user_means[-1:], draw.users[-1:], draw.user_noise[-1:]
-            said = described @ draw.link[len(features) :]
+        def folded(chain: list[Draw]) -> list[Draw]:
+            draws = stacked(chain)
+            unknown = draws.user_means[:, -1:], draws.users[:, -1:], draws.user_noise[:, -1:]
+            said = described @ draws.link[:, len(features) :]
             if not len(values):
-                means, rows = ((row.float() + said).half() for row in unknown[:2])
-                return replace(draw, user_means=means, users=rows, user_noise=unknown[2])
-            items = draw.items[item_index].float()
-            items[:, -1] += draw.level[-1]  # what everybody says now is not the user's own
+                means, rows = ((row.float() + said[:, None]).half() for row in unknown[:2])
+                return single(replace(draws, user_means=means, users=rows, user_noise=unknown[2]))
+            items = draws.items[:, item_index].float()
+            items[..., -1] += draws.level[:, -1:]  # what everybody says now is not the user's own
             given = Conditions(
-                items=items,
-                item_noise=draw.item_noise[item_index],
-                precision=draw.precision,
-                thresholds=draw.thresholds,
-                prior_mean=draw.prior_mean + features @ draw.link[: len(features)] + said,
-                prior_precision=draw.prior_precision,
+                others=items,
+                other_noise=draws.item_noise[:, item_index],
+                precision=draws.precision,
+                thresholds=draws.thresholds,
+                prior_mean=draws.prior_mean + features @ draws.link[:, : len(features)] + said,
+                prior_precision=draws.prior_precision,
                 noise_dof=self.newcomers.noise_dof.item(),
             )
-            solution, noise = draw_row(given, targets, levels, generator=generator)
-            return replace(
-                draw,
-                user_means=torch.cat([solution.means.half(), unknown[0]]),
-                users=torch.cat([solution.draws.half(), unknown[1]]),
-                user_noise=torch.cat([noise.float(), unknown[2]]),
+            means, rows, noise = draw_rows(given, targets, levels, generator=generator)
+            return single(
+                replace(
+                    draws,
+                    user_means=torch.cat([means[:, None].half(), unknown[0]], 1),
+                    users=torch.cat([rows[:, None].half(), unknown[1]], 1),
+                    user_noise=torch.cat([noise[:, None].float(), unknown[2]], 1),
+                )
             )
 
         grids = [grid.without_users() for grid in self.grids]
         posterior = type(self)(self.scale, self.newcomers, grids)
-        posterior._chains = [[folded(draw) for draw in chain] for chain in self._chains]
+        posterior._chains = [folded(chain) for chain in self._chains]
         return posterior
 
     def state_dict(self) -> dict[str, Tensor]:
@@ -297,9 +300,9 @@ class Posterior:
         for number, (grid, chain) in enumerate(zip(self.grids, self._chains, strict=True)):
             for field in fields(Grid):
                 state[f"grid{number}.{field.name}"] = getattr(grid, field.name).cpu()
+            draws = stacked(chain)
             for field in fields(Draw):
-                column = torch.stack([getattr(draw, field.name) for draw in chain])
-                state[f"chain{number}.{field.name}"] = column.cpu()
+                state[f"chain{number}.{field.name}"] = getattr(draws, field.name).cpu()
         return state
 
     @classmethod
@@ -314,9 +317,9 @@ class Posterior:
         ]
         posterior = cls(scale, newcomers, grids)
         for number, chain in enumerate(posterior._chains):
-            columns = {field.name: state[f"chain{number}.{field.name}"] for field in fields(Draw)}
-            for values in zip(*columns.values(), strict=True):
-                chain.append(Draw(**dict(zip(columns, values, strict=True))))
+            names = [field.name for field in fields(Draw)]
+            kept = Draw(**{name: state[f"chain{number}.{name}"] for name in names})
+            chain.extend(single(kept))
         return posterior
 
     def draws(self, chain: int | None = None) -> list[Draw]:
@@ -355,6 +358,19 @@ class Posterior:
         levels = (self.scale.levels - self.scale.mean) / self.scale.scale
         powers = torch.stack([levels, levels.square()], dim=1)
         return (level_probabilities(draw.thresholds, fit, weights) @ powers).mT
+
+
+def stacked(draws: Sequence[Draw]) -> Draw:
+    """Draws of one chain as one, with a leading dimension."""
+    names = [field.name for field in fields(Draw)]
+    return Draw(**{name: torch.stack([getattr(draw, name) for draw in draws]) for name in names})
+
+
+def single(draws: Draw) -> list[Draw]:
+    """The draws that are stacked in one; they share its memory."""
+    names = [field.name for field in fields(Draw)]
+    columns = (getattr(draws, name) for name in names)
+    return [Draw(**dict(zip(names, values, strict=True))) for values in zip(*columns, strict=True)]
 
 
 def _rows(drawn: Tensor, means: Tensor, index: Tensor) -> Tensor:

@@ -16,10 +16,11 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from storage.errors import InputError
+    from study.held import Model
     from study.result import Result
     from study.tuning import TuningError, find, load, tune
 
-__all__ = ["InputError", "Result", "TuningError", "find", "load", "tune"]
+__all__ = ["InputError", "Model", "Result", "TuningError", "find", "load", "tune"]
 
 _ROOT = Path(__file__).resolve().parent.parent
 
@@ -27,6 +28,10 @@ _ROOT = Path(__file__).resolve().parent.parent
 def __getattr__(name: str) -> object:
     if name not in __all__:
         raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
+    if name == "Model":
+        from study.held import Model
+
+        return Model
     from storage import errors
     from study import result, tuning
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from model.dataset import Ratings
-from model.fold_in import Conditions, draw_row, ridge
+from model.fold_in import Conditions, draw_rows, ridge
 from model.posterior import Posterior
 from model.side_features import SHRINKAGE, side_features
 from model.solver import Model
@@ -149,67 +149,78 @@ def test_loadings_give_the_features_of_the_training(
         torch.testing.assert_close(features, users.values[user], rtol=0, atol=within)
 
 
-def given(*, thresholds: Tensor, noise_dof: float) -> Conditions:
+def given(*, thresholds: Tensor, noise_dof: float, n_draws: int) -> Conditions:
+    """The same draw again and again."""
     generator = torch.Generator().manual_seed(4)
     root = torch.randn(3, 3, generator=generator)
-    return Conditions(
-        items=torch.randn(6, 3, generator=generator),
-        item_noise=torch.rand(6, generator=generator) + 0.5,
+    one = Conditions(
+        others=torch.randn(6, 3, generator=generator),
+        other_noise=torch.rand(6, generator=generator) + 0.5,
         precision=torch.tensor(2.0).double(),
         thresholds=thresholds,
         prior_mean=torch.randn(3, generator=generator),
         prior_precision=root @ root.mT + torch.eye(3),
         noise_dof=noise_dof,
     )
+    tensors = {name: value for name, value in vars(one).items() if isinstance(value, Tensor)}
+    return replace(one, **{n: t.expand(n_draws, *t.shape) for n, t in tensors.items()})
+
+
+def fits_of(conditions: Conditions, rows: Tensor) -> Tensor:
+    """The (S, 6) fits of rows, (S, D)."""
+    phi = torch.cat([conditions.others[..., :-1], torch.ones(len(rows), 6, 1)], -1).double()
+    return (phi @ rows[..., None])[..., 0] + conditions.others[..., -1]
 
 
 def test_a_row_is_drawn_from_its_conditional() -> None:
     """Beside the textbook's formula, in a Gaussian draw whose noise is known."""
-    conditions = given(thresholds=torch.empty(0), noise_dof=math.inf)
-    targets, levels = torch.linspace(-1, 1, 6), torch.zeros(6, dtype=torch.int64)
-    phi = torch.cat([conditions.items[:, :-1], torch.ones(6, 1)], 1).double()
-    weights = 2.0 * conditions.item_noise.double()
-    precision = conditions.prior_precision.double() + phi.mT @ (phi * weights[:, None])
-    right = conditions.prior_precision.double() @ conditions.prior_mean.double()
-    right += phi.mT @ (weights * (targets - conditions.items[:, -1]))
+    conditions = given(thresholds=torch.empty(0), noise_dof=math.inf, n_draws=400)
+    targets, levels = torch.linspace(-1, 1, 6).double(), torch.zeros(6, dtype=torch.int64)
+    others = conditions.others[0]
+    phi = torch.cat([others[:, :-1], torch.ones(6, 1)], 1).double()
+    weights = 2.0 * conditions.other_noise[0].double()
+    precision = conditions.prior_precision[0].double() + phi.mT @ (phi * weights[:, None])
+    right = conditions.prior_precision[0].double() @ conditions.prior_mean[0].double()
+    right += phi.mT @ (weights * (targets - others[:, -1]))
     generator = torch.Generator().manual_seed(0)
-    drawn = [draw_row(conditions, targets, levels, generator=generator) for _ in range(400)]
+    means, rows, noise = draw_rows(conditions, targets, levels, generator=generator)
     mean = torch.linalg.solve(precision, right)
-    torch.testing.assert_close(drawn[0][0].means[0].double(), mean, rtol=0, atol=1e-5)
-    rows = torch.cat([solution.draws for solution, _ in drawn]).double()
+    torch.testing.assert_close(means, mean.expand(400, 3), rtol=0, atol=1e-5)
     torch.testing.assert_close(rows.mean(0), mean, rtol=0, atol=0.08)
     torch.testing.assert_close(rows.T.cov(), torch.linalg.inv(precision), rtol=0, atol=0.08)
-    assert all(noise == 1.0 for _, noise in drawn)
+    assert (noise == 1.0).all()
 
 
 def test_a_user_who_surprises_is_found_noisier() -> None:
-    conditions = given(thresholds=torch.empty(0), noise_dof=10.0)
+    conditions = given(thresholds=torch.empty(0), noise_dof=10.0, n_draws=50)
     levels, generator = torch.zeros(6, dtype=torch.int64), torch.Generator().manual_seed(0)
-    phi = torch.cat([conditions.items[:, :-1], torch.ones(6, 1)], 1)
-    as_expected = phi @ conditions.prior_mean + conditions.items[:, -1]
+    as_expected = fits_of(conditions, conditions.prior_mean.double())[0]
     surprise = 5.0 * torch.tensor([1.0, -1, 1, -1, 1, -1])
     noise = [
-        torch.stack(
-            [draw_row(conditions, targets, levels, generator=generator)[1] for _ in range(50)]
-        ).mean()
+        draw_rows(conditions, targets, levels, generator=generator)[2].mean()
         for targets in (as_expected, as_expected + surprise)
     ]
     assert noise[1] < 0.7 * noise[0]
 
 
 def test_levels_move_a_row_as_their_thresholds_say() -> None:
-    conditions = given(thresholds=torch.tensor([-1.0, 0.0, 1.0]).double(), noise_dof=math.inf)
+    conditions = given(
+        thresholds=torch.tensor([-1.0, 0.0, 1.0]).double(), noise_dof=math.inf, n_draws=50
+    )
+    # In half of the draws a level stands for less.
+    shift = torch.arange(50)[:, None] % 2
+    conditions = replace(conditions, thresholds=conditions.thresholds - shift)
     fits = []
     for level in range(4):
         generator = torch.Generator().manual_seed(0)
-        levels = torch.full((6,), level)
-        targets = torch.full((6,), level - 1.5)
-        rows = [draw_row(conditions, targets, levels, generator=generator)[0] for _ in range(50)]
-        row = torch.cat([solution.means for solution in rows]).mean(0)
-        phi = torch.cat([conditions.items[:, :-1], torch.ones(6, 1)], 1)
-        fits.append((phi @ row + conditions.items[:, -1]).mean().item())
-    assert fits == sorted(fits)
-    assert fits[3] - fits[0] > 1.0
+        levels, targets = torch.full((6,), level), torch.full((6,), level - 1.5).double()
+        means, _, _ = draw_rows(conditions, targets, levels, generator=generator)
+        fits.append([fits_of(conditions, means)[start::2].mean().item() for start in (0, 1)])
+    (first, *_, last), lower = zip(*fits, strict=True)
+    assert [one for one, _ in fits] == sorted(one for one, _ in fits)
+    assert last - first > 1.0
+    assert all(lowered < one - 0.2 for one, lowered in fits)
+    assert len(lower) == 4
 
 
 def test_the_ridge_row_is_of_least_loss() -> None:

@@ -32,6 +32,8 @@ MAY: dict[str, set[str]] = {
     "study.report.__main__": {"storage", "study.record", "study.report", "study.inputs"}
     | {"study.cli", "study.drawing"},
     "study.drawing": {"storage", "study.events"},
+    "study.held": {"storage", "model", "study.answers", "study.inputs", "study.known"},
+    "study.cards": {"storage", "study.record", "study.answers"},
     "study.result": {"storage", "model", "study"},
     "study.tuning": {"storage", "model", "study"},
     "study": {"storage", "model", "study"},

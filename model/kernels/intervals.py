@@ -56,17 +56,22 @@ class Intervals:
 def drawn_between(
     intervals: Intervals, thresholds: Tensor, root_precision: float, fit: Tensor, uniform: Tensor
 ) -> Tensor:
-    """The (n_ratings,) float64 latent z, of `uniform` between 0 and 1 in their intervals."""
-    chance, scale = intervals.chances(ends_of(thresholds), root_precision, uniform)
+    """The (n_ratings,) float64 latent z, of `uniform` between 0 and 1 in their intervals.
+
+    Thresholds are (K - 1,), or (S, K - 1) where levels count on from one row to the next: level k
+    of row s is s (K + 1) + k.
+    """
+    ends = ends_of(thresholds).flatten()
+    chance, scale = intervals.chances(ends, root_precision, uniform)
     quantile = torch.special.ndtri(chance.clamp_(min=SMALLEST, max=1 - 1e-16))
     latent: Tensor = fit + quantile.mul_(scale)
     return latent
 
 
 def ends_of(thresholds: Tensor) -> Tensor:
-    """The thresholds between two infinities."""
-    end = thresholds.new_tensor([torch.inf])
-    return torch.cat([-end, thresholds, end])
+    """The (…, K + 1) thresholds between two infinities."""
+    end = torch.full_like(thresholds[..., :1], torch.inf)
+    return torch.cat([-end, thresholds, end], -1)
 
 
 def _ndtr(x: Tensor) -> Tensor:
