@@ -37,6 +37,8 @@ class Newcomers:
     noise_dof: Tensor  # () float64, ν
     centre: Tensor  # (l,) float32, of the labels of all descriptions of users
     rotation: Tensor  # (l, K) float32, which makes features of labels
+    item_centre: Tensor  # the same of items
+    item_rotation: Tensor
 
     def features(self, item_index: Tensor) -> Tensor:
         """The (k,) features f of who rated these (n,) items."""
@@ -48,6 +50,10 @@ class Newcomers:
         if about is None:
             return self.rotation.new_zeros(self.rotation.shape[1])
         return (about - self.centre) @ self.rotation
+
+    def described_item(self, about: Tensor) -> Tensor:
+        """The (…, K) features of an item that has these (…, l) labels."""
+        return (about - self.item_centre) @ self.item_rotation
 
 
 @dataclass(frozen=True, kw_only=True)

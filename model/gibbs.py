@@ -20,7 +20,7 @@ from model.kernels.threads import in_threads
 from model.ordinal import Levels
 from model.posterior import Draw, Places, Posterior, Scale
 from model.regressions import both_sides
-from model.side_features import described, side_features
+from model.side_features import described, rotation_of, side_features
 from model.solver import Epoch, measured
 from model.solvers import GibbsConfig
 
@@ -47,9 +47,6 @@ class Gibbs:
             [user_features, *(described(one).to(device) for one in training.user_descriptions)],
             [item_features, *(described(one).to(device) for one in training.item_descriptions)],
         )
-        labels = [(group.centre, group.rotation) for group in groups[0][1:]]
-        centres = [centre for centre, _ in labels if centre is not None]
-        rotations = [rotation for _, rotation in labels if rotation is not None]
         levels = Levels(values) if config.likelihood != "gaussian" else None
         if levels and not levels.enough:
             levels = None
@@ -75,12 +72,16 @@ class Gibbs:
             highest=values.max(),
             levels=levels.values if levels else values.new_zeros(0),
         )
+        centre, rotation = rotation_of(groups[0][1:], device)
+        item_centre, item_rotation = rotation_of(groups[1][1:], device)
         self._newcomers = Newcomers(
             loadings=loadings,
             degree_power=values.new_tensor(config.degree_power),
             noise_dof=values.new_tensor(config.noise_dof),
-            centre=torch.cat([values.new_empty(0), *centres]).float(),
-            rotation=torch.block_diag(*rotations).to(device),  # type: ignore[no-untyped-call]
+            centre=centre,
+            rotation=rotation,
+            item_centre=item_centre,
+            item_rotation=item_rotation,
         )
         grids = [c.effects.grid if c.effects else Grid.empty(values) for c in self._chains]
         self.model = Posterior(self._scale, self._newcomers, grids)

@@ -50,6 +50,8 @@ class Draw:
     thresholds: Tensor  # (K - 1,) float64; none of the Gaussian likelihood
     prior_mean: Tensor  # (D,) float32, μ of users
     prior_precision: Tensor  # (D, D) float32, Λ
+    item_prior_mean: Tensor  # (D,) float32, the same of items
+    item_prior_precision: Tensor  # (D, D) float32
     link: Tensor  # (k, D) float32, B of all groups of users, one below the other
     item_link: Tensor  # (k, D) float32, the same of items
     # Of time, none where ratings have none; the last effect is that of no group.
@@ -94,6 +96,8 @@ class Draw:
             thresholds=precision.new_zeros(0) if thresholds is None else thresholds.clone(),
             prior_mean=priors[0].mean.float(),
             prior_precision=priors[0].precision.float(),
+            item_prior_mean=priors[1].mean.float(),
+            item_prior_precision=priors[1].precision.float(),
             link=priors[0].link.float(),
             item_link=priors[1].link.float(),
             effects=torch.cat([effects.values if effects else nothing, zero]).half(),

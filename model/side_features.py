@@ -10,6 +10,7 @@ to rate informs beyond the ratings themselves (Koren 2008, Factorization Meets t
 sec. 4).
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 
 import torch
@@ -95,6 +96,16 @@ def described(description: Description) -> SideFeatures:
     return SideFeatures(
         features.float(), features.square().sum(0), centre=centre, rotation=rotation.float()
     )
+
+
+def rotation_of(groups: Sequence[SideFeatures], device: torch.device) -> tuple[Tensor, Tensor]:
+    """What makes features of the labels of all descriptions of a side: (l,) centre, (l, K)."""
+    centres = [group.centre for group in groups if group.centre is not None]
+    rotations = [group.rotation for group in groups if group.rotation is not None]
+    if not centres:
+        return torch.zeros(0, device=device), torch.zeros(0, 0, device=device)
+    rotation: Tensor = torch.block_diag(*rotations)  # type: ignore[no-untyped-call]
+    return torch.cat(centres).float(), rotation.to(device)
 
 
 def row_norm(values: Tensor) -> Tensor:

@@ -386,6 +386,8 @@ def _saved(known: Known) -> tuple[Arrays, dict[str, Any]]:
         "ratings.values": short if (short == values).all() else values,
         "titles": as_bytes(dict(known.titles)),
     }
+    if ratings.times is not None:
+        arrays["ratings.times"] = ratings.times.numpy()
     for side, ids in (("users", known.users.values), ("items", known.items.values)):
         arrays[side] = as_bytes(ids.tolist()) if ids.dtype == TEXT else ids
     about: dict[str, Any] = {
@@ -430,6 +432,7 @@ def _known(arrays: Arrays, about: dict[str, Any]) -> Known:
             user_index=torch.from_numpy(arrays["ratings.user_index"].astype(np.int64)),
             item_index=torch.from_numpy(arrays["ratings.item_index"].astype(np.int64)),
             values=torch.from_numpy(arrays["ratings.values"].astype(np.float64)),
+            times=torch.from_numpy(arrays["ratings.times"]) if "ratings.times" in arrays else None,
             user_descriptions=user_descriptions,
             item_descriptions=item_descriptions,
         ),

@@ -63,6 +63,8 @@ def some_posterior(ordinal: list[bool]) -> tuple[Posterior, list[Draw]]:
         noise_dof=torch.tensor(20.0).double(),
         centre=torch.empty(0),
         rotation=torch.empty(0, 0),
+        item_centre=torch.empty(0),
+        item_rotation=torch.empty(0, 0),
     )
     made = Posterior(scales, newcomers, [Grid.empty(mean)] * len(ordinal))
     draws = []

@@ -20,7 +20,7 @@ from study.record.ranking import Setting
 from study.record.record import Record
 from study.record.seeds import setting_seed
 
-FORMAT = 2  # of what is saved of a model: raise it when a solver keeps something else
+FORMAT = 3  # of what is saved of a model: raise it when a solver keeps something else
 
 
 class Without(NamedTuple):
