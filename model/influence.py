@@ -242,29 +242,25 @@ def _said(
 
 
 def _of_factorization(model: Factorization, pair: Pairs, own: Ratings) -> Influence:
-    """The same of a model whose row is the minimum of a loss: one ridge regression."""
-    user, item = int(pair.user_index), int(pair.item_index)
+    """The same of a model whose row is the minimum of a loss: ridge regressions without each."""
+    item, nothing = int(pair.item_index), torch.zeros(0, dtype=torch.float64)
     with torch.no_grad():
-        rows = torch.cat([model.user_factors, model.user_bias[:, None]], 1)
         columns = torch.cat([model.item_factors, model.item_bias[:, None]], 1)
-        features, row = _with_one(columns[own.item_index]), rows[user].double()
+        features, n = _with_one(columns[own.item_index]), len(own)
         rest = own.values - model.global_mean - columns[own.item_index, -1].double()
-        each, once = model.penalty
-        decay = (len(own) * each + once).repeat_interleave(torch.tensor([rows.shape[1] - 1, 1]))
-        free = decay.isfinite()
-        ones = torch.ones(len(own), dtype=torch.float64)
-        regression = Regression(
-            features=features[:, free],
-            row=row[free],
-            prior_precision=torch.diag(decay[free]),
-            weights=ones,
-            curvatures=ones,
-            residuals=rest - features @ row,
-        )
-        towards = _with_one(columns[item])[free]
-        nothing = row.new_zeros(0)
-        return Influence(
-            of_ratings=(row[free] - regression.without_each()) @ towards,
-            of_user_descriptions=nothing,
-            of_item_descriptions=nothing,
-        )
+        each, once = model.penalty.repeat_interleave(torch.tensor([columns.shape[1] - 1, 1]), 1)
+        free = (each + once).isfinite()
+        features, towards = features[:, free], _with_one(columns[item])[free]
+        gram = features.mT @ features + torch.diag((n * each + once)[free])
+        rights = features * rest[:, None]
+        grams = gram - features[:, :, None] * features[:, None] - torch.diag(each[free])
+
+        def predicted(gram: Tensor, right: Tensor) -> Tensor:
+            row = torch.linalg.pinv(gram, hermitian=True) @ right[..., None]
+            return row[..., 0] @ towards
+
+        whole = rights.sum(0)
+        of_ratings = predicted(gram, whole) - predicted(grams, whole - rights)
+    return Influence(
+        of_ratings=of_ratings, of_user_descriptions=nothing, of_item_descriptions=nothing
+    )

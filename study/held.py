@@ -30,6 +30,7 @@ from storage.models import as_bytes, of_bytes, read_held, write_held
 from storage.predictions import arrow_table
 from storage.tables import read_pairs
 from study.answers.ensemble import combined, kinds_of
+from study.answers.explanations import Explanation, explain
 from study.answers.intervals import Calibration
 from study.answers.levels import Levels
 from study.answers.lists import (
@@ -39,6 +40,7 @@ from study.answers.lists import (
     Recommendations,
     SimilarItems,
     Wanted,
+    find_row,
     recommend,
     recommend_to_newcomer,
     similar_items,
@@ -248,6 +250,23 @@ class Model:
             models = tuple(given.fold(one, about=labels) for one in self.models)
         return Person(model=self, given=given, models=models)
 
+    def explain(self, user: Id, item: Id) -> Explanation:
+        """What the prediction for a user and an item, named by id or title, rests on.
+
+        Raises:
+            InputError: there is no such user or item, or the models cannot tell.
+        """
+        known = self.known
+        row = find_row(known.users, user, "user", known.source)
+        places = torch.from_numpy(known.rated(row))
+        found = explain(
+            self.models,
+            known,
+            known.ratings[places],
+            pair=known.at_present(torch.tensor([row]), self._row_of(item)),
+        )
+        return replace(found, user_id=known.users.values[row])
+
     def predictor(self, *, exact: bool = False) -> Predict:
         """What tells predictions and spreads of pairs of rows, without what is added to them."""
 
@@ -268,6 +287,11 @@ class Model:
             return mean, std
 
         return predict
+
+    def _row_of(self, item: Id) -> Tensor:
+        """The (1,) row of an item that is named by id or title."""
+        known = self.known
+        return torch.tensor([find_row(known.items, item, "item", known.source, known.titles)])
 
     def _sure(self, found: Recommendations) -> Recommendations:
         """The list with calibrated intervals."""
@@ -318,6 +342,25 @@ class Person:
             levels=self.model.levels,
         )
         return self.model._sure(found)
+
+    def explain(self, item: Id) -> Explanation:
+        """What the prediction for an item, named by id or title, rests on.
+
+        Raises:
+            InputError: there is no such item, or the models cannot tell.
+        """
+        known, index = self.model.known, torch.from_numpy(self.given.items)
+        given = known.at_present(torch.zeros_like(index), index)
+        own = replace(
+            known.ratings[:0],
+            user_index=given.user_index,
+            item_index=given.item_index,
+            times=given.times,
+            values=torch.from_numpy(self.given.values),
+            user_descriptions=(),
+        )
+        pair = known.at_present(torch.tensor([0]), self.model._row_of(item))
+        return explain(self.models, known, own, pair=pair, trained=self.model.models)
 
     def _predict(self, pairs: Pairs) -> tuple[Column, Column]:
         with torch_in_one_thread():

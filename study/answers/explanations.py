@@ -1,0 +1,134 @@
+"""Why a prediction is what it is: which of the user's ratings carry it, and which descriptions."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+
+from model.dataset import Description, Pairs, Ratings
+from model.influence import Influence, influence
+from model.solver import Model
+from storage.errors import InputError
+from storage.ratings import IdArray
+from study.known import Known
+
+MOSTLY = 0.5  # the weight from which a row has a label
+
+
+@dataclass(frozen=True, kw_only=True)
+class OfDescription:
+    """What a column of a table adds to a prediction."""
+
+    side: str  # user or item
+    column: str
+    labels: tuple[str, ...]  # that the user, or the item, has
+    effect: float  # in rating units, beside one of whom it is not known
+
+
+@dataclass(frozen=True, kw_only=True)
+class Explanation:
+    """What a prediction rests on; what counts most comes first."""
+
+    item_id: object
+    title: str
+    item_name: str  # what the column of ids is called
+    item_ids: IdArray  # (n,) what the user has rated
+    titles: list[str]
+    ratings: NDArray[np.float64]  # (n,) as what
+    influences: NDArray[np.float64]  # (n,) the prediction less that without the rating
+    descriptions: tuple[OfDescription, ...]
+    user_id: object = None  # None of who is not in the data
+
+    def __len__(self) -> int:
+        return len(self.item_ids)
+
+    def columns(self) -> dict[str, ArrayLike]:
+        """The ratings as a table: its columns, (n,) each, by name; titles if some are known."""
+        columns: dict[str, ArrayLike] = {self.item_name: self.item_ids}
+        if any(self.titles):
+            columns["title"] = self.titles
+        return columns | {"rating": self.ratings, "influence": self.influences}
+
+
+def explain(
+    models: Sequence[Model],
+    known: Known,
+    own: Ratings,
+    *,
+    pair: Pairs,
+    trained: Sequence[Model] | None = None,
+) -> Explanation:
+    """What the mean prediction of models rests on.
+
+    Args:
+        models: that answer.
+        known: the ratings.
+        own: those of the user.
+        pair: the one that is predicted, at present.
+        trained: the models that those were folded in, if they were.
+
+    Raises:
+        InputError: none of the models can tell.
+    """
+    item = int(pair.item_index)
+    others = known.ratings[known.ratings.item_index == item]
+    whole: Sequence[Model | None] = trained or [None] * len(models)
+    parts = [
+        found
+        for model, one in zip(models, whole, strict=True)
+        if (found := influence(model, pair, own, others, trained=one))
+    ]
+    if not parts:
+        raise InputError("explain: expected models with factors, got none")
+    found = Influence.mean(_alike(parts))
+    influences = found.of_ratings.numpy()
+    order = np.argsort(-np.abs(influences), kind="stable")
+    ids = known.items.values[own.item_index.numpy()[order]]
+    user = int(pair.user_index)
+    sides = (
+        ("item", own.item_descriptions, item, found.of_item_descriptions),
+        ("user", own.user_descriptions, user, found.of_user_descriptions),
+    )
+    said = [
+        OfDescription(
+            side=side, column=one.name, labels=_labels(one, row), effect=round(float(effect), 6)
+        )
+        for side, descriptions, row, effects in sides
+        for one, effect in zip(descriptions, effects, strict=len(effects) > 0)
+    ]
+    return Explanation(
+        item_id=known.items.values[item],
+        title=known.titles.get(str(known.items.values[item]), ""),
+        item_name=known.item_name,
+        item_ids=ids,
+        titles=[known.titles.get(str(one), "") for one in ids],
+        ratings=own.values.numpy()[order],
+        influences=influences[order],
+        descriptions=tuple(sorted(said, key=lambda one: -abs(one.effect))),
+    )
+
+
+def _alike(parts: Sequence[Influence]) -> Sequence[Influence]:
+    """All of them with as many descriptions: of models that use none they add nothing."""
+    most = max(parts, key=lambda one: len(one.of_item_descriptions) + len(one.of_user_descriptions))
+    return [
+        Influence(
+            of_ratings=one.of_ratings,
+            of_user_descriptions=_padded(one.of_user_descriptions, most.of_user_descriptions),
+            of_item_descriptions=_padded(one.of_item_descriptions, most.of_item_descriptions),
+        )
+        for one in parts
+    ]
+
+
+def _padded(effects: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
+    return effects if len(effects) else torch.zeros_like(like)
+
+
+def _labels(description: Description, row: int) -> tuple[str, ...]:
+    weights = description.values[row].tolist()
+    return tuple(
+        label for label, weight in zip(description.labels, weights, strict=True) if weight >= MOSTLY
+    )
