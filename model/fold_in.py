@@ -88,7 +88,8 @@ def draw_rows(
     ends = given.thresholds.shape[1] + 2
     levels = (levels + ends * torch.arange(n_draws)[:, None]).flatten()
     noise, latent = torch.ones(n_draws, dtype=torch.float64), targets.expand(n_draws, n)
-    for _ in range(SWEEPS):
+    draws_more = math.isfinite(given.noise_dof) or ends > 2  # than the row
+    for _ in range(SWEEPS if draws_more else 1):
         weights = (given.precision * noise)[:, None] * given.other_noise
         weighted = features * weights[..., None]
         root = torch.linalg.cholesky(prior + features.mT @ weighted)

@@ -256,7 +256,7 @@ def _of_factorization(model: Factorization, pair: Pairs, own: Ratings) -> Influe
         grams = gram - features[:, :, None] * features[:, None] - torch.diag(each[free])
 
         def predicted(gram: Tensor, right: Tensor) -> Tensor:
-            row = torch.linalg.pinv(gram, hermitian=True) @ right[..., None]
+            row: Tensor = torch.linalg.pinv(gram, hermitian=True) @ right[..., None]
             return row[..., 0] @ towards
 
         whole = rights.sum(0)

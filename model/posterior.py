@@ -119,11 +119,14 @@ class Draw:
             self.precision
             * (self.user_noise[at.user_index] * self.item_noise[at.item_index]).double()
         )
+        return weights / (1 + weights * self.time_variance(at))
+
+    def time_variance(self, at: "Places") -> Tensor | float:
+        """The (n,) float32 variances of the effects of time that are not known."""
         if at.groups is None:
-            return weights
+            return 0.0
         unknown = (at.groups == len(self.effects) - 1).float() @ self.effect_variances
-        ahead = (at.steps - len(self.level) + 1).clamp(min=0) * self.level_variance
-        return weights / (1 + weights * (unknown + ahead))
+        return unknown + (at.steps - len(self.level) + 1).clamp(min=0) * self.level_variance
 
     def time(self, effects: Tensor, level: Tensor, at: "Places") -> Tensor | float:
         """The (n,) float32 sums of effects and level, draws or means, at the time of pairs."""
@@ -289,9 +292,14 @@ class Posterior:
                 )
             )
 
-        grids = [grid.without_users() for grid in self.grids]
-        posterior = type(self)(self.scale, self.newcomers, grids)
-        posterior._chains = [folded(chain) for chain in self._chains]
+        folded_in = self.with_draws([folded(chain) for chain in self._chains])
+        folded_in.grids = [grid.without_users() for grid in self.grids]
+        return folded_in
+
+    def with_draws(self, chains: Sequence[list[Draw]]) -> Self:
+        """The posterior with other draws of each chain."""
+        posterior = type(self)(self.scale, self.newcomers, self.grids)
+        posterior._chains = list(chains)
         return posterior
 
     def state_dict(self) -> dict[str, Tensor]:

@@ -22,13 +22,14 @@ from model.dataset import Description, Ids, Pairs, Ratings
 from model.kernels.threads import in_threads, torch_in_one_thread
 from model.solver import Model as Trained
 from model.solvers import model_class
+from model.updating import updated
 from storage.errors import InputError
 from storage.files import TEXT, Arrays
 from storage.frames import as_frame, is_frame, read_frame
 from storage.item_tables import item_ratings_of, read_item_ratings
 from storage.models import as_bytes, of_bytes, read_held, write_held
 from storage.predictions import arrow_table
-from storage.tables import read_pairs
+from storage.tables import read_pairs, read_ratings
 from study.answers.ensemble import combined, kinds_of
 from study.answers.explanations import Explanation, explain
 from study.answers.intervals import Calibration
@@ -266,6 +267,38 @@ class Model:
             pair=known.at_present(torch.tensor([row]), self._row_of(item)),
         )
         return replace(found, user_id=known.users.values[row])
+
+    def update(self, ratings: "Source | Frame") -> Self:
+        """The model that has taken in more ratings, without training: a new one.
+
+        The rows of the users and items that were rated are drawn anew, given all others; who and
+        what is new gets a row. All else stays as it was trained, intervals and settings too: the
+        further it goes, the more there is to gain by training again.
+
+        Args:
+            ratings: a file or frame of user, item, rating and maybe time.
+
+        Raises:
+            InputError: they cannot be read, or one is out of the range of the others.
+        """
+        given = Path(ratings) if isinstance(ratings, str | Path) else ratings
+        table = read_ratings(read_frame(given) if is_frame(given) else given)
+        known, new = self.known.with_ratings(table)
+        seed = len(known.ratings)
+        with torch_in_one_thread():
+            found = [updated(one, self.known.ratings, new, seed=seed) for one in self.models]
+            models = tuple(one for one in found if one is not None)
+            if len(models) < len(found):
+                raise InputError("update: expected models with factors, got another")
+            compact = Compact.of(models, present=known.present, seed=seed)
+        taken_in = {"ratings": table.n_ratings, "of": known.summary}
+        return replace(
+            self,
+            card={**self.card, "updates": [*self.card.get("updates", ()), taken_in]},
+            known=known,
+            models=models,
+            compact=compact,
+        )
 
     def predictor(self, *, exact: bool = False) -> Predict:
         """What tells predictions and spreads of pairs of rows, without what is added to them."""

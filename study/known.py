@@ -1,7 +1,7 @@
 """What answers need to know of the ratings: who and what there is, and who rated what."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
@@ -9,10 +9,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from model.dataset import UNKNOWN, Ids, Pairs, Ratings
+from model.dataset import UNKNOWN, Description, Ids, Pairs, Ratings
+from model.updating import joined
 from storage.errors import InputError
+from storage.files import TEXT
 from storage.lines import shown
-from storage.ratings import IdArray
+from storage.ratings import IdArray, RatingsTable
 from storage.tables import Pairs as PairsTable
 from study.sides import labels_about
 
@@ -84,6 +86,53 @@ class Known:
         found = self.at_present(self.users.index(pairs.user_ids), self.items.index(pairs.item_ids))
         return timed(found, pairs.times)
 
+    @property
+    def summary(self) -> str:
+        """How many there are, for people."""
+        return (
+            f"{len(self.ratings):,} ratings, {int((self.user_counts > 0).sum()):,} users, "
+            f"{int((self.item_counts > 0).sum()):,} items"
+        )
+
+    def with_ratings(self, table: RatingsTable) -> tuple["Known", Ratings]:
+        """What is known with more ratings, and those alone; a pair rated again has the newer one.
+
+        Who and what is new comes behind the others, described as the average of them.
+
+        Raises:
+            InputError: a rating is out of the range of those that are known.
+        """
+        lowest, highest = self.range
+        if ((table.ratings < lowest) | (table.ratings > highest)).any():
+            wrong = table.ratings[(table.ratings < lowest) | (table.ratings > highest)][0]
+            raise InputError(
+                f"ratings: expected ratings from {lowest:g} to {highest:g}, as in {self.source}, "
+                f"got {wrong:g}"
+            )
+        users, user_rows = _with_more(self.users, table.users)
+        items, item_rows = _with_more(self.items, table.items)
+        times = None
+        if self.ratings.times is not None:
+            times = torch.full((table.n_ratings,), torch.nan, dtype=torch.float64)
+            if table.times is not None:
+                times = torch.from_numpy(table.times)
+        new = Ratings(
+            n_users=len(users),
+            n_items=len(items),
+            user_index=user_rows[torch.from_numpy(table.user_index.astype(np.int64))],
+            item_index=item_rows[torch.from_numpy(table.item_index.astype(np.int64))],
+            values=torch.from_numpy(table.ratings),
+            times=times,
+            user_descriptions=_longer(self.ratings.user_descriptions, len(users)),
+            item_descriptions=_longer(self.ratings.item_descriptions, len(items)),
+        )
+        present = self.present
+        if present is not None and times is not None and times.isfinite().any():
+            present = max(present, times[times.isfinite()].max().item())
+        ratings = joined(self.ratings, new)
+        known = replace(self, users=users, items=items, ratings=ratings, present=present)
+        return known, new
+
     def check(self, pairs: PairsTable, name: str) -> None:
         """Raises InputError if a header was read as a pair, or users as items and items as users.
 
@@ -130,6 +179,25 @@ def timed(pairs: Pairs, times: NDArray[np.float64] | None) -> Pairs:
     found = np.where(np.isnan(times), pairs.times.numpy(), times)
     return Pairs(
         user_index=pairs.user_index, item_index=pairs.item_index, times=torch.from_numpy(found)
+    )
+
+
+def _with_more(ids: Ids, more: IdArray) -> tuple[Ids, Tensor]:
+    """Ids with those behind them that are new, and the (n,) rows of `more`."""
+    unknown = more[~are_in(ids, more)]
+    one_kind = ids.values.dtype if ids.values.dtype.kind == more.dtype.kind else TEXT
+    longer = Ids(np.concatenate([ids.values.astype(one_kind), unknown.astype(one_kind)]))
+    return longer, longer.index(more)
+
+
+def _longer(descriptions: tuple[Description, ...], n_rows: int) -> tuple[Description, ...]:
+    """Descriptions of so many rows, the further ones the average of the others."""
+    return tuple(
+        replace(
+            one,
+            values=torch.cat([one.values, one.values.mean(0).expand(n_rows - len(one.values), -1)]),
+        )
+        for one in descriptions
     )
 
 
