@@ -31,6 +31,7 @@ from model.kernels.compact import pair_moments
 from model.kernels.threads import in_threads, n_threads
 from model.ordinal import level_probabilities
 from model.posterior import Draw, Places, Posterior, fit_of
+from model.similarity import correlations
 from model.solver import Model
 from model.svd import svd_of_products
 
@@ -156,6 +157,14 @@ class Compact:
             raise ValueError("expected ordinal draws, got none")
         fit, std = ordinal[0].fit(pairs)
         return level_probabilities(ordinal[0].thresholds, fit, std.square().reciprocal())
+
+    def similarity(self, item: int) -> Tensor:
+        """The (n_items,) float32 similarities of every item to one, of the mean fits."""
+        found = [
+            part.share * correlations(part.user_factors[:-1], part.item_factors[:-1], item)
+            for part in self.parts
+        ]
+        return torch.stack(found).sum(0).float()
 
     def state_dict(self) -> dict[str, Tensor]:
         """Everything, to be saved; `from_state` brings it back."""

@@ -222,13 +222,20 @@ class Model:
             return listed(users)
         return _all_lists(self.known, users, listed)
 
-    def similar(self, item: Id, *, items: int = LENGTH) -> SimilarItems:
+    def similar(self, item: Id, *, items: int = LENGTH, exact: bool = False) -> SimilarItems:
         """The items that please whom an item pleases, which is named by id or title.
+
+        Args:
+            item: the one.
+            items: how many at most.
+            exact: whether the draws answer, not their compact form.
 
         Raises:
             InputError: there is no such item.
         """
-        return similar_items(self.models, self.known, item, n=items)
+        models = self.models if exact or self.compact is None else [self.compact]
+        with torch_in_one_thread():
+            return similar_items(models, self.known, item, n=items)
 
     def newcomer(
         self,

@@ -15,7 +15,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
-from typing import Self
+from typing import Protocol, Self
 
 import numpy as np
 import torch
@@ -241,8 +241,16 @@ def recommend_to_newcomer(
     return replace(found, n_unknown=given.n_unknown)
 
 
+class Alike(Protocol):
+    """Tells which items are alike."""
+
+    def similarity(self, item: int) -> Tensor:
+        """The (n_items,) similarities of every item to one."""
+        ...
+
+
 def similar_items(
-    models: Iterable[Model], known: Known, item: object, *, n: int = LENGTH
+    models: Iterable[Alike], known: Known, item: object, *, n: int = LENGTH
 ) -> SimilarItems:
     """What pleases the users whom an item pleases.
 
