@@ -73,15 +73,15 @@ def read_held(path: Path) -> tuple[Arrays, dict[str, Any]]:
         raise InputError(f"{path}: no such file") from None
     except DamagedFileError as error:
         why = str(error).removeprefix(f"{path}: ")
-        raise InputError(f"{path}: expected a model that study.export wrote; {why}") from None
+        raise InputError(f"{path}: expected a saved model; {why}") from None
     found = metadata.get("format")
     if not isinstance(found, int):
-        raise InputError(f"{path}: expected a model that study.export wrote, got other arrays")
+        raise InputError(f"{path}: expected a saved model, got other arrays")
     if found != HELD_FORMAT:
         age = "a newer" if found > HELD_FORMAT else "an older"
         raise InputError(
             f"{path}: expected a model of format {HELD_FORMAT}, got {found}, of {age} version; "
-            "python -m study.export writes it again"
+            "python -m study.best_predict makes it again"
         )
     return arrays, metadata
 

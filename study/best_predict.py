@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from study.inputs import Data
+    from study.result import Answers
 
 PROG = "study.best_predict"
 EPILOG = """\
@@ -37,6 +38,7 @@ examples:
   python -m study.best_predict --intervals sure.csv  and how sure each one is
   python -m study.best_predict --data ratings.csv --queries pairs.csv \\
       --out answers.csv
+  python -m study.best_predict --save-model movies.model
 """
 
 
@@ -79,6 +81,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "calibrated on held-out ratings: one more training each.",
     ),
     click.option(
+        "--save-model",
+        type=FilePath(),
+        metavar="FILE",
+        help="A model to hold, to serve and to export, in one file; then --queries may be left "
+        "out. It answers without the study and the ratings.",
+    ),
+    click.option(
         "--truth",
         type=FilePath(),
         metavar="FILE",
@@ -94,6 +103,7 @@ def best_predict(
     queries: Path | None,
     average: int | None,
     intervals: Path | None,
+    save_model: Path | None,
     truth: Path | None,
 ) -> Outcome:
     """Trains the best setting of a study on every rating and writes one predicted rating a line,
@@ -102,19 +112,21 @@ def best_predict(
     with drawing.status("Reading the ratings…"):
         from storage.database import database_file
         from storage.lines import read_numbers
-        from storage.predictions import check_ending, check_writable, write_answers, write_table
+        from storage.predictions import check_ending, check_writable, write_answers
         from study.result import Ended
 
         url = asked.url(must_exist=True)
         result = asked.find(asked.load(drawing), drawing)
-        pairs = result.asked(queries)
+        is_asked = queries is not None or result.ratings.table.n_queries or save_model is None
+        pairs = result.asked(queries) if is_asked else result.ratings
     true = pairs.truth
     if truth is not None:
         true = read_numbers(truth, expected=pairs.table.n_queries)
     precious = list(filter(None, (*pairs.files, queries, truth, database_file(url))))
-    for path in filter(None, (out, intervals)):
+    for path in filter(None, (out if is_asked else None, intervals, save_model)):
         check_writable(path, precious=precious)
-        check_ending(path)
+        if path != save_model:
+            check_ending(path)
         precious.append(path)
 
     if pairs.doubt:
@@ -122,32 +134,46 @@ def best_predict(
     drawing.say(as_options(f"Data: {pairs.described()}"))
     note = ", still running: the best so far" if result.ended is Ended.RUNNING else ""
     drawing.say(f"Study: {result.record.name}{note}")
-    with drawing.status("Predicting…"):
-        answers = result.answer(pairs, average=average)
-    write_answers(out, pairs.table, answers.predictions)
-    drawing.say(f"Wrote: {out}, {pairs.table.n_queries:,} predictions")
-    if intervals is not None:
-        with drawing.status("Calibrating the intervals…"):
-            calibration = answers.calibration
-        write_table(intervals, pairs.table, answers.intervals)
-        drawing.say(
-            f"Wrote: {intervals}, 90 % intervals, calibrated on "
-            f"{calibration.n_ratings:,} held-out ratings"
-        )
-        if calibration.doubt:
-            complain(PROG, calibration.doubt)
-    settings = answers.ensemble.settings
     facts: dict[str, object] = {
         "study": result.record.name,
         "data": pairs.source,
-        "trials": [setting.trial.number for setting in settings],
-        "validation_rmse": round(settings[0].rmse, 6),
         "predictions": pairs.table.n_queries,
-        "files": {"out": str(out), "intervals": intervals and str(intervals)},
+        "files": {
+            "out": str(out) if is_asked else None,
+            "intervals": intervals and str(intervals),
+            "model": save_model and str(save_model),
+        },
     }
-    if true is not None and pairs.table.n_queries:
+    if is_asked:
+        with drawing.status("Predicting…"):
+            answers = result.answer(pairs, average=average)
+        write_answers(out, pairs.table, answers.predictions)
+        drawing.say(f"Wrote: {out}, {pairs.table.n_queries:,} predictions")
+        settings = answers.ensemble.settings
+        facts["trials"] = [setting.trial.number for setting in settings]
+        facts["validation_rmse"] = round(settings[0].rmse, 6)
+        if intervals is not None:
+            _write_intervals(intervals, answers, pairs, drawing)
+    if save_model is not None:
+        with drawing.status("Making the model…"):
+            result.model(average=average).save(save_model)
+        size = save_model.stat().st_size
+        drawing.say(f"Wrote: {save_model}, a model to hold and to serve, {size / 1e6:,.0f} MB")
+    if is_asked and true is not None and pairs.table.n_queries:
         facts["score"] = _score(answers.predictions, true, pairs, drawing)
     return Outcome(facts=facts)
+
+
+def _write_intervals(path: Path, answers: "Answers", pairs: "Data", drawing: Drawing) -> None:
+    from storage.predictions import write_table
+
+    with drawing.status("Calibrating the intervals…"):
+        calibration = answers.calibration
+    write_table(path, pairs.table, answers.intervals)
+    n = calibration.n_ratings
+    drawing.say(f"Wrote: {path}, 90 % intervals, calibrated on {n:,} held-out ratings")
+    if calibration.doubt:
+        complain(PROG, calibration.doubt)
 
 
 def _score(

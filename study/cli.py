@@ -46,6 +46,7 @@ SCRIPTS = {  # what pyproject.toml calls the commands
     "study.best_predict": "rating-predict",
     "study.recommend": "rating-recommend",
     "study.report": "rating-report",
+    "study.export": "rating-export",
 }
 STORAGE = '"$STORAGE"'  # in a command that is printed, for a URL that is not
 

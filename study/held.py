@@ -19,6 +19,7 @@ from torch import Tensor
 
 from model.compact import Compact
 from model.dataset import Description, Ids, Pairs, Ratings
+from model.factors import RANK, Factors
 from model.kernels.threads import in_threads, torch_in_one_thread
 from model.solver import Model as Trained
 from model.solvers import model_class
@@ -84,19 +85,22 @@ class Model:
             InputError: there is no such file, or it is none of a model, or was changed.
         """
         arrays, about = read_held(Path(path))
-        compact = _tensors(arrays, "compact.")
-        return cls(
-            card=about["card"],
-            known=_known(arrays, about["known"]),
-            solvers=tuple(about["solvers"]),
-            models=tuple(
-                model_class(solver).from_state(_tensors(arrays, f"model{number}."))
-                for number, solver in enumerate(about["solvers"])
-            ),
-            compact=Compact.from_state(compact) if compact else None,
-            levels=Levels.of(about["levels"]),
-            calibration=Calibration.of(about["calibration"]),
-        )
+        try:
+            compact = _tensors(arrays, "compact.")
+            return cls(
+                card=about["card"],
+                known=_known(arrays, about["known"]),
+                solvers=tuple(about["solvers"]),
+                models=tuple(
+                    model_class(solver).from_state(_tensors(arrays, f"model{number}."))
+                    for number, solver in enumerate(about["solvers"])
+                ),
+                compact=Compact.from_state(compact) if compact else None,
+                levels=Levels.of(about["levels"]),
+                calibration=Calibration.of(about["calibration"]),
+            )
+        except (KeyError, TypeError) as error:
+            raise InputError(f"{path}: expected a model of this version, lacks {error}") from None
 
     def save(self, path: str | Path) -> Path:
         """Writes all of it to one file, whole or not at all: its path.
@@ -139,8 +143,11 @@ class Model:
             InputError: the pairs cannot be read, or look swapped.
         """
         given = Path(pairs) if isinstance(pairs, str | Path) else pairs
-        names = (self.known.user_name, self.known.item_name)
-        table = read_pairs(read_frame(given) if is_frame(given) else given, names=names)
+        table = read_pairs(
+            read_frame(given) if is_frame(given) else given,
+            names=(self.known.user_name, self.known.item_name),
+            time_name=self.known.time_name,
+        )
         self.known.check(table, str(pairs) if isinstance(pairs, str | Path) else "pairs")
         asked = self.known.index(table)
         columns = self.answers(asked, exact=exact)
@@ -289,7 +296,11 @@ class Model:
             InputError: they cannot be read, or one is out of the range of the others.
         """
         given = Path(ratings) if isinstance(ratings, str | Path) else ratings
-        table = read_ratings(read_frame(given) if is_frame(given) else given)
+        source = read_frame(given) if is_frame(given) else given
+        try:  # as they are called in those that are known, or as they can be guessed
+            table = read_ratings(source, self.known.columns)
+        except InputError:
+            table = read_ratings(source)
         known, new = self.known.with_ratings(table)
         seed = len(known.ratings)
         with torch_in_one_thread():
@@ -305,6 +316,31 @@ class Model:
             known=known,
             models=models,
             compact=compact,
+        )
+
+    def factors(self, *, rank: int = RANK) -> "ExportedFactors":
+        """Biases and factors of all users and items, whose products come near to predictions.
+
+        Args:
+            rank: of the factors, at most.
+
+        Raises:
+            InputError: the models have no factors.
+        """
+        if self.compact is None:
+            raise InputError("factors: expected models with factors, got another")
+        with torch_in_one_thread():
+            found = Factors.of(self.compact, rank=rank)
+        known = self.known
+        return ExportedFactors(
+            mean=found.mean,
+            error=found.error,
+            users=_factor_columns(
+                known.user_name, known.users, known.user_counts, found.user_bias, found.user_factors
+            ),
+            items=_factor_columns(
+                known.item_name, known.items, known.item_counts, found.item_bias, found.item_factors
+            ),
         )
 
     def predictor(self, *, exact: bool = False) -> Predict:
@@ -407,6 +443,23 @@ class Person:
             return combined(self.models, pairs, self.model.known.range)
 
 
+@dataclass(frozen=True, kw_only=True, repr=False, eq=False)
+class ExportedFactors:
+    """Biases and factors to hand on: a prediction is mean + bias + bias + factors · factors."""
+
+    mean: float
+    error: float  # root mean square difference from the model's predictions, over random pairs
+    users: dict[str, NDArray[Any]]  # columns (n_users,): id, ratings, bias, factor_1, …
+    items: dict[str, NDArray[Any]]  # the same of items
+
+
+def _factor_columns(
+    name: str, ids: Ids, counts: NDArray[np.int64], bias: Tensor, factors: Tensor
+) -> dict[str, NDArray[Any]]:
+    columns = {f"factor_{n}": column.numpy() for n, column in enumerate(factors.unbind(1), 1)}
+    return {name: ids.values, "ratings": counts[:-1], "bias": bias.numpy(), **columns}
+
+
 def _all_lists(
     known: Known, users: Sequence[Id] | None, listed: Callable[[object], Recommendations]
 ) -> "pa.Table":
@@ -477,6 +530,8 @@ def _saved(known: Known) -> tuple[Arrays, dict[str, Any]]:
         "source": known.source,
         "user_name": known.user_name,
         "item_name": known.item_name,
+        "rating_name": known.rating_name,
+        "time_name": known.time_name,
         "present": known.present,
     }
     for side in SIDES:
@@ -509,6 +564,8 @@ def _known(arrays: Arrays, about: dict[str, Any]) -> Known:
         items=items,
         user_name=about["user_name"],
         item_name=about["item_name"],
+        rating_name=about["rating_name"],
+        time_name=about["time_name"],
         ratings=Ratings(
             n_users=len(users),
             n_items=len(items),

@@ -112,6 +112,8 @@ class Data:
             items=self.items,
             user_name=self.table.user_name,
             item_name=self.table.item_name,
+            rating_name=self.table.rating_name,
+            time_name=self.table.time_name,
             ratings=self.ratings,
             present=present,
             titles=self.titles(),

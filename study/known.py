@@ -28,6 +28,8 @@ class Known:
     items: Ids
     user_name: str  # what the column of their ids is called
     item_name: str
+    rating_name: str = ""  # empty if nothing names the columns
+    time_name: str = ""
     ratings: Ratings
     present: float | None = None  # seconds since 1970, of the last rating; None without times
     titles: Mapping[str, str] = field(default_factory=dict)  # of items, by their ids as texts
@@ -93,6 +95,12 @@ class Known:
             f"{len(self.ratings):,} ratings, {int((self.user_counts > 0).sum()):,} users, "
             f"{int((self.item_counts > 0).sum()):,} items"
         )
+
+    @property
+    def columns(self) -> tuple[str, ...] | None:
+        """What columns of user, item, rating and maybe time are called; None if nothing says."""
+        found = (self.user_name, self.item_name, self.rating_name, self.time_name)
+        return tuple(filter(None, found)) if self.rating_name else None
 
     def with_ratings(self, table: RatingsTable) -> tuple["Known", Ratings]:
         """What is known with more ratings, and those alone; a pair rated again has the newer one.

@@ -38,7 +38,7 @@ MAY: dict[str, set[str]] = {
     "study.tuning": {"storage", "model", "study"},
     "study": {"storage", "model", "study"},
 }
-COMMANDS = {"study.run", "study.best_predict", "study.recommend", "study.serve"}
+COMMANDS = {"study.run", "study.best_predict", "study.recommend", "study.serve", "study.export"}
 COMMANDS |= {"study.report.__main__"}
 OUTSIDE = {  # packages that belong to some rooms alone
     "optuna": ("storage", "study"),

@@ -1,0 +1,336 @@
+"""A model to hold: what it answers alone, from a file, to many threads, after more ratings."""
+
+import sys
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import polars as pl
+import pyarrow as pa
+import pytest
+import torch
+from pyarrow import parquet
+
+from model.solvers import SOLVERS
+from storage.errors import InputError
+from storage.files import read_arrays, write_arrays
+from study import Model, best_predict, export, load, tune
+from study.result import Result
+
+N_USERS, N_ITEMS, N = 60, 40, 1500
+Outcome = tuple[int, str, str]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("held")
+
+
+@pytest.fixture(scope="module")
+def result(folder: Path) -> Result:
+    """A study of stars by named users of titled films, of which the last two nobody has rated."""
+    draw = np.random.default_rng(0)
+    users, items = np.divmod(draw.permutation(N_USERS * N_ITEMS)[:N], N_ITEMS)
+    genre = np.arange(N_ITEMS + 2) % 2
+    signal = 3 + draw.normal(0, 0.6, N_USERS)[users] + 1.2 * (genre[items] - 0.5)
+    signal += 0.8 * draw.normal(size=N_USERS)[users] * draw.normal(size=N_ITEMS)[items]
+    values = np.clip(np.round(signal + draw.normal(0, 0.4, N)), 1, 5)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        for name, epochs in {"gradient": 30, "als": 6, "gibbs": 12}.items():
+            again = epochs if SOLVERS[name].retraining_epochs else None
+            entry = replace(SOLVERS[name], most_epochs=epochs, retraining_epochs=again)
+            patch.setitem(SOLVERS, name, entry)
+        patch.setattr("study.workers.team.suitable_workers", lambda *_: 1)
+        data = load(
+            {"who": [f"ü{u:02d}" for u in users], "film": items, "stars": values},
+            columns="who,film,stars",
+            items={
+                "film": np.arange(N_ITEMS + 2),
+                "title": [f"Film {one}" for one in range(N_ITEMS + 2)],
+                "genre": [("good", "bad")[1 - one] for one in genre],
+            },
+            users={
+                "who": [f"ü{u:02d}" for u in range(N_USERS)],
+                "age": draw.integers(20, 60, N_USERS),
+            },
+        )
+        return tune(data, trials=3, quiet=True)
+
+
+@pytest.fixture(scope="module")
+def made(result: Result) -> Model:
+    return result.model(average=2)
+
+
+@pytest.fixture(scope="module")
+def path(made: Model, folder: Path) -> Path:
+    return made.save(folder / "some.model")
+
+
+@pytest.fixture(scope="module")
+def model(path: Path) -> Model:
+    return Model.load(path)
+
+
+@pytest.fixture
+def pairs() -> dict[str, list[object]]:
+    draw = np.random.default_rng(1)
+    users = [f"ü{u:02d}" for u in draw.integers(0, N_USERS + 2, 200)]
+    return {"who": list(users), "film": draw.integers(0, N_ITEMS + 3, 200).tolist()}
+
+
+def test_it_answers_as_the_result_that_it_is_of(
+    result: Result, model: Model, pairs: dict[str, list[object]]
+) -> None:
+    whole = result.predict(pairs, intervals=True, average=2)
+    exact = model.predict(pairs, intervals=True, exact=True)
+    assert list(exact) == ["who", "film", "prediction", "std", "lower", "upper"]
+    for name in ("prediction", "std", "lower", "upper"):
+        np.testing.assert_allclose(exact[name], whole[name], rtol=0, atol=2e-6)
+    quick = model.predict(pairs)
+    assert list(quick) == ["who", "film", "prediction"]
+    assert np.abs(quick["prediction"] - whole["prediction"]).mean() < 0.05
+    assert np.std(whole["prediction"]) > 0.3
+
+
+def test_a_file_brings_back_the_same(
+    made: Model, model: Model, pairs: dict[str, list[object]]
+) -> None:
+    for exact in (False, True):
+        one, other = (m.predict(pairs, intervals=True, exact=exact) for m in (made, model))
+        for name in ("prediction", "lower"):
+            np.testing.assert_allclose(one[name], other[name], rtol=0, atol=2e-6)
+    assert model.recommend("ü03").titles == made.recommend("ü03").titles
+    assert model.card == made.card
+    assert model.card["settings"][0]["params"]["solver"] in SOLVERS
+    assert "1,500 ratings" in repr(model)
+
+
+def test_answers_come_in_the_kind_of_frame_that_asked(
+    model: Model, pairs: dict[str, list[object]]
+) -> None:
+    frame = pd.DataFrame(pairs, index=np.arange(200) + 5)
+    answers = model.predict(frame, intervals=True)
+    assert answers.index.tolist() == frame.index.tolist()
+    assert isinstance(model.predict(pl.DataFrame(pairs)), pl.DataFrame)
+    assert isinstance(model.predict(pa.table(pairs)), pa.Table)
+    expected = model.predict(pairs)["prediction"]
+    np.testing.assert_array_equal(answers["prediction"], expected)
+    alone = [
+        model.predict({"who": [who], "film": [film]})["prediction"][0]
+        for who, film in zip(*pairs.values(), strict=True)
+    ][:20]
+    np.testing.assert_array_equal(alone, expected[:20])
+
+
+def test_pairs_in_a_file_are_read(model: Model, tmp_path: Path) -> None:
+    path = tmp_path / "pairs.csv"
+    path.write_text("who,film\nü01,3\nü02,4\n")
+    assert model.predict(path).num_rows == 2
+    path.write_text("film,who\n3,ü01\n")
+    assert model.predict(path).num_rows == 1
+    with pytest.raises(InputError, match="look swapped"):
+        model.predict({"user": [3, 4], "item": ["ü01", "ü02"]})
+
+
+def test_lists_of_one_and_of_many(model: Model) -> None:
+    one = model.recommend("ü03", items=5)
+    assert len(one) == 5
+    assert one.lower is not None
+    assert (one.lower <= one.predictions).all()
+    columns = list(one.columns())
+    assert columns == ["rank", "film", "title", "prediction", "std", "lower", "upper", "ratings"]
+    some = model.recommend(["ü03", "ü05"], items=5).to_pydict()
+    assert some["who"] == ["ü03"] * 5 + ["ü05"] * 5
+    assert some["film"][:5] == one.item_ids.tolist()
+    assert some["prediction"][:5] == one.predictions.tolist()
+    everybody = model.recommend(items=2).to_pydict()
+    assert everybody["who"] == [f"ü{u:02d}" for u in range(N_USERS) for _ in range(2)]
+    rated = {film for film, _ in ratings_of(model, "ü03")}
+    assert not rated & set(model.recommend("ü03", items=50).item_ids.tolist())
+    assert rated <= set(model.recommend("ü03", items=50, rated=True).item_ids.tolist())
+    assert set(model.recommend("ü03", among=[40, 41]).item_ids.tolist()) == {40, 41}
+    with pytest.raises(InputError, match="user 'ü99'"):
+        model.recommend(["ü03", "ü99"])
+
+
+def ratings_of(model: Model, user: str) -> list[tuple[int, float]]:
+    row = int(model.known.users.index([user])[0])
+    places = model.known.rated(row)
+    items = model.known.items.values[model.known.ratings.item_index.numpy()[places]]
+    return list(zip(items.tolist(), model.known.ratings.values[places].tolist(), strict=True))
+
+
+def test_similar_items_and_by_the_draws(model: Model) -> None:
+    quick, exact = (model.similar("Film 3", items=8, exact=one) for one in (False, True))
+    assert quick.title == "Film 3"
+    assert len(set(quick.item_ids.tolist()) & set(exact.item_ids.tolist())) >= 4
+
+
+def test_somebody_new_gets_a_model(model: Model) -> None:
+    good = dict.fromkeys((1, 3, 5), 5.0) | dict.fromkeys((0, 2, 4), 1.0)
+    person = model.newcomer(good, about={"age": "30"})
+    answers = person.predict([7, 9, 11, 6, 8, 10])
+    assert answers["prediction"][:3].mean() > answers["prediction"][3:].mean() + 0.3
+    assert not set(person.recommend(items=50).item_ids.tolist()) & set(good)
+    table = pd.DataFrame({"film": list(good), "rating": list(good.values())})
+    again = model.newcomer(table, about={"age": "30"})
+    np.testing.assert_array_equal(again.predict([7])["prediction"], answers["prediction"][:1])
+    nobody = model.newcomer()
+    assert nobody.predict([7])["std"][0] > answers["std"][0]
+    with pytest.raises(InputError, match="expected a rating from 1 to 5"):
+        model.newcomer({1: 9.0})
+
+
+def test_why(model: Model) -> None:
+    found = model.explain("ü03", "Film 7")
+    assert found.user_id == "ü03"
+    assert found.title == "Film 7"
+    assert {*zip(found.item_ids.tolist(), found.ratings.tolist(), strict=True)} == {
+        *ratings_of(model, "ü03")
+    }
+    assert (np.diff(np.abs(found.influences)) <= 0).all()
+    assert list(found.columns()) == ["film", "title", "rating", "influence"]
+    person = model.newcomer({1: 5.0, 3: 5.0, 2: 1.0})
+    theirs = person.explain(7)
+    assert sorted(theirs.item_ids.tolist()) == [1, 2, 3]
+    assert theirs.influences.max() > 0
+    said = {one.column: one for one in found.descriptions}
+    assert not said or said["genre"].labels == ("good",)
+
+
+def test_more_ratings_are_taken_in(model: Model) -> None:
+    more = {
+        "who": ["neu"] * 6 + ["ü03"] * 3 + [f"ü{u:02d}" for u in range(10)],
+        "film": [1, 3, 5, 0, 2, 4, 36, 37, 38] + [99] * 10,
+        "stars": [5, 5, 5, 1, 1, 1, 5, 5, 5] + [5] * 10,
+    }
+    after = model.update(more)
+    before = model.predict({"who": ["ü20"], "film": [99]})["prediction"]
+    assert after.predict({"who": ["ü20"], "film": [99]})["prediction"] > before + 0.2
+    films = after.predict({"who": ["neu"] * 4, "film": [7, 9, 6, 8]})["prediction"]
+    assert films[:2].mean() > films[2:].mean()
+    assert 99 in after.recommend("ü20", items=50).item_ids
+    assert len(after.known.ratings) > N
+    assert after.card["updates"][0]["ratings"] == 19
+    assert "updates" not in model.card
+    with pytest.raises(InputError, match="user 'neu'"):
+        model.recommend("neu")
+    with pytest.raises(InputError, match=r"from 1 to 5.* got 7"):
+        model.update({"who": ["a", "b"], "film": [1, 2], "stars": [7, 7]})
+
+
+def test_forty_threads_at_once(
+    model: Model, pairs: dict[str, list[object]], result: Result, capsys: pytest.CaptureFixture[str]
+) -> None:
+    expected = model.predict(pairs, intervals=True)["lower"]
+    threads = torch.get_num_threads()
+    attributes = dict(result.study.user_attrs)
+
+    def ask(n: int) -> bool:
+        assert len(model.recommend("ü03")) == 10
+        assert len(model.newcomer({n % 40: 4.0}).recommend()) == 10
+        return bool((model.predict(pairs, intervals=True)["lower"] == expected).all())
+
+    with ThreadPoolExecutor(40) as pool:
+        assert all(pool.map(ask, range(40)))
+    print("alive")
+    assert not sys.stdout.closed
+    assert capsys.readouterr().out == "alive\n"
+    assert torch.get_num_threads() == threads
+    assert result.study.user_attrs == attributes
+
+
+def test_factors_rebuild_predictions(model: Model, folder: Path) -> None:
+    factors = model.factors()
+    users, items = (
+        np.column_stack([one[name] for name in one if name.startswith("factor_")])
+        for one in (factors.users, factors.items)
+    )
+    everything = factors.mean + factors.users["bias"][:, None] + factors.items["bias"]
+    everything = everything + users @ items.T
+    asked = {
+        "who": np.repeat(factors.users["who"], len(items)).tolist(),
+        "film": np.tile(factors.items["film"], len(users)),
+    }
+    predicted = np.asarray(model.predict(asked)["prediction"]).reshape(everything.shape)
+    rms = float(np.sqrt(np.square(everything - predicted).mean()))
+    assert rms == pytest.approx(factors.error, abs=0.01)
+    assert rms < 0.1
+    assert model.factors(rank=1).error > factors.error
+    shared = users.T @ users
+    assert np.abs(shared - np.diag(np.diag(shared))).max() < 1e-3  # one rotation
+
+
+def test_the_commands_save_and_export(
+    result: Result,
+    folder: Path,
+    outcome_of: Callable[..., Outcome],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(folder)
+    data = result.ratings.in_files(folder / "kept")
+    words = ["--data", data.data, "--items", data.items, "--users", data.users]
+    words += ["--columns", ",".join(data.columns or ())] if data.columns else []
+    words += ["--study-name", result.record.name]
+    code, out, err = outcome_of(best_predict.main, *words, "--save-model", "x.model")
+    assert (code, err) == (0, "")
+    assert "Wrote: x.model, a model to hold and to serve, " in out
+    assert not Path("mat_comp_ans").exists()
+    assert len(Model.load("x.model").recommend("ü03")) == 10
+    code, out, err = outcome_of(
+        export.main, "--model", "x.model", "--items", "i.parquet", "--users", "u.csv", "--rank", 3
+    )
+    assert (code, err) == (0, "")
+    assert parquet.read_table("i.parquet").column_names[:4] == [
+        "film",
+        "ratings",
+        "bias",
+        "factor_1",
+    ]
+    assert len(Path("u.csv").read_text().splitlines()) == N_USERS + 1
+    assert "42 items, bias and 3 factors each" in out
+    code, _, err = outcome_of(export.main, "--model", "x.model", "--items", "x.model")
+    assert code == 2
+    assert "one that is used here" in err
+    code, _, err = outcome_of(export.main, "--model", "x.model")
+    assert (code, "--items, --users, or both" in err) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda path: path.unlink(), "no such file"),
+        (lambda path: path.write_bytes(b"film,stars\n1,2\n"), "expected a saved model; "),
+        (lambda path: path.write_bytes(path.read_bytes()[:-9]), "expected a saved model; "),
+        (lambda path: path.write_bytes(_flipped(path.read_bytes())), "does not match its digest"),
+        (lambda path: _with(path, format=99), "of format 1, got 99, of a newer version"),
+        (lambda path: _with(path, format=0), "of format 1, got 0, of an older version"),
+        (lambda path: _with(path, format=None), "got other arrays"),
+        (lambda path: _with(path, levels=None), "expected a model of this version"),
+    ],
+)
+def test_another_file_is_refused_in_a_line(
+    change: Callable[[Path], Any], message: str, path: Path, tmp_path: Path
+) -> None:
+    other = tmp_path / "other.model"
+    other.write_bytes(path.read_bytes())
+    change(other)
+    with pytest.raises(InputError, match=message) as raised:
+        Model.load(other)
+    assert str(raised.value).startswith(f"{other}: ")
+    assert "\n" not in str(raised.value)
+
+
+def _flipped(content: bytes) -> bytes:
+    return content[:-5] + bytes([content[-5] ^ 1]) + content[-4:]
+
+
+def _with(path: Path, **changed: object) -> None:
+    arrays, metadata = read_arrays(path)
+    write_arrays(path, arrays, metadata | changed)
