@@ -25,8 +25,9 @@ import pytest
 
 import study
 from storage.mat_comp import read_mat_comp
-from study import best_predict, recommend, run, serve
+from study import best_predict, export, recommend, run, serve
 from study.cli import EXIT_CODES, SCRIPTS
+from study.held import Model
 from study.report import __main__ as report
 from study.result import Result
 
@@ -41,8 +42,10 @@ COMMANDS = {
     "study.best_predict": best_predict.best_predict,
     "study.recommend": recommend.recommend,
     "study.report": report.report,
+    "study.export": export.export,
     "study.serve": serve.serve,
 }
+ALONE = ("study.export", "study.serve")  # which need no study
 NOT_RUN = {
     r"pip install ": "what .ci/run does, in a fresh environment",
     r"python -m pytest": "this is run by it",
@@ -146,11 +149,13 @@ def test_a_command_is_valid(page: str, command: str) -> None:
         assert set(OPTION.findall(command)) <= benchmark_options(module)
         return
     # Placeholders of numbers and of what is one of a few.
-    given = ["1" if word in ("N", "W", "I", "K") else word for word in given]
+    given = ["1" if word in ("N", "W", "I", "K", "R") else word for word in given]
     try:
         command_of(module).make_context(module, given)
     except click.exceptions.Exit as done:
         assert done.exit_code == 0
+    except click.MissingParameter:
+        assert not given  # where a command is only named
 
 
 def test_commands_are_found() -> None:
@@ -173,7 +178,7 @@ def test_every_option_has_its_place_and_no_other_is_told(name: str) -> None:
         option
         for option, about in rows(section_of("docs/commands.md", "All commands")).items()
         if f"not of `{name}`" not in about
-        and (name != "study.serve" or f"of `{name}` too" in about)
+        and (name not in ALONE or re.search(f"`{name}`.* too", about))
     }
     assert own | shared == options_of(name)
     assert not own & shared
@@ -202,22 +207,36 @@ def test_every_name_for_users_is_documented(name: str) -> None:
             assert re.search(rf"\b{parameter}\b", section), parameter
 
 
-def members() -> list[str]:
-    """What a `Result` has."""
-    fields = Result.__dataclass_fields__
-    return [*fields, *(name for name in vars(Result) if name[0] != "_" and name not in fields)]
+def members(kind: type) -> list[str]:
+    """What a class has."""
+    fields = getattr(kind, "__dataclass_fields__", {})
+    return [*fields, *(name for name in vars(kind) if name[0] != "_" and name not in fields)]
 
 
-@pytest.mark.parametrize("name", [name for name in members() if name not in ("record", "on_event")])
-def test_all_of_a_result_is_documented(name: str) -> None:
-    assert re.search(rf"`{name}[(`]", section_of("docs/python.md", "A result"))
+INNER = ("record", "on_event", "known", "solvers", "models", "compact", "levels", "calibration")
+INNER += ("answers", "predictor")
+
+
+@pytest.mark.parametrize(
+    ("kind", "section", "name"),
+    [
+        (kind, section, name)
+        for kind, section in ((Result, "A result"), (Model, "A model to hold"))
+        for name in members(kind)
+        if name not in INNER
+    ],
+)
+def test_all_of_a_class_is_documented(kind: type, section: str, name: str) -> None:
+    assert re.search(rf"`({kind.__name__}\.)?{name}[(`]", section_of("docs/python.md", section))
 
 
 @pytest.mark.parametrize("page", FOLLOWED)
 def test_what_is_named_of_python_exists(page: str) -> None:
     text = FOLLOWED[page]
     for name in re.findall(r"\bresult\.(\w+)", text):
-        assert name in members()
+        assert name in members(Result)
+    for name in re.findall(r"\bmodel\.(\w+)\(", text):
+        assert name in members(Model)
     for name in re.findall(r"\b\w+Error\b", text):
         assert name in study.__all__ or hasattr(builtins, name)
     for imported in re.findall(r"^from study import (.*)$", text, re.MULTILINE):
@@ -228,9 +247,12 @@ def test_what_is_named_of_python_exists(page: str) -> None:
     for name, arguments in re.findall(r"`(load|tune|find)\(([^`]*)\)`", text):
         told = re.findall(r"\b(\w+)=", arguments)
         assert set(told) <= set(inspect.signature(getattr(study, name)).parameters)
-    for name, arguments in re.findall(r"^\| `(\w+)\(([^`]*)\)` ", text, re.MULTILINE):
-        told = [one.partition("=")[0] for one in arguments.split(", ")]
-        assert set(told) <= set(inspect.signature(getattr(Result, name)).parameters)
+    for kind, heading in ((Result, "A result"), (Model, "A model to hold")):
+        table = text.partition(f"\n## {heading}\n")[2].partition("\n## ")[0]
+        for name, arguments in re.findall(r"^\| `(\w+)\(([^`]*)\)`", table, re.MULTILINE):
+            told = [one.partition("=")[0] for one in arguments.split(", ")]
+            names = set(inspect.signature(getattr(kind, name)).parameters)
+            assert set(told) - {"…"} <= names | ({"user"} if "users" in names else set())
 
 
 def paths() -> list[tuple[str, str]]:
