@@ -5,7 +5,7 @@ from pathlib import Path
 import optuna
 import pytest
 from optuna_dashboard import get_note, save_note
-from planted_studies import HOSTILE, full, trial
+from planted_studies import HOSTILE, failed, full, trial
 
 from model.solvers import SOLVERS
 from storage.database import open_storage, parse_storage_url
@@ -34,6 +34,20 @@ def test_the_note_of_the_dashboard(tmp_path: Path) -> None:
     save_note(study, "")
     keep_note(record, report=path)
     assert get_note(study) == ""
+
+
+def test_the_note_tells_what_the_dashboard_shows_otherwise() -> None:
+    record = full(n=12)
+    found, best = findings(record), record.study.best_trial.number
+    assert found.best
+    assert found.best.trial.number != best  # the finalists chose another
+    record.study.add_trial(failed(70, interrupted="its worker died"))
+    note = as_markdown(findings(record), report=Path("a.html"))
+    assert "Trial 0 is the setting that all this replaces" in note
+    assert f'"Best Trial" there is {best}, the best on the split of the trials' in note
+    assert f"on fresh splits {found.best.trial.number} was better" in note
+    assert "in red, was interrupted" in note
+    assert "in red" not in as_markdown(found, report=Path("a.html"))
 
 
 @pytest.mark.parametrize("at", ["before the note", "behind the note"])

@@ -73,6 +73,14 @@ class Findings:
         return "a fresh split" if n == 1 else f"{n} fresh splits"
 
     @property
+    def trials_best_number(self) -> int | None:
+        """The trial of the lowest value, as Optuna has it."""
+        try:
+            return self.record.study.best_trial.number
+        except ValueError:  # none is complete
+            return None
+
+    @property
     def original_is_worse_than_a_constant(self) -> bool:
         """Whether the original's setting lost to the mean rating, on the same ratings."""
         theirs, mean = self.original_rmse, self.record.mean_rmse

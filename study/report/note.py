@@ -5,10 +5,11 @@ it, and only a note that still has one of ours is written anew.
 """
 
 import hashlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from study.record.attributes import StudyView
+from study.record.attributes import StudyView, TrialView
 from study.record.record import Record
 from study.report import tables
 from study.report.findings import Findings, findings
@@ -63,9 +64,27 @@ def as_markdown(found: Findings, *, report: Path) -> str:
     if rows := tables.spent(found):
         lines += ["", "### Where the time went", ""]
         lines += _table(SPENT, rows)
+    lines += ["", "### How to read the other pages", "", *(f"- {line}" for line in _hints(found))]
     # A path may hold anything; its last part is quoted by storage.models.file_name.
     lines += ["", f"The report with charts is `{report.name}`, beside the database."]
     return "\n".join(lines) + "\n"
+
+
+def _hints(found: Findings) -> Iterator[str]:
+    """What the dashboard shows in a way that may mislead."""
+    yield "The values of trials are mean squared errors; an RMSE is the root of one."
+    if found.original:
+        yield (
+            f"Trial {found.original.number} is the setting that all this replaces, far above the "
+            'others: "Log y scale" in the history\'s settings tells those apart.'
+        )
+    if found.best and found.best.trial.number != found.trials_best_number:
+        yield (
+            f'"Best Trial" there is {found.trials_best_number}, the best on the split of the trials; '
+            f"on fresh splits {found.best.trial.number} was better, and is what answers."
+        )
+    if any(TrialView(trial).was_interrupted for trial in found.trials):
+        yield "A failed trial, in red, was interrupted, and its setting was tried again as another."
 
 
 def _table(columns: dict[str, str], rows: list[dict[str, Any]]) -> list[str]:
