@@ -80,8 +80,8 @@ def _hints(found: Findings) -> Iterator[str]:
         )
     if found.best and found.best.trial.number != found.trials_best_number:
         yield (
-            f'"Best Trial" there is {found.trials_best_number}, the best on the split of the trials; '
-            f"on fresh splits {found.best.trial.number} was better, and is what answers."
+            f'"Best Trial" there is {found.trials_best_number}, the best on the split of the '
+            f"trials; on fresh splits {found.best.trial.number} was better, and is what answers."
         )
     if any(TrialView(trial).was_interrupted for trial in found.trials):
         yield "A failed trial, in red, was interrupted, and its setting was tried again as another."
