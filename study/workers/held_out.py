@@ -11,40 +11,33 @@ to Cluster-Robust Inference, eq. 11), at the cost of one pass.
 """
 
 import math
-from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from model.biases import fit_biases
 from model.dataset import Ratings
 from model.splits import Split
+from study.answers.groups import (
+    Column,
+    Counts,
+    Key,
+    Mask,
+    by_ahead,
+    by_count,
+    by_label,
+    labels_of,
+    seconds_ahead,
+)
 from study.answers.levels import LATER, Levels, Residuals
 from study.record.attributes import Errors, GroupErrors, HeldOut, LabelErrors, StudyView
 from study.record.ranking import best_settings, final_ranking
 from study.workers.finalists import Finalists
 
-EDGES = (0, 1, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000)  # where a group by count begins
-FEWEST = 100  # ratings of a group; fewer join their neighbours
-FEWEST_USERS = 10
-FEWEST_GROUPS = 4
-MOST_LABELS = 12  # of a column of a table that errors are told of
-MOSTLY = 0.5  # the weight from which a row has a label
 RECENT_SHARE, RECENT_SECONDS = 0.1, 365.25 * 86_400  # of what comes for nothing
-AHEAD = (  # seconds since what the user rated last
-    ("within an hour", 0.0, 3_600.0),
-    ("within a day", 3_600.0, 86_400.0),
-    ("within a week", 86_400.0, 604_800.0),
-    ("within a month", 604_800.0, 2_630_000.0),
-    ("within a year", 2_630_000.0, 31_557_600.0),
-    ("later", 31_557_600.0, math.inf),
-)
 Z = 1.959964  # standard deviations of a 95 % interval
 
-Column = NDArray[np.float64]
 Others = tuple[Column, Column]  # of biases alone, and of the mean rating
 
 
@@ -102,8 +95,7 @@ def _record_held_out(finalists: Finalists, kind: Split) -> None:
         ahead = _joined([one.ahead for one in rounds])
         found["by_ahead"] = [
             _of_label(("", "", label), here, ours, others, users)
-            for label, low, high in AHEAD
-            if _is_enough(users[here := (low <= ahead) & (ahead < high)])
+            for label, here in by_ahead(ahead, users)
         ]
     record.keep(record.held_out_of(kind), found)
 
@@ -118,19 +110,16 @@ class _Round:
     recent_mean: Column  # (n,) of the mean of the last tenth of the training ratings
     recent_biases: Column  # (n,) of biases of its last year
     ahead: Column  # (n,) seconds since the user's last training rating; NaN if not known
-    labels: dict[tuple[str, str, str], NDArray[np.bool_]]  # by side, column and label: who has it
+    labels: dict[Key, Mask]  # by side, column and label: who has it
     std: float  # of the training ratings
 
 
 def _round(training: Ratings, validation: Ratings, predicted: Column) -> _Round:
-    users, items = validation.user_index.numpy(), validation.item_index.numpy()
     truth = validation.values.numpy()
     biases = fit_biases(training).predict(validation).numpy() - truth
-    recent_mean, recent_biases, ahead = np.full((3, len(truth)), np.nan)
+    recent_mean, recent_biases = np.full((2, len(truth)), np.nan)
     if training.times is not None and validation.times is not None:
         times = np.nan_to_num(training.times.numpy(), nan=-np.inf)
-        last = training.last_times()[validation.user_index]
-        ahead = (validation.times - last).clamp(min=0.0).numpy()
         latest = times >= np.quantile(times, 1 - RECENT_SHARE)
         recent_mean = float(training.values.numpy()[latest].mean()) - truth
         year = training[torch.from_numpy(times >= times.max() - RECENT_SECONDS)]
@@ -141,48 +130,24 @@ def _round(training: Ratings, validation: Ratings, predicted: Column) -> _Round:
         mean=float(training.values.mean()) - truth,
         recent_mean=recent_mean,
         recent_biases=recent_biases,
-        ahead=ahead,
-        labels={
-            (side, one.name, label): (column > MOSTLY).numpy()[rows]
-            for side, descriptions, rows in (
-                ("item", training.item_descriptions, items),
-                ("user", training.user_descriptions, users),
-            )
-            for one in descriptions
-            for label, column in zip(one.labels, one.values.unbind(1), strict=True)
-        },
+        ahead=seconds_ahead(training, validation),
+        labels=labels_of(training, validation),
         std=float(training.values.std(correction=0)),
     )
 
 
 def _by_label(
-    rounds: list[_Round], ours: Column, others: Others, users: NDArray[np.int64]
+    rounds: list[_Round], ours: Column, others: Others, users: Counts
 ) -> list[LabelErrors]:
     """The errors by what tables say of items and users, of each column's most frequent labels."""
-    found: list[LabelErrors] = []
-    for key in rounds[0].labels:
-        here = np.concatenate([one.labels[key] for one in rounds])
-        if _is_enough(users[here]):
-            found.append(_of_label(key, here, ours, others, users))
-    found.sort(key=lambda one: -one["ratings"])
-    counts = Counter[tuple[str, str]]()
-    kept = []
-    for one in found:
-        counts[one["side"], one["column"]] += 1
-        if counts[one["side"], one["column"]] <= MOST_LABELS:
-            kept.append(one)
-    return sorted(kept, key=lambda one: (one["side"], one["column"]))
+    keys = rounds[0].labels
+    labels = {key: np.concatenate([one.labels[key] for one in rounds]) for key in keys}
+    return [_of_label(key, here, ours, others, users) for key, here in by_label(labels, users)]
 
 
-def _of_label(
-    key: tuple[str, str, str],
-    here: NDArray[np.bool_],
-    ours: Column,
-    others: Others,
-    users: NDArray[np.int64],
-) -> LabelErrors:
-    errors = _errors(ours[here], (others[0][here], others[1][here]), users[here])
+def _of_label(key: Key, here: Mask, ours: Column, others: Others, users: Counts) -> LabelErrors:
     side, column, label = key
+    errors = _errors_at(here, ours, others, users)
     return {"side": side, "column": column, "label": label, **errors}
 
 
@@ -190,7 +155,7 @@ def _joined(columns: list[Column]) -> Column:
     return np.concatenate(columns)
 
 
-def rmse_interval(errors: Column, users: NDArray[np.int64]) -> list[float]:
+def rmse_interval(errors: Column, users: Counts) -> list[float]:
     """The RMSE of (n,) errors and its 95 % interval, by the (n,) users of the errors."""
     squared = np.square(errors)
     mse = float(squared.mean())
@@ -201,45 +166,23 @@ def rmse_interval(errors: Column, users: NDArray[np.int64]) -> list[float]:
     return [round(math.sqrt(max(one, 0.0)), 6) for one in (mse, mse - reach, mse + reach)]
 
 
-def _by_count(
-    counts: NDArray[np.int64], ours: Column, others: Others, users: NDArray[np.int64]
-) -> list[GroupErrors]:
+def _by_count(counts: Counts, ours: Column, others: Others, users: Counts) -> list[GroupErrors]:
     """The errors in groups by count, each with the least and greatest count that it holds."""
-    groups = _groups(EDGES, counts, ours, others, users)
-    if len(groups) < FEWEST_GROUPS:  # nearly all have as many
-        edges = np.unique(np.quantile(counts, np.linspace(0, 1, FEWEST_GROUPS + 2)[1:-1]))
-        groups = max(groups, _groups(edges, counts, ours, others, users), key=len)
-    return groups
+    return [
+        {
+            "from": int(counts[here].min()),
+            "to": int(counts[here].max()),
+            **_errors_at(here, ours, others, users),
+        }
+        for here in by_count(counts, users)
+    ]
 
 
-def _groups(
-    edges: Sequence[int] | Column,
-    counts: NDArray[np.int64],
-    ours: Column,
-    others: Others,
-    users: NDArray[np.int64],
-) -> list[GroupErrors]:
-    """The groups that begin at the edges, those that are too small joined with their neighbours."""
-    groups: list[GroupErrors] = []
-    bins = np.digitize(counts, edges)
-    here = np.zeros(len(counts), dtype=bool)
-    for number in np.unique(bins):
-        here |= bins == number
-        later = bins > number
-        if not later.any() or (_is_enough(users[here]) and _is_enough(users[later])):
-            found = _errors(ours[here], (others[0][here], others[1][here]), users[here])
-            lowest, highest = int(counts[here].min()), int(counts[here].max())
-            groups.append({"from": lowest, "to": highest, **found})
-            here = np.zeros(len(counts), dtype=bool)
-    return groups
+def _errors_at(here: Mask, ours: Column, others: Others, users: Counts) -> Errors:
+    return _errors(ours[here], (others[0][here], others[1][here]), users[here])
 
 
-def _is_enough(users: NDArray[np.int64]) -> bool:
-    """Whether ratings of these users make a group of their own."""
-    return len(users) >= FEWEST and len(np.unique(users)) >= FEWEST_USERS
-
-
-def _errors(ours: Column, others: Others, users: NDArray[np.int64]) -> Errors:
+def _errors(ours: Column, others: Others, users: Counts) -> Errors:
     return {
         "ratings": len(ours),
         "rmse": rmse_interval(ours, users),
