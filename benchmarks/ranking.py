@@ -24,10 +24,10 @@ from model.posterior import Posterior
 from model.solver import Model
 from model.solvers import SOLVERS, make_solver
 from study.answers.lists import CAUTION, listing_score, typical_count
+from study.answers.scores import LENGTH, ndcg
 from study.inputs import load_data
 
 HELD_OUT = 0.2
-LENGTH = 10
 EPOCHS = {"als": 15, "gradient": 25}  # where the sampler has its own number
 
 Table = NDArray[np.float64]  # (n_users, n_items)
@@ -103,9 +103,9 @@ def measures(score: Table, case: Case) -> tuple[float, float, float, float]:
     n_relevant = case.relevant[users].sum(1)
     return (
         float(hits.mean()),
-        float(_ndcg(hits, n_relevant).mean()),
+        float(ndcg(hits, n_relevant).mean()),
         float(np.median(case.counts[listed[:, 0]])),
-        float(_ndcg(ordered, n_relevant).mean()),
+        float(ndcg(ordered, n_relevant).mean()),
     )
 
 
@@ -129,13 +129,6 @@ def scores(case: Case) -> Iterator[tuple[str, Table]]:
 def _first(score: Table) -> NDArray[np.intp]:
     """The (n, 10) items of highest score."""
     return np.argsort(-score, axis=1, kind="stable")[:, :LENGTH]
-
-
-def _ndcg(hits: NDArray[np.bool_], n_relevant: NDArray[np.int64]) -> NDArray[np.float64]:
-    """The (n,) NDCG of (n, 10) hits: their discounted gain beside the most that can be."""
-    discounts = 1 / np.log2(np.arange(2, LENGTH + 2))
-    ideal = np.cumsum(discounts)[np.minimum(n_relevant, LENGTH) - 1]
-    return (hits * discounts).sum(1) / ideal
 
 
 def main() -> None:

@@ -15,6 +15,7 @@ from storage.headerless import (
     id_order,
     is_like_below,
     is_number,
+    may_hold_ratings,
 )
 from storage.lines import shown
 from storage.names import ROLES, TIME, is_called, plain_name
@@ -62,6 +63,11 @@ class Chosen:
     @property
     def item_name(self) -> str:
         return self._name(1)
+
+    @property
+    def rating_name(self) -> str:
+        """What the column of ratings is called; empty if there is none, or nothing names it."""
+        return "".join(self.names[p] for p in self.positions[2:]) if self.names else ""
 
     def described(self, n_columns: int) -> str:
         """Which columns are read, and which are not, for people."""
@@ -162,13 +168,15 @@ def choose_pair_columns(
     has_header: bool = False,
     roles: tuple[str, str] = ("user", "item"),
     names: tuple[str, str] = ("user", "item"),
+    rating_name: str | None = None,
     time_name: str = "",
     known: Container[str] = (),
     positions: Columns | None = None,
 ) -> Chosen:
     """The columns of two roles, such as user and item, in a table that begins with `rows`.
 
-    Beside user and item a column of times is found as beside ratings.
+    Beside user and item a column of times is found as beside ratings, and one of ratings if it is
+    looked for.
 
     Args:
         path: of the table.
@@ -176,6 +184,8 @@ def choose_pair_columns(
         has_header: whether the first row is known to be a header.
         roles: of the columns.
         names: what the ratings call the columns; such as `user_id` are known too.
+        rating_name: what they call that of the ratings; such as `stars` are known too. None if
+            ratings are not looked for.
         time_name: what the ratings call the column of times, if they have one.
         known: ids; a first row with one of them is no header.
         positions: where they are from 1 if there is no header; the first two if not told.
@@ -192,8 +202,10 @@ def choose_pair_columns(
         field in known or is_number(field) for field in first[:2]
     )
     if not is_row and all(len(columns) == 1 for columns in found) and found[0] != found[1]:
-        at = (found[0][0], found[1][0])
+        at: tuple[int, ...] = (found[0][0], found[1][0])
         time = None
+        if rating_name is not None:
+            at += _rating(rows, at, name=rating_name)
         if roles == ROLES[:2]:
             time = _time(rows, at, has_header=True, name=time_name)
         return Chosen(positions=at, names=tuple(first), guessed=True, time=time)
@@ -201,12 +213,17 @@ def choose_pair_columns(
         if positions is not None:
             user, item = (_told(path, first, one, by_name=False) for one in positions[:2])
             at = (user, item)
+            if rating_name is not None and positions[2:]:
+                at += _rating_at(rows, int(positions[2]) - 1)
             time = _time(rows, at, has_header=False)
             return Chosen(positions=at, names=(), guessed=False, time=time)
         is_plain = roles == ROLES[:2] and (are_plain(rows) or are_timed_pairs(rows))
         if len(first) == 2 or roles[1] == "title" or is_plain:
-            time = _time(rows, (0, 1), has_header=False) if is_plain else None
-            return Chosen(positions=(0, 1), names=(), guessed=True, time=time)
+            at = (0, 1)
+            if rating_name is not None and is_plain:
+                at += _rating_at(rows, 2)
+            time = _time(rows, at, has_header=False) if is_plain else None
+            return Chosen(positions=at, names=(), guessed=True, time=time)
     call = "call them" if has_header else "begin with a line that calls them"
     raise InputError(
         f"{path}: cannot tell which columns hold {' and '.join(roles)}, got {_fields(first)}; "
@@ -245,6 +262,22 @@ def _check_order(path: Path, told: Sequence[str]) -> None:
             f"{path}: in columns=, expected user, item and rating in this order, "
             f"got {', '.join(got)}"
         )
+
+
+def _rating(rows: Rows, others: Sequence[int], *, name: str) -> tuple[int, ...]:
+    """The position of the one column beside the others that is called so, or else like a rating;
+    none if there are none or several.
+    """
+    first = [field.strip() for field in rows[0]]
+    named = [p for p, one in enumerate(first) if one == name and p not in others]
+    found = named or [p for p in _called(first, "rating") if p not in others]
+    return tuple(found) if len(found) == 1 else ()
+
+
+def _rating_at(rows: Rows, position: int) -> tuple[int, ...]:
+    """That position, if rows without a header have there what may be ratings; else none."""
+    column = [row[position] for row in rows if position < len(row)]
+    return (position,) if column and may_hold_ratings(column) else ()
 
 
 def _time(rows: Rows, positions: Sequence[int], *, has_header: bool, name: str = "") -> int | None:

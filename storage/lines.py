@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from storage.errors import InputError, printable
+from storage.names import is_called
 from storage.packed import FAULTS, compression, unpacked
 
 LARGEST_RATING = 1e15  # in size: its square is far from the limits of single precision
@@ -22,6 +23,8 @@ Number = TypeVar("Number", int, float)
 def read_numbers(path: Path, *, expected: int) -> NDArray[np.float64]:
     """The numbers of a file that holds one a line, such as the true ratings of the queries.
 
+    A first line may say that they are ratings.
+
     Raises:
         InputError: the file cannot be read, holds something else, or not `expected` numbers.
     """
@@ -29,11 +32,18 @@ def read_numbers(path: Path, *, expected: int) -> NDArray[np.float64]:
     for number, words in numbered_lines(path):
         if len(words) != 1:
             raise InputError(f"{path}:{number}: expected 1 rating, got {len(words)} fields")
+        if number == 1 and is_called(words[0], "rating"):
+            continue
         numbers.append(rating_of(words[0], f"{path}:{number}: expected a rating"))
-    if len(numbers) != expected:
-        got = f"got {len(numbers):,}"
-        raise InputError(f"{path}: expected {expected:,} ratings, one a query, {got}")
+    check_one_a_query(path, len(numbers), expected=expected)
     return np.array(numbers)
+
+
+def check_one_a_query(path: Path, n_ratings: int, *, expected: int) -> None:
+    """Raises InputError if a file has more or fewer ratings than there are queries."""
+    if n_ratings != expected:
+        got = f"got {n_ratings:,}"
+        raise InputError(f"{path}: expected {expected:,} ratings, one a query, {got}")
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from storage.columns import FRAME, Chosen, Columns, choose_columns, choose_pair_
 from storage.errors import InputError
 from storage.frames import Frame
 from storage.ids import id_array
-from storage.lines import first_lines
+from storage.lines import first_lines, shown
 from storage.mat_comp import looks_like_mat_comp, read_mat_comp
 from storage.memory import fitting
 from storage.missing import are_missing, rated_rows
@@ -59,9 +59,11 @@ class Pairs:
 
     user_ids: IdArray  # (n_pairs,)
     item_ids: IdArray  # (n_pairs,)
+    ratings: NDArray[np.float64] | None = None  # (n_pairs,) if the table has them
     times: NDArray[np.float64] | None  # (n_pairs,) seconds since 1970, NaN if not known
     user_name: str
     item_name: str
+    rating_name: str = ""  # of the column that has them; empty if it has no name
     has_header: bool
     about: str
 
@@ -70,31 +72,52 @@ def read_pairs(
     source: "Path | Frame | pa.Table",
     *,
     names: tuple[str, str] = ("user", "item"),
+    rating_name: str = "",
     time_name: str = "",
     positions: Columns | None = None,
+    needs_ratings: bool = False,
 ) -> Pairs:
-    """The pairs of a table in any format, or of a table in memory.
+    """The pairs of a table in any format, or of a table in memory, with their ratings if it has
+    them.
 
     Args:
         source: the file, or the table.
         names: what the ratings call the columns of user and item.
+        rating_name: and that of the rating; names such as `stars` are known too.
         time_name: and that of the time, if they have one; names such as `timestamp` are known too.
         positions: where they are in a file without a header; the first two if not told.
+        needs_ratings: whether ratings must be there and be numbers; a column of them that is not,
+            as where they are left blank to be predicted, is otherwise not used.
 
     Raises:
-        InputError: the file cannot be read, or is of no such format.
+        InputError: the file cannot be read, is of no such format, or lacks ratings that must be.
     """
     choose = partial(choose_pair_columns, names=names, time_name=time_name, positions=positions)
-    found = _read_columns(source, choose)
+    note = ""
+    try:
+        found = _read_columns(source, partial(choose, rating_name=rating_name))
+    except InputError as error:
+        if needs_ratings:
+            raise
+        found, note = _read_columns(source, choose), str(error)
     (users, user_rows), (items, item_rows) = found.ids
+    has_ratings = len(found.chosen.positions) == len(ROLES)
+    if needs_ratings and not has_ratings:
+        called = f", called {shown(rating_name)}" if rating_name else ""
+        raise InputError(
+            f"{_named(source)}: expected a column of ratings to score predictions by{called}, got "
+            f"{found.about}"
+        )
     return Pairs(
         user_ids=users[user_rows],
         item_ids=items[item_rows],
+        ratings=found.ratings if has_ratings else None,
         times=found.times,
         user_name=found.chosen.user_name,
         item_name=found.chosen.item_name,
+        rating_name=found.chosen.rating_name,
         has_header=bool(found.chosen.names),
-        about=found.about,
+        about=f"{found.about}; ratings are not used ({note})" if note else found.about,
     )
 
 
@@ -125,7 +148,7 @@ def _read_table(
         query_item_ids=nobody,
         user_name=chosen.user_name,
         item_name=chosen.item_name,
-        rating_name=chosen.names[chosen.positions[2]] if chosen.names else "",
+        rating_name=chosen.rating_name,
         time_name=chosen.time_name,
         time_note=found.time_note,
         n_joined=found.n_joined,

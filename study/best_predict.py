@@ -1,7 +1,6 @@
 """`python -m study.best_predict`: trains the best setting on every rating, answers the queries."""
 
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -64,7 +63,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         type=FilePath(),
         metavar="FILE",
         help="The pairs to predict, a table whose columns are called as in the ratings, or "
-        "user_id and item_id; those in a mat_comp file if not told.",
+        "user_id and item_id; those in a mat_comp file if not told. If it has ratings too, "
+        "predictions are scored by them.",
     ),
     click.option(
         "--average",
@@ -91,7 +91,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "--truth",
         type=FilePath(),
         metavar="FILE",
-        help="The true ratings of the queries, one a line: prints RMSE, MAE and MSE.",
+        help="The true ratings of the queries, one a line or a table: prints RMSE, MAE and MSE.",
     ),
     OUTPUT,
 )
@@ -111,17 +111,23 @@ def best_predict(
     """
     with drawing.status("Reading the ratings…"):
         from storage.database import database_file
-        from storage.lines import read_numbers
         from storage.predictions import check_ending, check_writable, write_answers
+        from storage.truths import read_truth
         from study.result import Ended
 
         url = asked.url(must_exist=True)
         result = asked.find(asked.load(drawing), drawing)
         is_asked = queries is not None or result.ratings.table.n_queries or save_model is None
         pairs = result.asked(queries) if is_asked else result.ratings
-    true = pairs.truth
+    true, table = pairs.truth, pairs.table
     if truth is not None:
-        true = read_numbers(truth, expected=pairs.table.n_queries)
+        true = read_truth(
+            truth,
+            table.query_user_ids,
+            table.query_item_ids,
+            names=(table.user_name, table.item_name, table.rating_name or "rating"),
+            positions=pairs.positions,
+        )
     precious = list(filter(None, (*pairs.files, queries, truth, database_file(url))))
     for path in filter(None, (out if is_asked else None, intervals, save_model)):
         check_writable(path, precious=precious)
@@ -160,6 +166,9 @@ def best_predict(
         size = save_model.stat().st_size
         drawing.say(f"Wrote: {save_model}, a model to hold and to serve, {size / 1e6:,.0f} MB")
     if is_asked and true is not None and pairs.table.n_queries:
+        if truth is None and queries is not None:
+            named = f"column {pairs.truth_name}" if pairs.truth_name else "the ratings"
+            drawing.say(f"Scored against: {named} of {pairs.asked_of}")
         facts["score"] = _score(answers.predictions, true, pairs, drawing)
     return Outcome(facts=facts)
 
@@ -182,15 +191,20 @@ def _score(
     data: "Data",
     drawing: Drawing,
 ) -> dict[str, object]:
-    """Tells how far the predictions are from the truth; the same for --json."""
+    """Tells how far the predictions are from the truth, where it is known; the same for --json."""
+    import numpy as np
+
     from study.answers.scores import score
 
-    figures = score(predictions, truth, data.table.query_user_ids)
+    known = ~np.isnan(truth)
+    users = np.unique(data.table.query_user_ids, return_inverse=True)[1]
+    found = score(predictions[known], truth[known], users[known])
+    figures = {"RMSE": found.rmse, "MAE": found.mae, "MSE": found.mse}
     for name, figure in figures.items():
         drawing.say(f"{name}: {figure}")
     if data.noise_std is not None:
         drawing.say(f"Noise floor: RMSE {data.noise_std:.4f}, of the planted model itself")
-    return {name.lower(): asdict(figure) for name, figure in figures.items()}
+    return {name.lower(): figure.to_dict() for name, figure in figures.items()}
 
 
 if __name__ == "__main__":

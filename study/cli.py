@@ -44,6 +44,7 @@ LONGEST_NAME = 500  # characters; databases take 512, that of the finalists is l
 SCRIPTS = {  # what pyproject.toml calls the commands
     "study.run": "rating-study",
     "study.best_predict": "rating-predict",
+    "study.evaluate": "rating-evaluate",
     "study.recommend": "rating-recommend",
     "study.report": "rating-report",
     "study.export": "rating-export",
@@ -52,7 +53,7 @@ STORAGE = '"$STORAGE"'  # in a command that is printed, for a URL that is not
 
 PARAMETERS = (  # of the Python face that are options of a command
     "about|average|columns|data|device|intervals|items|missing|out|queries|seed|split|storage|"
-    "study_name|timeout|titles|trials|truth|users|workers"
+    "study_name|test|timeout|titles|trials|truth|users|workers"
 )
 
 Function = TypeVar("Function", bound=Callable[..., Any])

@@ -16,11 +16,12 @@ from numpy.typing import NDArray
 
 from model.dataset import Ids, Pairs, Ratings
 from storage.cache import kept, kept_frame, read_cached, spooled
-from storage.columns import FRAME
+from storage.columns import FRAME, Columns
 from storage.datasets import demonstration
 from storage.errors import InputError, ParameterError, printable
 from storage.frames import Frame as HeldFrame
 from storage.frames import is_frame, read_frame
+from storage.missing import are_missing
 from storage.movielens import NAMES, Files, fetch
 from storage.ratings import RatingsTable
 from storage.sources import Sources
@@ -58,9 +59,11 @@ class Data:
     ratings: Ratings
     user_side: Side
     item_side: Side
-    truth: NDArray[np.float64] | None = None  # (n_queries,), of the demonstration
+    truth: NDArray[np.float64] | None = None  # (n_queries,) if known, NaN where it is not
+    truth_name: str = ""  # of the column of queries that it stands in
     noise_std: float | None = None  # of the demonstration
-    asked: str = ""  # for people: the columns of the file of queries, if there is one
+    asked_of: str = ""  # for people: the file of queries, if there is one
+    asked: str = ""  # for people: that, and its columns
 
     @property
     def is_demonstration(self) -> bool:
@@ -160,6 +163,11 @@ class Data:
         """The number of queries whose user and item both have ratings, or are in a table."""
         users = are_in(self.users, self.table.query_user_ids)
         return int((users & are_in(self.items, self.table.query_item_ids)).sum())
+
+    @property
+    def positions(self) -> Columns | None:
+        """Where the columns of other tables of the same kind are, if the ratings have no header."""
+        return None if self.table.rating_name else self.sources.columns
 
     @property
     def doubt(self) -> str:
@@ -287,11 +295,22 @@ def load_data(
     )
 
 
-def with_pairs(data: Data, pairs: object, *, runs: Path, on_event: OnEvent = ignored) -> Data:
+def with_pairs(
+    data: Data,
+    pairs: object,
+    *,
+    runs: Path,
+    rated: bool = False,
+    on_event: OnEvent = ignored,
+) -> Data:
     """The same ratings with the pairs of a file or a data frame in place of their own.
 
+    Where the pairs come with ratings, these are their truth; where they need them, those without
+    are left out.
+
     Raises:
-        InputError: the pairs cannot be read, or their users are the items of the ratings.
+        InputError: the pairs cannot be read, their users are the items of the ratings, or they have
+            no ratings and need them.
     """
     source, table = _as_path(pairs), data.table
     is_in_memory = is_frame(source)
@@ -299,19 +318,40 @@ def with_pairs(data: Data, pairs: object, *, runs: Path, on_event: OnEvent = ign
     found = read_pairs(
         read_frame(source) if is_in_memory else _located(source, runs, on_event)[0],
         names=(table.user_name, table.item_name),
+        rating_name=table.rating_name,
         time_name=table.time_name,
-        positions=None if table.rating_name else data.sources.columns,
+        positions=data.positions,
+        needs_ratings=rated,
     )
     data.known.check(found, name)
+    truth, kept = found.ratings, np.full(len(found.user_ids), True)
+    if truth is not None:
+        truth = np.where(are_missing(truth, data.sources.missing), np.nan, truth)
+        kept = ~np.isnan(truth) if rated else kept
+        truth = None if np.isnan(truth).all() else truth[kept]
+    if rated and not kept.any():
+        raise InputError(
+            f"{name}: expected ratings to score predictions by, got none but "
+            f"{data.sources.missing:g}, which stands for none"
+        )
+    if rated:
+        data.known.check_met(found, name)
     table = replace(
         table,
-        query_user_ids=found.user_ids,
-        query_item_ids=found.item_ids,
-        query_times=found.times,
+        query_user_ids=found.user_ids[kept],
+        query_item_ids=found.item_ids[kept],
+        query_times=None if found.times is None else found.times[kept],
         user_name=found.user_name,
         item_name=found.item_name,
     )
-    return replace(data, table=table, truth=None, asked=f"{printable(name)}, {found.about}")
+    return replace(
+        data,
+        table=table,
+        truth=truth,
+        truth_name=found.rating_name,
+        asked=f"{printable(name)}, {found.about}",
+        asked_of=printable(name),
+    )
 
 
 def choose_device(name: str) -> torch.device:

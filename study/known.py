@@ -169,6 +169,23 @@ class Known:
                 f"{shown(first[1])}; {pairs.about}"
             )
 
+    def check_met(self, pairs: PairsTable, name: str) -> None:
+        """Raises InputError if no pair has a user, or an item, that is known.
+
+        Args:
+            pairs: that predictions are to be scored by.
+            name: what messages call them.
+        """
+        ids = (self.users, pairs.user_ids), (self.items, pairs.item_ids)
+        if any(are_in(known, given).any() for known, given in ids):
+            return
+        expected = " and ".join(shown(str(known.values[0])) for known, _ in ids)
+        got = " and ".join(shown(str(given[0])) for _, given in ids)
+        raise InputError(
+            f"{name}: expected users or items of {self.source}, such as {expected}, got {got}, and "
+            f"none that it has; {pairs.about}"
+        )
+
     @cached_property
     def _by_user(self) -> NDArray[np.int64]:
         order: NDArray[np.int64] = np.argsort(self.ratings.user_index.numpy(), kind="stable")

@@ -19,8 +19,10 @@ if TYPE_CHECKING:
     import torch
     from numpy.typing import ArrayLike, NDArray
 
+    from model.dataset import Pairs
     from model.splits import Split
     from study.answers.ensemble import Ensemble
+    from study.answers.evaluation import Evaluation
     from study.answers.intervals import Calibration
     from study.answers.lists import Recommendations, SimilarItems
     from study.held import Model
@@ -127,16 +129,75 @@ class Result:
         frame: Frame = as_frame(table, like=pairs)
         return frame
 
-    def asked(self, pairs: "Source | Frame | None" = None) -> "Data":
-        """The ratings with the pairs that are asked for, or their own if none are told.
+    def evaluate(self, test: "Source | Frame", *, quiet: bool = False) -> "Evaluation":
+        """How predictions, their intervals and lists do on ratings that are not in the study's.
+
+        In all, and by number of ratings, time ahead and what tables of users and items say. What
+        the intervals need is trained at the first call. The study keeps the main figures, for its
+        report.
+
+        Args:
+            test: a data frame, a dict of columns or rows of user, item and rating, and maybe the
+                time, or a file.
+            quiet: whether to tell nothing of what goes on.
 
         Raises:
-            InputError: there are no pairs, they cannot be read or look swapped.
+            InputError: it has no ratings, cannot be read, has nobody and nothing that is known, or
+                no trial has come to a result.
+        """
+        found = self.score(self.asked(test, rated=True), quiet=quiet)
+        for doubt in found.doubts:
+            warnings.warn(doubt, stacklevel=2)
+        return found
+
+    def score(self, data: "Data", *, quiet: bool = False) -> "Evaluation":
+        """The same for what `asked` gave, rated; what may be wrong with it stands in its `doubts`.
+
+        Raises:
+            InputError: no trial has come to a result.
+        """
+        from model.kernels.threads import torch_in_one_thread
+        from study.answers.ensemble import mean_of
+        from study.answers.evaluation import Test, evaluate
+        from study.answers.lists import list_scores
+        from study.record.attributes import StudyView
+
+        answers = self.answer(data, quiet=quiet)
+        columns, doubt = answers.intervals, answers.calibration.doubt
+        lists = self._ensemble(self.ratings, None, ignored if quiet else self.on_event)
+        with torch_in_one_thread():
+            models, levels, known = list(lists.models()), lists.levels, self.ratings.known
+
+            def means(pairs: "Pairs") -> "NDArray[np.float64]":
+                return mean_of(models, pairs, known.range)
+
+            found = evaluate(
+                Test.of(data),
+                answers.predictions,
+                source=data.asked_of,
+                intervals=(columns["lower"], columns["upper"]),
+                scores=lambda users: list_scores(means, known, users, levels=levels),
+                doubts=[one for one in (data.doubt, doubt) if one],
+            )
+        self.record.keep(StudyView.evaluation, found.to_keep())
+        return found
+
+    def asked(self, pairs: "Source | Frame | None" = None, *, rated: bool = False) -> "Data":
+        """The ratings with the pairs that are asked for, or their own if none are told.
+
+        Args:
+            pairs: as of `predict`.
+            rated: whether they must have ratings; those of which it is not known are left out.
+
+        Raises:
+            InputError: there are no pairs, they cannot be read or look swapped, or lack ratings.
         """
         from study.inputs import with_pairs
 
         if pairs is not None:
-            return with_pairs(self.ratings, pairs, runs=self.folder, on_event=self.on_event)
+            return with_pairs(
+                self.ratings, pairs, runs=self.folder, rated=rated, on_event=self.on_event
+            )
         if self.ratings.table.about:
             raise InputError(
                 f"{self.ratings.source}: holds no pairs to predict; queries= takes them"

@@ -85,7 +85,7 @@ def test_the_interval_of_an_rmse_is_that_of_resampled_users() -> None:
     users = draw.integers(0, 200, 4000)
     errors = draw.normal(0, draw.uniform(0.5, 1.5, 200)[users])
     value, low, high = rmse_interval(errors, users)
-    figure = score(errors, np.zeros(4000), users)["RMSE"]
+    figure = score(errors, np.zeros(4000), users).rmse
     assert value == pytest.approx(figure.value, abs=1e-6)
     assert (low, high) == pytest.approx((figure.low, figure.high), abs=0.006)
     assert high - low > 1.3 * np.ptp(rmse_interval(errors, np.arange(4000))[1:])

@@ -39,7 +39,7 @@ MAY: dict[str, set[str]] = {
     "study": {"storage", "model", "study"},
 }
 COMMANDS = {"study.run", "study.best_predict", "study.recommend", "study.serve", "study.export"}
-COMMANDS |= {"study.report.__main__"}
+COMMANDS |= {"study.evaluate", "study.report.__main__"}
 OUTSIDE = {  # packages that belong to some rooms alone
     "optuna": ("storage", "study"),
     "torch": ("model", "study"),

@@ -25,7 +25,7 @@ import pytest
 
 import study
 from storage.mat_comp import read_mat_comp
-from study import best_predict, export, recommend, run, serve
+from study import best_predict, evaluate, export, recommend, run, serve
 from study.cli import EXIT_CODES, SCRIPTS
 from study.held import Model
 from study.report import __main__ as report
@@ -40,6 +40,7 @@ FOLLOWED = {page: text for page, text in PAGES.items() if page != "CHANGELOG.md"
 COMMANDS = {
     "study.run": run.run,
     "study.best_predict": best_predict.best_predict,
+    "study.evaluate": evaluate.evaluate,
     "study.recommend": recommend.recommend,
     "study.report": report.report,
     "study.export": export.export,

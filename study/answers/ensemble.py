@@ -224,7 +224,20 @@ def combined(
     """
     means, variances = [], []
     for model in models:
-        # The plain form does not keep to the range by itself.
-        means.append(np.clip(model.predict(pairs).numpy(), *within))
+        means.append(_within(model, pairs, within))
         variances.append(np.square(model.std(pairs).numpy()))
     return np.mean(means, axis=0), np.sqrt(np.mean(variances, axis=0))
+
+
+def mean_of(
+    models: Iterable[Model], pairs: Pairs, within: tuple[float, float]
+) -> NDArray[np.float64]:
+    """The (n,) mean predictions alone."""
+    means: NDArray[np.float64] = np.mean([_within(one, pairs, within) for one in models], axis=0)
+    return means
+
+
+def _within(model: Model, pairs: Pairs, within: tuple[float, float]) -> NDArray[np.float64]:
+    """The (n,) predictions of a model; the plain form does not keep to the range by itself."""
+    kept: NDArray[np.float64] = np.clip(model.predict(pairs).numpy(), *within)
+    return kept

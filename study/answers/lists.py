@@ -38,6 +38,9 @@ SEED = 0  # of the draws of a new user's row
 Predict = Callable[[Pairs], tuple[NDArray[np.float64], NDArray[np.float64]]]
 """What tells the (n,) predictions of pairs, and the spread of the ratings that may be seen."""
 
+Means = Callable[[Pairs], NDArray[np.float64]]
+"""What tells the predictions alone."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Wanted:
@@ -174,6 +177,34 @@ def listing_score(
 def typical_count(counts: NDArray[np.int64]) -> float:
     """The mean over ratings, not over items, of how many ratings their items have."""
     return float(np.square(counts, dtype=np.float64).sum() / counts.sum())
+
+
+def list_scores(
+    means: Means,
+    known: Known,
+    users: NDArray[np.int64],
+    *,
+    levels: Levels | None = None,
+) -> NDArray[np.float64]:
+    """The (m, n_items) scores by which `recommend` orders the lists of (m,) users of the ratings.
+
+    That of an item that the user has rated is -inf.
+    """
+    rated = known.ratings.item_index.numpy()
+    seen = np.zeros((len(users), len(known.items)), dtype=bool)
+    for place, user in enumerate(users.tolist()):
+        seen[place, rated[known.rated(user)]] = True
+    places, items = np.nonzero(~seen)
+    pairs = known.at_present(torch.from_numpy(users[places]), torch.from_numpy(items))
+    found, scores = means(pairs), np.full(seen.shape, -np.inf)
+    for place, n_rated in enumerate(seen.sum(1).tolist()):
+        if n_rated < len(known.items):
+            mine = slice(*np.searchsorted(places, [place, place + 1]))
+            left = items[mine]
+            _, scores[place, left] = _scored(
+                found[mine], left, known, n_rated=n_rated, levels=levels
+            )
+    return scores
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -334,11 +365,7 @@ def _listed(
     left = wanted.of(known, seen)
     items = torch.from_numpy(left)
     means, stds = predict(known.at_present(torch.full_like(items, row), items))
-    if levels is not None:
-        means = means + levels.at(np.full_like(left, len(seen)), known.item_counts[left])
-        means = means.clip(*known.range)
-    typical = typical_count(known.item_counts)
-    score = listing_score(means, known.item_counts[left], shrinkage=CAUTION * typical)
+    means, score = _scored(means, left, known, n_rated=len(seen), levels=levels)
     first = np.argsort(-score, kind="stable")[:n]
     ids = known.items.values[left[first]]
     return Recommendations(
@@ -350,3 +377,21 @@ def _listed(
         item_name=known.item_name,
         n_rated=len(seen),
     )
+
+
+def _scored(
+    means: NDArray[np.float64],
+    left: NDArray[np.int64],
+    known: Known,
+    *,
+    n_rated: int,
+    levels: Levels | None,
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """The (n,) predictions at their level, and the scores, of (n,) items that are left for a user
+    who has rated so many.
+    """
+    counts = known.item_counts
+    if levels is not None:
+        means = means + levels.at(np.full_like(left, n_rated), counts[left])
+        means = means.clip(*known.range)
+    return means, listing_score(means, counts[left], shrinkage=CAUTION * typical_count(counts))

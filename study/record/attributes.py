@@ -153,6 +153,29 @@ class Calibrated(TypedDict):
     by_std: list[dict[str, float]]
 
 
+class EvaluatedGroup(TypedDict):
+    """How predictions did on a part of a test."""
+
+    by: str
+    label: str
+    ratings: int
+    rmse: list[float | None]  # and its 95 % interval, here and below, if there is one
+    bias: float
+    coverage: float | None
+    ndcg: float | None
+
+
+class Evaluated(TypedDict):
+    """How predictions did on a test, as `answers.evaluation.Evaluation` has it."""
+
+    source: str
+    ratings: int
+    users: int
+    lists: int  # for so many users
+    figures: dict[str, list[float | None]]
+    groups: list[EvaluatedGroup]
+
+
 class View(Protocol):
     """What attributes are read of."""
 
@@ -259,8 +282,9 @@ class StudyView:
     context = Attribute[ContextFound]("context", "what times and descriptions brought", dict)
     finalists_of = Attribute[str]("finalists_of", "a text", str)  # of a study of runs: whose
 
-    # By who calibrates intervals, and by who writes the note.
+    # By who calibrates intervals, by who scores a test, and by who writes the note.
     calibration = Attribute[Calibrated]("calibration", "a calibration", dict)
+    evaluation = Attribute[Evaluated]("evaluation", "an evaluation", dict)  # the last
     notes = Attribute[list[str]]("rating-study:note", "digests", list, internal=True)
 
     def __init__(self, study: optuna.Study) -> None:

@@ -8,7 +8,15 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from model.solvers import SOLVERS
-from study.record.attributes import FINISHED, Calibrated, ContextFound, HeldOut, Ranking, TrialView
+from study.record.attributes import (
+    FINISHED,
+    Calibrated,
+    ContextFound,
+    Evaluated,
+    HeldOut,
+    Ranking,
+    TrialView,
+)
 from study.record.liveness import is_running
 from study.record.parameters import is_original, searched
 from study.record.ranking import Setting, best_settings, final_ranking
@@ -126,6 +134,11 @@ class Findings:
     def calibration(self) -> Calibrated | None:
         """How well intervals held; None if nobody asked for them yet."""
         return self.record.calibration
+
+    @property
+    def evaluation(self) -> Evaluated | None:
+        """How the last test that was scored came out; None if nobody scored one yet."""
+        return self.record.evaluation
 
     @property
     def failed(self) -> list[FrozenTrial]:

@@ -76,6 +76,8 @@ def render(found: Findings) -> str:
         slices=charts.slices(found, list(shares[best.solver])[:N_SLICES]) if best else [],
         errors=charts.errors_by_count(found.held_out) if found.held_out else [],
         calibration=charts.calibration(found.calibration) if found.calibration else [],
+        evaluation=tables.evaluation(found),
+        evaluation_groups=tables.evaluation_groups(found),
         spent=tables.spent(found),
         trials=tables.trials(found),
         about=tables.about(found),

@@ -197,6 +197,48 @@ def importances(found: Findings, shares: dict[str, dict[str, float]]) -> list[di
     ]
 
 
+def evaluation(found: Findings) -> list[dict[str, str]]:
+    """The figures of the last test that was scored, and their 95 % intervals."""
+    if not found.evaluation:
+        return []
+    names = {
+        "rmse": "RMSE",
+        "mae": "MAE",
+        "mse": "MSE",
+        "bias": "bias, predicted less true",
+        "coverage": "coverage of 90 % intervals",
+        "width": "width of these intervals",
+        "precision": "precision of lists of ten",
+        "recall": "recall of lists of ten",
+        "ndcg": "NDCG of lists of ten",
+    }
+    return [
+        {"name": name, **_with_interval(figures[key], digits=4)}
+        for figures in [found.evaluation["figures"]]
+        for key, name in names.items()
+        if key in figures
+    ]
+
+
+def evaluation_groups(found: Findings) -> list[dict[str, str]]:
+    """The same of parts of the test."""
+    if not found.evaluation:
+        return []
+    return [
+        {
+            "by": one["by"],
+            "label": one["label"],
+            "ratings": f"{one['ratings']:,}",
+            "rmse": f"{one['rmse'][0]:.4f}",
+            "between": _with_interval(one["rmse"], digits=3)["between"],
+            "bias": f"{one['bias']:+.3f}".replace("-", "−"),
+            "coverage": "" if one["coverage"] is None else f"{100 * one['coverage']:.1f} %",
+            "ndcg": "" if one["ndcg"] is None else f"{one['ndcg']:.4f}",
+        }
+        for one in found.evaluation["groups"]
+    ]
+
+
 def spent(found: Findings) -> list[dict[str, Any]]:
     """A row a solver, and one of the finalists' runs."""
     rows = found.spent()
@@ -306,6 +348,14 @@ def _beside(
         }
         for name, error, first in shown
     ]
+
+
+def _with_interval(figure: list[float | None], *, digits: int) -> dict[str, str]:
+    """A figure and what it lies between, if that is known."""
+    value, low, high = (
+        "" if one is None else f"{one:.{digits}f}".replace("-", "−") for one in figure
+    )
+    return {"figure": value, "between": f"{low} – {high}" if low else ""}
 
 
 def _row(trial: FrozenTrial) -> dict[str, Any]:
