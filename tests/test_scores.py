@@ -311,7 +311,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         pruner=pruner,
     )
     trial = ask(record.study, ALSConfig(rank=2, weight_decay=0.03, bias_decay=0.01))
-    for attribute, value in (("validation_mse", 0.5), ("best_epoch", 6), ("stopped", "last epoch")):
+    done = {"validation_mse": 0.5, "validation_rmse": 0.7, "best_epoch": 6, "seconds": 0.5}
+    for attribute, value in {**done, "stopped": "last epoch"}.items():
         trial.set_user_attr(attribute, value)
     record.study.tell(trial, 0.5)
     return folder
