@@ -39,7 +39,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     click.option(
         "--test",
         type=FilePath(),
-        required=True,
         metavar="FILE",
         help="The ratings to score by, which are not in --data: a table of user, item and rating, "
         "and maybe the time, whose columns are called as in the ratings, or user_id, item_id and "
@@ -53,10 +52,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     ),
     OUTPUT,
 )
-def evaluate(drawing: Drawing, *, asked: Asked, test: Path, out: Path | None) -> Outcome:
+def evaluate(drawing: Drawing, *, asked: Asked, test: Path | None, out: Path | None) -> Outcome:
     """Scores the predictions of a study, their intervals and its lists by ratings that it has not
     seen: in all, and by number of ratings, time ahead and what tables of users and items say.
     """
+    if test is None:
+        raise click.UsageError("Expected --test FILE, with the ratings to score by")
     with drawing.status("Reading the ratings…"):
         from storage.database import database_file
         from storage.predictions import check_ending, check_writable, write_columns

@@ -457,8 +457,8 @@ def test_bad_tests(call: Call, folder: Path, content: str, message: str) -> None
 
 
 def test_bad_wishes_for_scores(call: Call) -> None:
-    assert call(evaluate.main)[0] == 2
     for options, said in (
+        ((), "Expected --test FILE, with the ratings to score by; --help lists the options"),
         (("--test", "nowhere.csv"), "nowhere.csv: no such file"),
         (("--test", "test.csv", "--out", "test.csv"), "expected a file of its own"),
         (("--test", "test.csv", "--out", "x.xlsx"), "did you mean x.csv"),
