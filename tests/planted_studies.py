@@ -139,8 +139,21 @@ def full(storage: Any = None, name: str = "mine", n: int = 60, **attributes: Any
             {"std": 1.1, "rmse": 1.2, "ratings": 500},
         ],
     }
+    group = {"by": "age of the user", "ratings": 345, "rmse": [0.91, 0.87, 0.95], "bias": -0.0123}
+    evaluation = {
+        "source": HOSTILE,
+        "ratings": 1234,
+        "users": 56,
+        "lists": 48,
+        "figures": {"rmse": [0.8765, 0.86, 0.89], "bias": [-0.02, None, None]},
+        "groups": [
+            {**group, "label": HOSTILE, "coverage": 0.887, "ndcg": 0.2468},
+            {**group, "label": "old", "coverage": None, "ndcg": None},
+        ],
+    }
     known: dict[str, Any] = {
         StudyView.ranking.name: ranking,
+        StudyView.evaluation.name: evaluation,
         StudyView.held_out.name: held_out,
         StudyView.calibration.name: calibration,
         StudyView.biases_rmse.name: 0.9411,

@@ -155,6 +155,10 @@ def test_figures_are_those_of_the_study() -> None:
     assert "An interval for nine ratings of ten is 2.88 wide" in said
     assert "90 % 90.3 %" in said
     assert "10 to 99 990 0.8800 0.860 – 0.900 0.9500" in said
+    assert f"1,234 ratings of 56 users, from {HOSTILE} , and lists for 48 of them" in said
+    assert "RMSE 0.8765 0.8600 – 0.8900 bias, predicted less true −0.0200" in said
+    row = "345 0.9100 0.870 – 0.950 −0.012"
+    assert f"age of the user {HOSTILE} {row} 88.7 % 0.2468 old {row}" in said
 
 
 def test_the_setting_can_be_copied() -> None:

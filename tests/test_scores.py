@@ -104,6 +104,21 @@ def test_an_interval_is_that_of_users_drawn_again() -> None:
     assert bias.high - bias.low > 1.3 * (alone.high - alone.low)
 
 
+def test_groups_share_the_users_that_are_drawn() -> None:
+    draw = np.random.default_rng(2)
+    users, error = np.append(np.arange(30), draw.integers(0, 30, 60)), draw.normal(size=90)
+    group = users >= 14
+    masks = [np.full(90, True), group]
+    _, found = score_groups(Deviations.of(error, np.zeros(90), users), masks)
+    again, means = np.random.default_rng(0), []
+    for _ in range(1000):
+        times = again.multinomial(30, np.full(30, 1 / 30))
+        total = sum(times[u] * e for u, e in zip(users[group], error[group], strict=True))
+        means.append(total / sum(times[u] for u in users[group]))
+    wanted = np.quantile(means, [0.025, 0.975])
+    assert (found.bias.low, found.bias.high) == pytest.approx(wanted)
+
+
 def by_hand(
     scores: NDArray[np.float64], liked: set[tuple[int, int]], n_unknown: dict[int, int]
 ) -> dict[int, tuple[float, float, float]]:
@@ -207,7 +222,7 @@ def some_test(n: int = 900, n_users: int = 60, n_items: int = 40) -> Test:
 def an_evaluation(**more: Any) -> tuple[Test, NDArray[np.float64], Evaluation]:
     test, draw = some_test(), np.random.default_rng(4)
     predicted = np.clip(test.truth + draw.normal(0.3, 1, len(test.truth)), 1, 5)
-    scores = draw.normal(size=(60, 40))
+    scores = np.random.default_rng(5).normal(size=(60, 40))
     ends = predicted - 1.5, predicted + 1.5
     told: dict[str, Any] = {"source": "test.csv", "intervals": ends, "scores": lambda u: scores[u]}
     return test, predicted, evaluated(test, predicted, **(told | more))
@@ -240,6 +255,13 @@ def test_groups_are_by_counts_times_and_labels() -> None:
         assert one.errors.coverage.value == pytest.approx((np.abs(error[here]) <= 1.5).mean())
         assert (one.lists is not None) == (one.by in ("ratings of the user", "sex of the user"))
     assert found.lists and found.lists.users == found.n_listable
+    liked = {
+        (user, item)
+        for user, item, true in zip(test.users, test.items, test.truth, strict=True)
+        if true >= 4
+    }
+    each = by_hand(np.random.default_rng(5).normal(size=(60, 40)), liked, {})
+    assert found.lists.precision.value == pytest.approx(np.mean([one[0] for one in each.values()]))
     by_sex = [one.lists for one in found.groups if one.by == "sex of the user" and one.lists]
     weighted = sum(one.users * one.ndcg.value for one in by_sex) / sum(o.users for o in by_sex)
     assert found.lists.ndcg.value == pytest.approx(weighted)
