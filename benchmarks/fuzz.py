@@ -94,7 +94,6 @@ def readers() -> dict[str, Reader]:
     from storage.errors import InputError
     from storage.files import DamagedFileError, read_arrays
     from storage.item_tables import read_titles
-    from storage.lines import read_numbers
     from storage.models import load_model
     from storage.tables import read_pairs, read_ratings
 
@@ -128,8 +127,11 @@ def readers() -> dict[str, Reader]:
             refuses_by=(InputError,),
         ),
         "truth": Reader(
-            good=[b"4\n3.5\n1e0\n", gzipped(b"4\n3.5\n1e0\n")],
-            read=lambda path: read_numbers(path, expected=3),
+            good=[
+                b"4\n3.5\n1e0\n",
+                *(gzipped(b"4\n3.5\n1e0\n"), b"id;stars\n1;2\n2;5\n3;1\n", CSV, *parquets()),
+            ],
+            read=read_true,
             refuses_by=(InputError,),
         ),
         "arrays": Reader(good=[arrays()], read=read_arrays, refuses_by=(DamagedFileError,)),
@@ -267,6 +269,16 @@ def read_times(path: Path) -> object:
     from storage.tables import read_ratings
 
     return read_ratings(path, ("user", "item", "rating", "time"))
+
+
+def read_true(path: Path) -> object:
+    """Reads the true ratings of three pairs, which `CSV` has."""
+    import numpy as np
+
+    from storage.truths import read_truth
+
+    items = np.array(["a", "b, c", "é"], dtype=np.dtypes.StringDType())
+    return read_truth(path, np.array([1, 2, 3]), items)
 
 
 def described() -> list[bytes]:

@@ -154,7 +154,7 @@ class Result:
         """The same for what `asked` gave, rated; what may be wrong with it stands in its `doubts`.
 
         Raises:
-            InputError: no trial has come to a result.
+            InputError: pairs have no ratings, or no trial has come to a result.
         """
         from model.kernels.threads import torch_in_one_thread
         from study.answers.ensemble import mean_of
@@ -162,6 +162,7 @@ class Result:
         from study.answers.lists import list_scores
         from study.record.attributes import StudyView
 
+        test = Test.of(data)
         answers = self.answer(data, quiet=quiet)
         columns, doubt = answers.intervals, answers.calibration.doubt
         lists = self._ensemble(self.ratings, None, ignored if quiet else self.on_event)
@@ -172,9 +173,9 @@ class Result:
                 return mean_of(models, pairs, known.range)
 
             found = evaluate(
-                Test.of(data),
+                test,
                 answers.predictions,
-                source=data.asked_of,
+                source=data.asked_of or data.source,
                 intervals=(columns["lower"], columns["upper"]),
                 scores=lambda users: list_scores(means, known, users, levels=levels),
                 doubts=[one for one in (data.doubt, doubt) if one],

@@ -425,6 +425,8 @@ def test_from_python_from_memory_and_in_the_report(call: Call) -> None:
     told = json.loads(out)
     assert found.to_dict()["rmse"] == told["rmse"]
     assert found.source == "data frame"
+    with pytest.raises(InputError, match="test: expected a rating of every pair"):
+        result.score(result.asked({"user_id": ["u01"], "movie_id": ["tt1"]}), quiet=True)
     _, out, _ = call(evaluate.main, "--test", "test.csv")
     assert str(result.evaluate("test.csv", quiet=True)) in out
     assert max(map(len, str(found).splitlines())) <= 80

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from model.dataset import UNKNOWN
+from storage.errors import ParameterError
 from study.answers.groups import (
     Column,
     Counts,
@@ -59,8 +60,13 @@ class Test:
 
     @classmethod
     def of(cls, data: Data) -> "Test":
-        """The queries of data, which have their truth, beside its ratings."""
-        assert data.truth is not None
+        """The queries of data, beside its ratings.
+
+        Raises:
+            InputError: it is not known how they are rated.
+        """
+        if data.truth is None or np.isnan(data.truth).any():
+            raise ParameterError("test", "expected a rating of every pair, to score by")
         ratings, pairs, table = data.ratings, data.queries, data.table
         user_counts, item_counts = ratings.counts(pairs)
         users, items = pairs.user_index.numpy(), pairs.item_index.numpy()
