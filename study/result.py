@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from storage.errors import InputError
+from storage.errors import InputError, ParameterError
 from study.events import OnEvent, Said, ignored
 
 if TYPE_CHECKING:
@@ -156,18 +156,24 @@ class Result:
         Raises:
             InputError: pairs have no ratings, or no trial has come to a result.
         """
+        import numpy as np
+
         from model.kernels.threads import torch_in_one_thread
         from study.answers.ensemble import mean_of
         from study.answers.evaluation import Test, evaluate
         from study.answers.lists import list_scores
         from study.record.attributes import StudyView
 
-        test = Test.of(data)
+        if data.truth is None or np.isnan(data.truth).any():
+            raise ParameterError("test", "expected a rating of every pair, to score by")
+        table, known = data.table, data.known
+        ids = table.query_user_ids, table.query_item_ids
+        test = Test.of(known, data.queries, data.truth, ids=ids, times=table.query_times)
         answers = self.answer(data, quiet=quiet)
         columns, doubt = answers.intervals, answers.calibration.doubt
         lists = self._ensemble(self.ratings, None, ignored if quiet else self.on_event)
         with torch_in_one_thread():
-            models, levels, known = list(lists.models()), lists.levels, self.ratings.known
+            models, levels = list(lists.models()), lists.levels
 
             def means(pairs: "Pairs") -> "NDArray[np.float64]":
                 return mean_of(models, pairs, known.range)

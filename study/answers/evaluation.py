@@ -8,8 +8,7 @@ from itertools import groupby
 import numpy as np
 from numpy.typing import ArrayLike
 
-from model.dataset import UNKNOWN
-from storage.errors import ParameterError
+from model.dataset import UNKNOWN, Pairs
 from study.answers.groups import (
     Column,
     Counts,
@@ -31,7 +30,7 @@ from study.answers.scores import (
     score_groups,
     score_lists,
 )
-from study.inputs import Data
+from study.known import Known
 from study.record.attributes import Evaluated, EvaluatedGroup
 
 MOST_PREDICTED = 1_000_000  # for lists; where that does not do for all users, some are drawn
@@ -59,35 +58,47 @@ class Test:
     n_learned: int = 0  # of these pairs that were learned from all the same
 
     @classmethod
-    def of(cls, data: Data) -> "Test":
-        """The queries of data, beside its ratings.
+    def of(
+        cls,
+        known: Known,
+        pairs: Pairs,
+        truth: Column,
+        *,
+        ids: tuple[ArrayLike, ArrayLike],
+        times: Column | None,
+    ) -> "Test":
+        """That of n pairs beside the ratings that are known.
 
-        Raises:
-            InputError: it is not known how they are rated.
+        Args:
+            known: the ratings that were learned from.
+            pairs: the n pairs.
+            truth: (n,) how they were rated.
+            ids: (n,) of their users and items.
+            times: (n,) as far as they were told, NaN where not; None if none were.
         """
-        if data.truth is None or np.isnan(data.truth).any():
-            raise ParameterError("test", "expected a rating of every pair, to score by")
-        ratings, pairs, table = data.ratings, data.queries, data.table
-        user_counts, item_counts = ratings.counts(pairs)
-        users, items = pairs.user_index.numpy(), pairs.item_index.numpy()
-        own, n_users = ratings.user_index.numpy(), ratings.n_users
-        counts = np.append(np.bincount(own, minlength=n_users), 0)  # the last is UNKNOWN's
-        sums = np.append(np.bincount(own, ratings.values.numpy(), minlength=n_users), 0.0)
-        means = np.where(counts, sums / np.maximum(counts, 1), ratings.values.mean().item())
-        has_times = table.query_times is not None
-        learned = own * ratings.n_items + ratings.item_index.numpy()
-        known = (users != UNKNOWN) & (items != UNKNOWN)
-        again = np.isin((users * ratings.n_items + items)[known], learned)
+        ratings, users, items = known.ratings, pairs.user_index.numpy(), pairs.item_index.numpy()
+        user_counts, item_counts = known.counts(pairs)
+        own, n_items = ratings.user_index.numpy(), len(known.items)
+        sums = np.bincount(own, ratings.values.numpy(), minlength=len(known.user_counts))
+        mean = ratings.values.mean().item()
+        means = np.where(known.user_counts, sums / known.user_counts.clip(min=1), mean)
+        is_known = (users != UNKNOWN) & (items != UNKNOWN)
+        learned = own * n_items + ratings.item_index.numpy()
+        again = np.isin((users * n_items + items)[is_known], learned)
+        ahead = np.full(len(users), np.nan)
+        if times is not None:
+            ahead = np.where(np.isnan(times), np.nan, seconds_ahead(ratings, pairs))
+        user_ids, item_ids = ids
         return cls(
-            truth=data.truth,
+            truth=truth,
             users=users,
             items=items,
-            numbers=(_numbered(table.query_user_ids), _numbered(table.query_item_ids)),
-            user_counts=user_counts.numpy(),
-            item_counts=item_counts.numpy(),
+            numbers=(_numbered(user_ids), _numbered(item_ids)),
+            user_counts=user_counts,
+            item_counts=item_counts,
             likes=means[users],
-            n_items=ratings.n_items,
-            ahead=seconds_ahead(ratings, pairs) if has_times else np.full(len(users), np.nan),
+            n_items=n_items,
+            ahead=ahead,
             labels=labels_of(ratings, pairs),
             n_learned=int(again.sum()),
         )
