@@ -32,6 +32,7 @@ from storage.models import as_bytes, of_bytes, read_held, write_held
 from storage.predictions import arrow_table
 from storage.tables import read_pairs, read_ratings
 from study.answers.ensemble import combined, kinds_of
+from study.answers.evaluation import MOST_PREDICTED, Evaluation, Test, evaluate
 from study.answers.explanations import Explanation, explain
 from study.answers.intervals import Calibration
 from study.answers.levels import Levels
@@ -43,6 +44,7 @@ from study.answers.lists import (
     SimilarItems,
     Wanted,
     find_row,
+    list_scores,
     recommend,
     recommend_to_newcomer,
     similar_items,
@@ -54,6 +56,7 @@ if TYPE_CHECKING:
 
     from study.inputs import Frame, Source
 
+COMPACT = 20  # times as many predictions as of the draws are worth their time
 SIDES = ("user_descriptions", "item_descriptions")
 
 Column = NDArray[np.float64]
@@ -156,6 +159,45 @@ class Model:
         ids = [(table.user_name, table.user_ids), (table.item_name, table.item_ids)]
         frame: Frame = as_frame(arrow_table([*ids, *columns.items()]), like=pairs)
         return frame
+
+    def evaluate(self, test: "Source | Frame", *, exact: bool = False) -> Evaluation:
+        """How predictions, their intervals and lists do on ratings that were not learned from.
+
+        What may be wrong with the test stands in its `doubts`.
+
+        Args:
+            test: a data frame, a dict of columns or rows of user, item and rating, and maybe the
+                time, or a file.
+            exact: whether the draws answer, not their compact form.
+
+        Raises:
+            InputError: it has no ratings, cannot be read, or has nobody and nothing that is known.
+        """
+        known, predict = self.known, self.predictor(exact=exact)
+        given = Path(test) if isinstance(test, str | Path) else test
+        name = str(test) if isinstance(test, str | Path) else "data frame"
+        table = read_pairs(
+            read_frame(given) if is_frame(given) else given,
+            names=(known.user_name, known.item_name),
+            needs_ratings=True,
+        )
+        known.check(table, name)
+        known.check_met(table, name)
+        assert table.ratings is not None
+        asked, ids = known.index(table), (table.user_ids, table.item_ids)
+        columns = self.answers(asked, exact=exact)
+        is_quick = self.compact is not None and not exact
+        return evaluate(
+            Test.of(known, asked, table.ratings, ids=ids, times=table.times),
+            columns["prediction"],
+            source=name,
+            intervals=(columns["lower"], columns["upper"]),
+            scores=lambda users: list_scores(
+                lambda pairs: predict(pairs)[0], known, users, levels=self.levels
+            ),
+            most_predicted=MOST_PREDICTED * (COMPACT if is_quick else 1),
+            doubts=list(filter(None, [self.calibration.doubt])),
+        )
 
     def answers(self, pairs: Pairs, *, exact: bool = False) -> dict[str, Column]:
         """The (n,) columns prediction, std, lower and upper for pairs of rows.
