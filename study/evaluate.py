@@ -1,7 +1,8 @@
 """`python -m study.evaluate`: how good predictions, intervals and lists are, by a test."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -19,12 +20,18 @@ from study.cli import (
 )
 from study.drawing import Drawing
 
+if TYPE_CHECKING:
+    from study.answers.evaluation import Evaluation
+
+Scored = tuple[list[Path | None], dict[str, object], Callable[[], "Evaluation"]]
+"""The files that are read, facts for --json, and what scores."""
+
 PROG = "study.evaluate"
 EPILOG = """\
 examples:
   python -m study.evaluate --data ratings.csv --test test.csv
   python -m study.evaluate --data ratings.csv --test test.csv --out scores.csv
-  python -m study.evaluate --data ratings.csv --test test.csv --json
+  python -m study.evaluate --model movies.model --test test.csv --json
 """
 
 
@@ -45,6 +52,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "rating.",
     ),
     click.option(
+        "--model",
+        type=FilePath(),
+        metavar="FILE",
+        help="A saved model to score, which needs neither --data nor a study.",
+    ),
+    click.option(
         "--out",
         type=FilePath(),
         metavar="FILE",
@@ -52,36 +65,56 @@ def main(arguments: Sequence[str] | None = None) -> None:
     ),
     OUTPUT,
 )
-def evaluate(drawing: Drawing, *, asked: Asked, test: Path | None, out: Path | None) -> Outcome:
+def evaluate(
+    drawing: Drawing, *, asked: Asked, test: Path | None, model: Path | None, out: Path | None
+) -> Outcome:
     """Scores the predictions of a study, their intervals and its lists by ratings that it has not
     seen: in all, and by number of ratings, time ahead and what tables of users and items say.
     """
     if test is None:
         raise click.UsageError("Expected --test FILE, with the ratings to score by")
     with drawing.status("Reading the ratings…"):
-        from storage.database import database_file
         from storage.predictions import check_ending, check_writable, write_columns
 
-        url = asked.url(must_exist=True)
-        loaded = asked.load(drawing)
-        result = asked.find(loaded, drawing)
-        data = result.asked(test, rated=True)
+        if model:
+            read, facts, score = _of_model(model, test, drawing)
+        else:
+            read, facts, score = _of_study(asked, test, drawing)
     if out is not None:
-        read = [*loaded.files, test, database_file(url)]
-        check_writable(out, precious=[path for path in read if path is not None])
+        check_writable(out, precious=[path for path in (*read, test) if path is not None])
         check_ending(out)
-    drawing.say(as_options(f"Data: {data.described()}"))
-    drawing.say(f"Study: {result.record.name}")
     with drawing.status("Scoring…"):
-        found = result.score(data)
+        found = score()
     for doubt in found.doubts:
         complain(PROG, doubt)
     drawing.say(f"\n{found}")
     if out is not None:
         write_columns(out, list(found.columns().items()))
         drawing.say(f"\nWrote: {out}, {1 + len(found.groups):,} rows")
-    facts = {"study": result.record.name, "data": loaded.source, **found.to_dict()}
-    return Outcome(facts={**facts, "files": {"out": out and str(out)}})
+    return Outcome(facts={**facts, **found.to_dict(), "files": {"out": out and str(out)}})
+
+
+def _of_study(asked: Asked, test: Path, drawing: Drawing) -> Scored:
+    """What a study's best settings are scored with."""
+    from storage.database import database_file
+
+    url = asked.url(must_exist=True)
+    loaded = asked.load(drawing)
+    result = asked.find(loaded, drawing)
+    data = result.asked(test, rated=True)
+    drawing.say(as_options(f"Data: {data.described()}"))
+    drawing.say(f"Study: {result.record.name}")
+    facts: dict[str, object] = {"study": result.record.name, "data": loaded.source}
+    return [*loaded.files, database_file(url)], facts, lambda: result.score(data)
+
+
+def _of_model(path: Path, test: Path, drawing: Drawing) -> Scored:
+    """What a saved model is scored with."""
+    from study.held import Model
+
+    held = Model.load(path)
+    drawing.say(f"Model: {path}, {held.card['data']}")
+    return [path], {"model": str(path)}, lambda: held.evaluate(test)
 
 
 if __name__ == "__main__":

@@ -18,21 +18,23 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from model.compact import Compact
-from model.dataset import Description, Ids, Pairs, Ratings
+from model.dataset import Ids, Pairs
 from model.factors import RANK, Factors
 from model.kernels.threads import in_threads, torch_in_one_thread
 from model.solver import Model as Trained
 from model.solvers import model_class
 from model.updating import updated
+from storage.columns import FRAME
 from storage.errors import InputError
-from storage.files import TEXT, Arrays
+from storage.files import TEXT
 from storage.frames import as_frame, is_frame, read_frame
 from storage.item_tables import item_ratings_of, read_item_ratings
-from storage.models import as_bytes, of_bytes, read_held, write_held
+from storage.models import read_held, write_held
 from storage.predictions import arrow_table
+from storage.tables import Pairs as PairsTable
 from storage.tables import read_pairs, read_ratings
 from study.answers.ensemble import combined, kinds_of
-from study.answers.evaluation import MOST_PREDICTED, Evaluation, Test, evaluate
+from study.answers.evaluation import MOST_PREDICTED, MOST_QUICK, Evaluation, Test, evaluate
 from study.answers.explanations import Explanation, explain
 from study.answers.intervals import Calibration
 from study.answers.levels import Levels
@@ -49,6 +51,7 @@ from study.answers.lists import (
     recommend_to_newcomer,
     similar_items,
 )
+from study.held_file import arrays_of, known_of, tensors_of
 from study.known import Known
 
 if TYPE_CHECKING:
@@ -56,8 +59,6 @@ if TYPE_CHECKING:
 
     from study.inputs import Frame, Source
 
-COMPACT = 20  # times as many predictions as of the draws are worth their time
-SIDES = ("user_descriptions", "item_descriptions")
 
 Column = NDArray[np.float64]
 Id = str | int
@@ -89,13 +90,13 @@ class Model:
         """
         arrays, about = read_held(Path(path))
         try:
-            compact = _tensors(arrays, "compact.")
+            compact = tensors_of(arrays, "compact.")
             return cls(
                 card=about["card"],
-                known=_known(arrays, about["known"]),
+                known=known_of(arrays, about["known"]),
                 solvers=tuple(about["solvers"]),
                 models=tuple(
-                    model_class(solver).from_state(_tensors(arrays, f"model{number}."))
+                    model_class(solver).from_state(tensors_of(arrays, f"model{number}."))
                     for number, solver in enumerate(about["solvers"])
                 ),
                 compact=Compact.from_state(compact) if compact else None,
@@ -111,7 +112,7 @@ class Model:
         Raises:
             InputError: the file cannot be written.
         """
-        arrays, about = _saved(self.known)
+        arrays, about = arrays_of(self.known)
         states = {f"model{n}.": one.state_dict() for n, one in enumerate(self.models)}
         if self.compact:
             states["compact."] = self.compact.state_dict()
@@ -145,13 +146,7 @@ class Model:
         Raises:
             InputError: the pairs cannot be read, or look swapped.
         """
-        given = Path(pairs) if isinstance(pairs, str | Path) else pairs
-        table = read_pairs(
-            read_frame(given) if is_frame(given) else given,
-            names=(self.known.user_name, self.known.item_name),
-            time_name=self.known.time_name,
-        )
-        self.known.check(table, str(pairs) if isinstance(pairs, str | Path) else "pairs")
+        table = self._read(pairs)
         asked = self.known.index(table)
         columns = self.answers(asked, exact=exact)
         if not intervals:
@@ -174,28 +169,20 @@ class Model:
             InputError: it has no ratings, cannot be read, or has nobody and nothing that is known.
         """
         known, predict = self.known, self.predictor(exact=exact)
-        given = Path(test) if isinstance(test, str | Path) else test
-        name = str(test) if isinstance(test, str | Path) else "data frame"
-        table = read_pairs(
-            read_frame(given) if is_frame(given) else given,
-            names=(known.user_name, known.item_name),
-            needs_ratings=True,
-        )
-        known.check(table, name)
-        known.check_met(table, name)
+        table = self._read(test, needs_ratings=True)
+        known.check_met(table, _name_of(test))
         assert table.ratings is not None
         asked, ids = known.index(table), (table.user_ids, table.item_ids)
         columns = self.answers(asked, exact=exact)
-        is_quick = self.compact is not None and not exact
         return evaluate(
             Test.of(known, asked, table.ratings, ids=ids, times=table.times),
             columns["prediction"],
-            source=name,
+            source=_name_of(test),
             intervals=(columns["lower"], columns["upper"]),
             scores=lambda users: list_scores(
                 lambda pairs: predict(pairs)[0], known, users, levels=self.levels
             ),
-            most_predicted=MOST_PREDICTED * (COMPACT if is_quick else 1),
+            most_predicted=MOST_PREDICTED if exact or not self.compact else MOST_QUICK,
             doubts=list(filter(None, [self.calibration.doubt])),
         )
 
@@ -406,6 +393,23 @@ class Model:
 
         return predict
 
+    def _read(self, pairs: "Source | Frame", *, needs_ratings: bool = False) -> PairsTable:
+        """Pairs of a file or a frame, whose columns are called as in the ratings.
+
+        Raises:
+            InputError: they cannot be read, or look swapped.
+        """
+        given, known = Path(pairs) if isinstance(pairs, str | Path) else pairs, self.known
+        table = read_pairs(
+            read_frame(given) if is_frame(given) else given,
+            names=(known.user_name, known.item_name),
+            rating_name=known.rating_name,
+            time_name=known.time_name,
+            needs_ratings=needs_ratings,
+        )
+        known.check(table, _name_of(pairs))
+        return table
+
     def _row_of(self, item: Id) -> Tensor:
         """The (1,) row of an item that is named by id or title."""
         known = self.known
@@ -495,6 +499,11 @@ class ExportedFactors:
     items: dict[str, NDArray[Any]]  # the same of items
 
 
+def _name_of(source: object) -> str:
+    """What messages call a file or a frame."""
+    return str(source) if isinstance(source, str | Path) else str(FRAME)
+
+
 def _factor_columns(
     name: str, ids: Ids, counts: NDArray[np.int64], bias: Tensor, factors: Tensor
 ) -> dict[str, NDArray[Any]]:
@@ -552,81 +561,3 @@ def _item_ratings(
     elif isinstance(ratings, Sequence) and not len(ratings):
         return [], []
     return item_ratings_of(read_frame(ratings), names=names)
-
-
-def _saved(known: Known) -> tuple[Arrays, dict[str, Any]]:
-    """What a file keeps of the ratings: arrays, and what JSON takes."""
-    ratings = known.ratings
-    values, short = ratings.values.numpy(), ratings.values.float().numpy()
-    arrays: Arrays = {
-        "ratings.user_index": ratings.user_index.int().numpy(),
-        "ratings.item_index": ratings.item_index.int().numpy(),
-        "ratings.values": short if (short == values).all() else values,
-        "titles": as_bytes(dict(known.titles)),
-    }
-    if ratings.times is not None:
-        arrays["ratings.times"] = ratings.times.numpy()
-    for side, ids in (("users", known.users.values), ("items", known.items.values)):
-        arrays[side] = as_bytes(ids.tolist()) if ids.dtype == TEXT else ids
-    about: dict[str, Any] = {
-        "source": known.source,
-        "user_name": known.user_name,
-        "item_name": known.item_name,
-        "rating_name": known.rating_name,
-        "time_name": known.time_name,
-        "present": known.present,
-    }
-    for side in SIDES:
-        about[side] = [(one.name, one.labels) for one in getattr(ratings, side)]
-        for number, one in enumerate(getattr(ratings, side)):
-            arrays[f"{side}.{number}"] = one.values.numpy()
-    return arrays, about
-
-
-def _known(arrays: Arrays, about: dict[str, Any]) -> Known:
-    """What `_saved` kept."""
-    users, items = (
-        Ids(np.array(of_bytes(ids), dtype=TEXT) if ids.dtype == np.uint8 else ids)
-        for ids in (arrays["users"], arrays["items"])
-    )
-    user_descriptions, item_descriptions = (
-        tuple(
-            Description(
-                name=name,
-                labels=tuple(labels),
-                values=torch.from_numpy(arrays[f"{side}.{number}"]),
-            )
-            for number, (name, labels) in enumerate(about[side])
-        )
-        for side in SIDES
-    )
-    return Known(
-        source=about["source"],
-        users=users,
-        items=items,
-        user_name=about["user_name"],
-        item_name=about["item_name"],
-        rating_name=about["rating_name"],
-        time_name=about["time_name"],
-        ratings=Ratings(
-            n_users=len(users),
-            n_items=len(items),
-            user_index=torch.from_numpy(arrays["ratings.user_index"].astype(np.int64)),
-            item_index=torch.from_numpy(arrays["ratings.item_index"].astype(np.int64)),
-            values=torch.from_numpy(arrays["ratings.values"].astype(np.float64)),
-            times=torch.from_numpy(arrays["ratings.times"]) if "ratings.times" in arrays else None,
-            user_descriptions=user_descriptions,
-            item_descriptions=item_descriptions,
-        ),
-        present=about["present"],
-        titles=of_bytes(arrays["titles"]),
-    )
-
-
-def _tensors(arrays: Arrays, prefix: str) -> dict[str, Tensor]:
-    """The arrays whose names begin so, as tensors that share their memory."""
-    return {
-        name.removeprefix(prefix): torch.from_numpy(array)
-        for name, array in arrays.items()
-        if name.startswith(prefix)
-    }

@@ -158,9 +158,10 @@ class Result:
         """
         import numpy as np
 
+        from model.compact import Compact
         from model.kernels.threads import torch_in_one_thread
         from study.answers.ensemble import mean_of
-        from study.answers.evaluation import Test, evaluate
+        from study.answers.evaluation import MOST_PREDICTED, MOST_QUICK, Test, evaluate
         from study.answers.lists import list_scores
         from study.record.attributes import StudyView
 
@@ -174,9 +175,12 @@ class Result:
         lists = self._ensemble(self.ratings, None, ignored if quiet else self.on_event)
         with torch_in_one_thread():
             models, levels = list(lists.models()), lists.levels
+            # Which of all pairs at present come first need not be asked of each draw.
+            compact = Compact.of(models, present=known.present, seed=self.record.seed or 0)
 
             def means(pairs: "Pairs") -> "NDArray[np.float64]":
-                return mean_of(models, pairs, known.range)
+                answering = [compact] if compact else models
+                return mean_of(answering, pairs, known.range)
 
             found = evaluate(
                 test,
@@ -184,6 +188,7 @@ class Result:
                 source=data.asked_of or data.source,
                 intervals=(columns["lower"], columns["upper"]),
                 scores=lambda users: list_scores(means, known, users, levels=levels),
+                most_predicted=MOST_QUICK if compact else MOST_PREDICTED,
                 doubts=[one for one in (data.doubt, doubt) if one],
             )
         self.record.keep(StudyView.evaluation, found.to_keep())

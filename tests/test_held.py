@@ -18,7 +18,7 @@ from pyarrow import parquet
 from model.solvers import SOLVERS
 from storage.errors import InputError
 from storage.files import read_arrays, write_arrays
-from study import Model, best_predict, export, load, tune
+from study import Model, best_predict, evaluate, export, load, tune
 from study.result import Result
 
 N_USERS, N_ITEMS, N = 60, 40, 1500
@@ -295,6 +295,12 @@ def test_the_commands_save_and_export(
     ]
     assert len(Path("u.csv").read_text().splitlines()) == N_USERS + 1
     assert "42 items, bias and 3 factors each" in out
+    Path("test.csv").write_text("who,film,stars\nü03,41,5\nü05,41,4\n")
+    code, out, err = outcome_of(evaluate.main, "--model", "x.model", "--test", "test.csv")
+    assert (code, err) == (0, "")
+    assert out.startswith("Model: x.model, ")
+    rmse = Model.load("x.model").evaluate("test.csv").errors.rmse.value
+    assert f"{rmse:.4f}" in out
     code, _, err = outcome_of(export.main, "--model", "x.model", "--items", "x.model")
     assert code == 2
     assert "one that is used here" in err

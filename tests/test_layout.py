@@ -32,7 +32,11 @@ MAY: dict[str, set[str]] = {
     "study.report.__main__": {"storage", "study.record", "study.report", "study.inputs"}
     | {"study.cli", "study.drawing"},
     "study.drawing": {"storage", "study.events"},
-    "study.held": {"storage", "model", "study.answers", "study.inputs", "study.known"},
+    "study.held_file": {"storage", "model", "study.known"},
+    "study.held": {
+        *("storage", "model", "study.answers", "study.inputs", "study.known"),
+        "study.held_file",
+    },
     "study.cards": {"storage", "study.record", "study.answers"},
     "study.result": {"storage", "model", "study"},
     "study.tuning": {"storage", "model", "study"},

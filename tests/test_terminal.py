@@ -62,7 +62,7 @@ def test_json_is_all_of_standard_output(call: Call) -> None:
     assert told["trials"][0] == found["best_trial"]
     assert told["validation_rmse"] == found["validation_rmse"]
     assert told["predictions"] == 20
-    assert told["files"] == {"out": "mat_comp_ans", "intervals": "sure.csv"}
+    assert told["files"] == {"out": "mat_comp_ans", "intervals": "sure.csv", "model": None}
     truth, answers = np.loadtxt("truth"), np.loadtxt("mat_comp_ans")
     rmse = np.sqrt(np.mean((truth - answers) ** 2))
     assert told["score"]["rmse"]["value"] == pytest.approx(rmse, abs=1e-6)

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from model.compact import Compact
 from model.dataset import Pairs, Ratings
 from model.solver import Model
 from model.splits import Split, as_new
@@ -230,14 +231,16 @@ def combined(
 
 
 def mean_of(
-    models: Iterable[Model], pairs: Pairs, within: tuple[float, float]
+    models: Iterable[Model | Compact], pairs: Pairs, within: tuple[float, float]
 ) -> NDArray[np.float64]:
     """The (n,) mean predictions alone."""
     means: NDArray[np.float64] = np.mean([_within(one, pairs, within) for one in models], axis=0)
     return means
 
 
-def _within(model: Model, pairs: Pairs, within: tuple[float, float]) -> NDArray[np.float64]:
+def _within(
+    model: Model | Compact, pairs: Pairs, within: tuple[float, float]
+) -> NDArray[np.float64]:
     """The (n,) predictions of a model; the plain form does not keep to the range by itself."""
     kept: NDArray[np.float64] = np.clip(model.predict(pairs).numpy(), *within)
     return kept

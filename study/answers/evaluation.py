@@ -34,6 +34,7 @@ from study.known import Known
 from study.record.attributes import Evaluated, EvaluatedGroup
 
 MOST_PREDICTED = 1_000_000  # for lists; where that does not do for all users, some are drawn
+MOST_QUICK = 20 * MOST_PREDICTED  # where a prediction takes no mean over draws
 USER = "user"
 LABEL_WIDTH = 24  # characters of a group's name in the table
 HEAD = " " * LABEL_WIDTH + "  ratings    RMSE   95 % interval    bias  inside   NDCG"
