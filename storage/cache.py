@@ -6,6 +6,7 @@ import io
 import json
 import os
 import tempfile
+from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -17,6 +18,7 @@ from storage.columns import Columns
 from storage.errors import InputError
 from storage.files import TEXT, Arrays, DamagedFileError, replacing
 from storage.frames import Frame
+from storage.keeping import note_use
 from storage.names import ROLES, TIME
 from storage.ratings import RatingsTable, arrow_ids
 from storage.tables import read_ratings
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 FORMAT = 6  # of the parsed columns: raise it when `RatingsTable` or a reader changes
-OTHERS = b"others"  # than arrays, in the metadata
+OTHERS, ORIGIN = b"others", b"origin"  # than arrays, and of the file, in the metadata
 DIGEST_BYTES = 32  # of SHA-256, behind all else
 FAULTS = (AttributeError, LookupError, OSError, RuntimeError, TypeError, ValueError)  # of a file
 
@@ -44,21 +46,53 @@ def read_cached(
         return read_ratings(path, columns, missing)  # which says what is wrong
     try:
         with path.open("rb") as file:
+            origin = _origin(path, os.fstat(file.fileno()))
             content = hashlib.file_digest(file, "sha256")
     except OSError:
         return read_ratings(path, columns, missing)
     content.update(json.dumps([FORMAT, columns, missing]).encode())
     cached = folder / f"{content.hexdigest()[:32]}.arrow"
+    if path.resolve().parent == folder.resolve():
+        note_use(path)  # it came on standard input
     with contextlib.suppress(FileNotFoundError, DamagedFileError):
-        return read_parsed(cached)
+        table = read_parsed(cached)
+        note_use(cached)
+        return table
     table = read_ratings(path, columns, missing)
     with contextlib.suppress(OSError):
-        write_parsed(cached, table)
+        write_parsed(cached, table, origin=origin)
     return table
 
 
-def write_parsed(path: Path, table: RatingsTable) -> None:
+def is_outdated(cached: Path) -> bool:
+    """Whether the file that a cached one was parsed from is gone or has changed since."""
+    import pyarrow as pa
+
+    try:
+        with pa.memory_map(os.fspath(cached)) as memory:
+            content = memory.read_buffer()
+            row = pa.ipc.open_file(content.slice(0, content.size - DIGEST_BYTES))
+            origin = json.loads(row.schema.metadata[ORIGIN])
+    except (pa.ArrowException, *FAULTS):
+        return False
+    try:
+        return bool(_origin(Path(origin[0]), os.stat(origin[0])) != origin)
+    except OSError:
+        return True
+
+
+def _origin(path: Path, about: os.stat_result) -> list[str | int]:
+    """What a file is known by, without being read."""
+    return [str(path.absolute()), about.st_size, about.st_mtime_ns]
+
+
+def write_parsed(path: Path, table: RatingsTable, *, origin: Sequence[str | int] = ()) -> None:
     """Writes a table as an Arrow file of one row, with a list for each array, and its digest.
+
+    Args:
+        path: of the file.
+        table: what to write.
+        origin: of the file that it was parsed from.
 
     Raises:
         OSError: the file cannot be written; one that was there stays as it was.
@@ -69,7 +103,8 @@ def write_parsed(path: Path, table: RatingsTable) -> None:
     arrays = {name: arrow_ids(v) for name, v in values.items() if isinstance(v, np.ndarray)}
     others = {name: value for name, value in values.items() if name not in arrays}
     lists = [pa.LargeListArray.from_arrays([0, len(array)], array) for array in arrays.values()]
-    row = pa.record_batch(lists, names=list(arrays), metadata={OTHERS: json.dumps(others)})
+    metadata = {OTHERS: json.dumps(others), ORIGIN: json.dumps(origin)}
+    row = pa.record_batch(lists, names=list(arrays), metadata=metadata)
     sink = pa.BufferOutputStream()
     with pa.ipc.new_file(sink, row.schema) as writer:
         writer.write(row)
@@ -192,6 +227,7 @@ def _kept(table: "pa.Table", folder: Path, what: str) -> Path:
     content = sink.getvalue()
     path = folder / f"input-{hashlib.sha256(content).hexdigest()[:32]}.parquet"
     try:
+        note_use(path)
         if not path.exists():
             with replacing(path, "wb") as file:
                 file.write(content)

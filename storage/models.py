@@ -19,6 +19,7 @@ from storage.files import (
     read_arrays,
     write_arrays,
 )
+from storage.keeping import note_use
 
 FORMAT = 3  # of the arrays of a model: raise it when a solver gives another answer
 HELD_FORMAT = 1  # of the file of a model that answers by itself
@@ -32,11 +33,25 @@ def recipe_path(folder: Path, study_name: str, recipe: Mapping[str, object]) -> 
 
 
 def load_model(path: Path) -> Arrays | None:
-    """The arrays saved at `path`; None if there are none or they were damaged."""
+    """The arrays saved at `path`, which are used now; None if there are none or damaged ones."""
     try:
-        return read_arrays(path)[0]
+        arrays = read_arrays(path)[0]
     except (FileNotFoundError, DamagedFileError):
         return None
+    note_use(path)
+    return arrays
+
+
+def recipe_of(path: Path) -> Mapping[str, object]:
+    """The recipe of the model saved at `path`; empty if there is none to be read."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="numpy") as file:
+            found = json.loads((file.metadata() or {}).get("metadata", "{}"))
+    except (SafetensorError, OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def save_model(path: Path, arrays: Arrays, recipe: Mapping[str, object]) -> None:

@@ -9,7 +9,9 @@ import click
 from study.cli import (
     DATA,
     DEVICE,
+    KEEP,
     OUTPUT,
+    SETTING_OF,
     Asked,
     AtLeast,
     FilePath,
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from study.inputs import Data
-    from study.result import Answers
+    from study.result import Answers, Result
 
 PROG = "study.best_predict"
 EPILOG = """\
@@ -37,6 +39,8 @@ examples:
   python -m study.best_predict --intervals sure.csv  and how sure each one is
   python -m study.best_predict --data ratings.csv --queries pairs.csv \\
       --out answers.csv
+  python -m study.best_predict --data next-week.csv --setting-of STUDY \\
+      --queries pairs.csv --out answers.csv
   python -m study.best_predict --save-model movies.model
 """
 
@@ -48,6 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 @options(
     DATA,
+    SETTING_OF,
     DEVICE,
     click.option(
         "--out",
@@ -93,6 +98,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         metavar="FILE",
         help="The true ratings of the queries, one a line or a table: prints RMSE, MAE and MSE.",
     ),
+    KEEP,
     OUTPUT,
 )
 def best_predict(
@@ -139,7 +145,7 @@ def best_predict(
         complain(PROG, pairs.doubt)
     drawing.say(as_options(f"Data: {pairs.described()}"))
     note = ", still running: the best so far" if result.ended is Ended.RUNNING else ""
-    drawing.say(f"Study: {result.record.name}{note}")
+    drawing.say(f"{_study_of(result)}{note}")
     facts: dict[str, object] = {
         "study": result.record.name,
         "data": pairs.source,
@@ -170,7 +176,16 @@ def best_predict(
             named = f"column {pairs.truth_name}" if pairs.truth_name else "the ratings"
             drawing.say(f"Scored against: {named} of {pairs.asked_of}")
         facts["score"] = _score(answers.predictions, true, pairs, drawing)
+    result.tidy()
     return Outcome(facts=facts)
+
+
+def _study_of(result: "Result") -> str:
+    """Whose settings answer, for people."""
+    if not result.is_borrowed:
+        return f"Study: {result.record.name}"
+    like = "nearly the same" if result.record.tells_levels else "other"
+    return f"Settings of: {result.record.name}, tuned on {like} ratings"
 
 
 def _write_intervals(path: Path, answers: "Answers", pairs: "Data", drawing: Drawing) -> None:

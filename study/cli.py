@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 import click
 
 from storage.errors import InputError, ParameterError, fault_outside, printable
+from storage.keeping import DEFAULT_KEEP, parse_size
 from storage.sources import Sources
 from storage.urls import hidden, without_passwords
 from study.drawing import Drawing
@@ -52,8 +53,8 @@ SCRIPTS = {  # what pyproject.toml calls the commands
 STORAGE = '"$STORAGE"'  # in a command that is printed, for a URL that is not
 
 PARAMETERS = (  # of the Python face that are options of a command
-    "about|average|columns|data|device|intervals|items|missing|out|queries|seed|split|storage|"
-    "study_name|test|timeout|titles|trials|truth|users|workers"
+    "about|average|columns|data|device|fresh|intervals|items|keep|missing|out|queries|seed|"
+    "setting_of|split|storage|study_name|test|timeout|titles|trials|truth|users|workers"
 )
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -75,6 +76,8 @@ class Asked:
     storage: str
     study_name: str | None
     device: str = "auto"
+    setting_of: str | None = None
+    keep: str | int = DEFAULT_KEEP
 
     @property
     def words(self) -> list[str]:
@@ -128,7 +131,9 @@ class Asked:
             ratings,
             storage=self.storage,
             study_name=self.study_name,
+            setting_of=self.setting_of,
             device=self.device,
+            keep=self.keep,
             on_event=drawing,
         )
 
@@ -208,6 +213,18 @@ class ColumnNames(click.ParamType[Columns]):
             )
 
 
+class Size(click.ParamType[int]):
+    """A size such as 2GB, in bytes."""
+
+    name = "size"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        try:
+            return parse_size(value)
+        except ParameterError as error:
+            self.fail(str(error).partition(": ")[2])
+
+
 class StudyName(click.ParamType[str]):
     """A name that every database takes."""
 
@@ -274,12 +291,28 @@ DATA = [
         help="The study in that database; named after the ratings if not told.",
     ),
 ]
+SETTING_OF = click.option(
+    "--setting-of",
+    type=StudyName(),
+    metavar="STUDY",
+    help="Train the best settings of this study, of other ratings such as last week's, on these, "
+    "which need no study of their own.",
+)
 DEVICE = click.option(
     "--device",
     type=click.Choice(["auto", "cpu", "cuda"]),
     default="auto",
     show_default=True,
     help="Where to train; auto takes a GPU if there is one.",
+)
+KEEP = click.option(
+    "--keep",
+    type=Size(),
+    default=DEFAULT_KEEP,
+    show_default=True,
+    metavar="SIZE",
+    help="How much of the models and parsed files beside the database stays; what was used longest "
+    "ago goes first, and nothing that was used in the last hour.",
 )
 OUTPUT = [
     click.option("--quiet", is_flag=True, help="Print errors only; the exit code tells the rest."),

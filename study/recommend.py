@@ -9,7 +9,9 @@ import click
 from study.cli import (
     DATA,
     DEVICE,
+    KEEP,
     OUTPUT,
+    SETTING_OF,
     Asked,
     AtLeast,
     FilePath,
@@ -45,6 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 @options(
     DATA,
+    SETTING_OF,
     DEVICE,
     click.option("--user", metavar="ID", help="A user of the data."),
     click.option(
@@ -81,6 +84,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         metavar="FILE",
         help="Writes the list to a table too: .csv, .tsv or .parquet.",
     ),
+    KEEP,
     OUTPUT,
 )
 def recommend(
@@ -157,6 +161,7 @@ def recommend(
     if out is not None:
         write_columns(out, list(found.columns().items()))
         drawing.say(f"Wrote: {out}, {len(found):,} items")
+    result.tidy()
     listed = {name: np.asarray(values).tolist() for name, values in found.columns().items()}
     return Outcome(
         facts={

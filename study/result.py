@@ -53,12 +53,20 @@ class Result:
     folder: Path  # beside the database, from any folder
     device: "torch.device"
     ended: Ended
+    keep: int  # bytes of what is kept to save work that stay
     on_event: OnEvent = ignored
 
     @property
     def study(self) -> "optuna.Study":
         """The study itself."""
         return self.record.study
+
+    @property
+    def is_borrowed(self) -> bool:
+        """Whether the study is of other ratings than these, which its settings answer for."""
+        from study.record.record import Borrowed
+
+        return isinstance(self.record, Borrowed)
 
     @property
     def best(self) -> "Setting | None":
@@ -127,6 +135,7 @@ class Result:
                 warnings.warn(answers.calibration.doubt, stacklevel=2)
         table = arrow_table([*asked_ids(data.table), *columns.items()])
         frame: Frame = as_frame(table, like=pairs)
+        self.tidy()
         return frame
 
     def evaluate(self, test: "Source | Frame", *, quiet: bool = False) -> "Evaluation":
@@ -354,6 +363,26 @@ class Result:
         write_report(self.record, path)
         return path
 
+    def tidy(self) -> None:
+        """Removes models and parsed files that nothing refers to any more, and where the rest is
+        too much what was used longest ago; `tune`, `predict` and the commands do so.
+        """
+        from storage.cache import is_outdated
+        from storage.keeping import PARSED, remove_unneeded
+        from study.answers.retraining import is_unused
+
+        removed = remove_unneeded(
+            self.folder,
+            keep=self.keep,
+            is_unused=lambda path: (
+                is_outdated(path)
+                if PARSED.fullmatch(path.name)
+                else is_unused(path, record=self.record, folder=self.folder)
+            ),
+        )
+        if removed:
+            self.on_event(Said(f"Removed from {self.folder.name}/: {removed}"))
+
     def _known(self, titles: "dict[str, str] | None") -> "Known":
         """The ratings, with these titles if any are told."""
         known = self.ratings.known
@@ -383,10 +412,11 @@ class Result:
                 f"best is trial {best.trial.number}, {best.solver}, validation RMSE "
                 f"{self.best_rmse:.4f}; biases alone {self.biases_rmse:.4f}"
             )
+        whose = "settings of study" if self.is_borrowed else "study"
         return (
             f"<Result: {n_finished(self.study)} trials, {self.ended}; {words}\n"
-            f" study {self.record.name} in {self.storage.replace(f'{Path.cwd()}/', '', 1)}\n"
-            f" of {self.ratings.summary}>"
+            f" {whose} {self.record.name} in {self.storage.replace(f'{Path.cwd()}/', '', 1)}\n"
+            f" {'for' if self.is_borrowed else 'of'} {self.ratings.summary}>"
         )
 
 

@@ -13,6 +13,7 @@ from study.cli import (
     DEVICE,
     FAILED,
     INTERRUPTED,
+    KEEP,
     OUTPUT,
     STORAGE,
     Asked,
@@ -89,6 +90,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
         help="Validate on a tenth at random, the latest tenth of each user, or the last tenth of "
         "all. If not told: at random, and of ratings with times the finalists on the latest too.",
     ),
+    click.option(
+        "--fresh",
+        is_flag=True,
+        help="Begin anew. Otherwise the first trials of a new study try the best settings of one "
+        "in the database whose ratings are nearly the same, such as last week's.",
+    ),
+    KEEP,
     OUTPUT,
 )
 def run(
@@ -100,6 +108,7 @@ def run(
     workers: int | None,
     seed: int | None,
     split: str | None,
+    fresh: bool,
 ) -> Outcome:
     """Tunes a matrix factorization for ratings: an Optuna study that searches solvers and their
     settings with TPE and prunes on the validation error; the best few meet again on fresh splits.
@@ -135,9 +144,11 @@ def run(
                 workers=workers,
                 seed=seed,
                 split=split,
+                fresh=fresh,
                 storage=asked.storage,
                 study_name=asked.study_name,
                 device=asked.device,
+                keep=asked.keep,
                 on_event=drawing,
             )
         except TuningError as error:
@@ -197,9 +208,10 @@ def _facts(result: "Result", storage: str) -> dict[str, object]:
     from study.record.attributes import TrialView
     from study.record.record import n_finished
 
-    best = result.best
+    best, begins = result.best, result.record.begins_with
     return {
         "study": result.record.name,
+        "begins_with": (begins and begins["study"]) or None,
         "storage": storage,
         "data": result.ratings.source,
         "trials": n_finished(result.study),

@@ -12,17 +12,21 @@ from collections.abc import Sequence
 from numbers import Integral, Real
 from typing import TYPE_CHECKING
 
-from storage.errors import ParameterError
+from storage.errors import InputError, ParameterError
+from storage.keeping import DEFAULT_KEEP, parse_size
 from study.events import OnEvent, Said, ignored
 from study.result import Ended, Result
 
 if TYPE_CHECKING:
     import torch
+    from optuna.storages import BaseStorage
     from sqlalchemy import URL
 
     from model.splits import Split
     from storage.columns import Columns
     from study.inputs import Data, Frame, Source
+    from study.record.attributes import Beginning
+    from study.record.record import Record
     from study.workers.interrupts import Interrupts
     from study.workers.job import Job
     from study.workers.joining import Joined
@@ -89,9 +93,11 @@ def tune(
     workers: int | None = None,
     seed: int | None = None,
     split: str | None = None,
+    fresh: bool = False,
     storage: str = DEFAULT_STORAGE,
     study_name: str | None = None,
     device: str = "auto",
+    keep: str | int = DEFAULT_KEEP,
     quiet: bool = False,
     on_event: OnEvent | None = None,
 ) -> Result:
@@ -110,18 +116,23 @@ def tune(
         split: which ratings validate: `random`, a tenth at random; `latest`, the latest tenth of
             each user's; `time`, the last tenth of all. If not told, or the study's own: trials are
             validated at random, and of ratings with times finalists meet on the latest besides.
+        fresh: whether a new study is to begin anew where the database has one of nearly the same
+            ratings, whose best settings come first otherwise.
         storage: the database, a SQLAlchemy URL.
         study_name: named after the ratings if not told.
         device: `auto`, `cpu` or `cuda`.
+        keep: how much of the models and parsed files beside the database stays, as "5GB" or in
+            bytes: beyond that what was used longest ago goes.
         quiet: whether to draw nothing, nor later in `predict`.
         on_event: told what goes on, here and in `predict`, in place of what is drawn.
 
     Raises:
         InputError: the ratings cannot be read, the database cannot be used, or the study is of
-            other ratings or another seed.
+            other ratings, of another seed, or not fresh.
         TuningError: trials or workers keep failing.
     """
     _check(trials=trials, workers=workers)
+    n_bytes = parse_size(keep)
     began, seconds = time.monotonic(), _seconds(timeout)
     with warnings.catch_warnings():  # a bar of tqdm, which is not shown, would miss ipywidgets
         warnings.filterwarnings("ignore", message="IProgress not found")
@@ -176,6 +187,7 @@ def tune(
             folder=folder,
             device=device,
             seed=seed if seed is not None else stored_seed(opened, name) or 0,
+            fresh=fresh,
             split=_as_split(split, data),
             clock=Clock(seconds=seconds, end=began + seconds, n_workers=n_workers),
         )
@@ -194,8 +206,10 @@ def tune(
         folder=folder,
         device=torch_device,
         ended=ended,
+        keep=n_bytes,
         on_event=on_event,
     )
+    result.tidy()
     if failure:
         raise TuningError(str(failure), result) from failure
     return result
@@ -206,7 +220,9 @@ def find(
     *,
     storage: str = DEFAULT_STORAGE,
     study_name: str | None = None,
+    setting_of: str | None = None,
     device: str = "auto",
+    keep: str | int = DEFAULT_KEEP,
     quiet: bool = False,
     on_event: OnEvent | None = None,
 ) -> Result:
@@ -216,7 +232,10 @@ def find(
         ratings: what `load` gave, or what it takes.
         storage: the database, a SQLAlchemy URL.
         study_name: named after the ratings if not told.
+        setting_of: a study of other ratings, such as last week's, whose best settings are to be
+            trained on these; nothing is kept with it.
         device: `auto`, `cpu` or `cuda`, for later.
+        keep: how much of the models and parsed files beside the database stays after `predict`.
         quiet: whether to draw nothing in `predict`.
         on_event: told what goes on in `predict`, in place of what is drawn.
 
@@ -236,16 +255,17 @@ def find(
     from study.inputs import choose_device
     from study.record.liveness import is_running
     from study.record.ranking import is_decided
-    from study.record.studies import default_name, find_study
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     on_event = _drawn(on_event, quiet=quiet)
     url = parse_storage_url(storage)
     check_database(url, must_exist=True)
     torch_device = choose_device(device)
+    n_bytes = parse_size(keep)
+    if study_name and setting_of:
+        raise ParameterError("setting_of", "expected no study_name= beside it")
     data = _loaded(ratings, url=url, on_event=on_event)
-    name = study_name or default_name(data.table)
-    record = find_study(open_storage(url, to_read=True), name, data.table, about=data.source)
+    record = _found(open_storage(url, to_read=True), data, name=study_name, other=setting_of)
     ended = Ended.DONE if is_decided(record.study) else Ended.UNDECIDED
     return Result(
         record=record,
@@ -254,6 +274,7 @@ def find(
         folder=runs_folder(url).absolute(),
         device=torch_device,
         ended=Ended.RUNNING if is_running(record.study) else ended,
+        keep=n_bytes,
         on_event=on_event,
     )
 
@@ -268,6 +289,30 @@ def parse_columns(text: str) -> tuple[str, ...]:
     if len(columns) not in (3, 4) or not all(columns):
         raise ValueError
     return columns
+
+
+def _found(
+    storage: "BaseStorage", data: "Data", *, name: str | None, other: str | None
+) -> "Record":
+    """The study of that name, of these ratings; or another one, of whatever ratings."""
+    from model.splits import Split
+    from study.record.likeness import Hashed
+    from study.record.record import Borrowed
+    from study.record.studies import default_name, find_study, known_study
+
+    if other is None:
+        name = name or default_name(data.table)
+        return find_study(storage, name, data.table, about=data.source)
+    record, digest = known_study(storage, other), data.table.digest
+    if record.ratings_digest == digest:
+        return record
+    if data.ratings.times is None and record.kinds[0] is not Split.RANDOM:
+        raise InputError(
+            f"study '{other}': was made with split={record.kinds[0]}, and these ratings have no "
+            "times"
+        )
+    are_near = Hashed(data.table).shared_with(record.sample) > 0
+    return Borrowed(record, ratings_digest=digest, are_near=are_near)
 
 
 def _run(
@@ -290,6 +335,8 @@ def _run(
     more = f", more than the {job.total} asked for" if before > job.total else ""
     note = ", nothing left to run" if over else ""
     on_event(Said(f"Study: {job.study_name}, {before}{of} trials finished{more}{note}, {where}"))
+    if not over and (begins := joined.record.begins_with):
+        _tell_beginning(begins, on_event)
     if joined.n_searched < len(joined.ratings):
         users = f"{joined.objective.training.n_users:,} users drawn at random"
         text = f"Trials: see {joined.n_searched:,} ratings, of {users}; finalists see all"
@@ -314,6 +361,15 @@ def _run(
             on_event=on_event,
         )
     return failure
+
+
+def _tell_beginning(begins: "Beginning", on_event: OnEvent) -> None:
+    if begins["study"]:
+        n = len(begins["settings"])
+        best = f"its best {n} settings" if n > 1 else "its best setting"
+        on_event(Said(f"Begins with: {begins['study']}, {best}"))
+    elif note := begins.get("note"):
+        on_event(Said(f"Begins anew: {note}"))
 
 
 def _check_files(url: "URL", data: "Data", name: str) -> None:

@@ -374,11 +374,13 @@ def folder(tmp_path: Path) -> Path:
     """The folder in which a page is followed, with the tables that pages show."""
     draw = np.random.default_rng(0)
     pairs = draw.permutation(312 * 400)[:8420]
-    with (tmp_path / "ratings.csv").open("w") as file:
-        file.write("rating,movie_id,user_id,note\n")
-        for pair in pairs[:8400].tolist():
-            user, item = divmod(pair, 400)
-            file.write(f"{draw.integers(2, 11) / 2},tt{item:07},uma-{user},\n")
+    lines = ["rating,movie_id,user_id,note"]
+    for pair in pairs[:8400].tolist():
+        user, item = divmod(pair, 400)
+        lines.append(f"{draw.integers(2, 11) / 2},tt{item:07},uma-{user},")
+    (tmp_path / "ratings.csv").write_text("\n".join([*lines, ""]))
+    lines += ["3.5,tt0000007,uma-new,", "4.5,tt0000017,uma-new,"]
+    (tmp_path / "ratings-2.csv").write_text("\n".join([*lines, ""]))
     with (tmp_path / "pairs.csv").open("w") as file:
         file.write("user_id,movie_id\n")
         file.writelines(f"uma-{pair // 400},tt{pair % 400:07}\n" for pair in pairs[8400:].tolist())

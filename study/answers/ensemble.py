@@ -17,12 +17,11 @@ from model.splits import Split, as_new
 from storage.errors import InputError
 from study.answers.levels import Levels, Residuals
 from study.answers.lists import Predict
-from study.answers.retraining import Without, load_or_train
+from study.answers.retraining import Without, calibrating, load_or_train
 from study.events import OnEvent, Said, ignored
 from study.inputs import Data
 from study.record.ranking import Setting, best_settings
 from study.record.record import Record
-from study.record.seeds import stable_seed
 
 FEW = 10  # ratings; of fewer a sampler's spread is too narrow
 LITTLE = 4  # the kind of pair of which little is known
@@ -130,10 +129,11 @@ class Ensemble:
     def levels(self) -> Levels:
         """What predictions are off on average, as the finalists found on splits of the kind.
 
-        Where they did not meet on such, each model is trained once more.
+        Where they met on no such, or the study's ratings are unlike these, each model is trained
+        once more.
         """
         held_out = self.record.held_out_on(self.kind)
-        if self.kind in self.record.kinds:
+        if self.kind in self.record.kinds and self.record.tells_levels:
             kept = held_out.get("levels") if held_out else None
             return Levels.of(kept) if kept else Levels.none()
         training, validation = self.without.of(self.data.ratings)
@@ -145,7 +145,7 @@ class Ensemble:
     @property
     def without(self) -> Without:
         """The ratings that models do without to show what they are worth."""
-        return Without(self.kind, stable_seed("calibration", self.record.seed))
+        return calibrating(self.kind, self.record)
 
     def predictor(self, change: Callable[[Model], Model] | None = None) -> Predict:
         """What tells predictions and spreads of any pairs; the models are loaded at the first.

@@ -13,13 +13,14 @@ from model.solver import Model
 from model.solvers import make_solver, model_class
 from model.splits import Split, split
 from storage.errors import InputError
-from storage.models import load_model, recipe_path, save_model
+from storage.models import file_name, load_model, recipe_of, recipe_path, save_model
 from study.inputs import Data
 from study.record.parameters import to_params
-from study.record.ranking import Setting
+from study.record.ranking import Setting, best_settings
 from study.record.record import Record
-from study.record.seeds import setting_seed
+from study.record.seeds import setting_seed, stable_seed
 
+MOST = 5  # settings that may answer: those that meet in the final
 FORMAT = 3  # of what is saved of a model: raise it when a solver keeps something else
 
 
@@ -51,16 +52,7 @@ def load_or_train(
         InputError: it diverges on these ratings.
     """
     seed = setting_seed(record.seed or 0, setting.config)
-    recipe = {
-        "format": FORMAT,
-        "params": to_params(setting.config),
-        "epochs": setting.epochs,
-        "seed": seed,
-        "ratings_digest": record.ratings_digest,
-        "split_seed": without.seed if without else None,
-    }
-    if without and without.kind is not Split.RANDOM:
-        recipe["split"] = without.kind
+    recipe = _recipe(setting, record, seed=seed, without=without)
     path = recipe_path(folder / "models", record.name, recipe)
     kind = model_class(setting.solver)
     if (arrays := load_model(path)) is not None:
@@ -74,6 +66,49 @@ def load_or_train(
     with contextlib.suppress(OSError):  # the answer matters more than to have it again
         save_model(path, arrays | ids, recipe)
     return kind.from_state(state), False
+
+
+def is_unused(path: Path, *, record: Record, folder: Path) -> bool:
+    """Whether a saved model is of a study and its ratings, but of none of the settings that may
+    answer, nor of one of these without the ratings that tell what it is worth.
+    """
+    if recipe_of(path).get("ratings_digest") != record.ratings_digest:
+        return False
+    if not path.name.startswith(f"{file_name(record.name)}-"):
+        return False
+    settings = [
+        one for kind in record.kinds for one in best_settings(record.study, MOST, kind=kind)
+    ]
+    splits = [None, *(calibrating(kind, record) for kind in Split)]
+    for setting in settings:
+        seed = setting_seed(record.seed or 0, setting.config)
+        for without in splits:
+            recipe = _recipe(setting, record, seed=seed, without=without)
+            if path == recipe_path(folder / "models", record.name, recipe):
+                return False
+    return True
+
+
+def calibrating(kind: Split, record: Record) -> Without:
+    """The ratings that models do without to show what they are worth."""
+    return Without(kind, stable_seed("calibration", record.seed))
+
+
+def _recipe(
+    setting: Setting, record: Record, *, seed: int, without: Without | None
+) -> dict[str, object]:
+    """Everything that a model follows from."""
+    recipe = {
+        "format": FORMAT,
+        "params": to_params(setting.config),
+        "epochs": setting.epochs,
+        "seed": seed,
+        "ratings_digest": record.ratings_digest,
+        "split_seed": without.seed if without else None,
+    }
+    if without and without.kind is not Split.RANDOM:
+        recipe["split"] = without.kind
+    return recipe
 
 
 def _train(setting: Setting, ratings: Ratings, *, seed: int, device: torch.device) -> Model:

@@ -176,6 +176,29 @@ class Evaluated(TypedDict):
     groups: list[EvaluatedGroup]
 
 
+class Drawn(TypedDict):
+    """Some of many, drawn at random."""
+
+    of: int  # how many there are
+    hashes: str  # of those drawn, 64 bits each, in order, in base64
+
+
+class Sample(TypedDict):
+    """A sample of ratings, as `study.record.likeness` draws it."""
+
+    users: Drawn
+    items: Drawn
+    ratings: Drawn
+
+
+class Beginning(TypedDict):
+    """What a study begins with."""
+
+    study: str  # whose best settings its first trials try; empty if it begins anew
+    settings: list[dict[str, Any]]  # their parameters, best first
+    note: NotRequired[str]  # for people: what it does not begin with, and why
+
+
 class View(Protocol):
     """What attributes are read of."""
 
@@ -271,6 +294,8 @@ class StudyView:
     # Kinds of split: that of the trials, and of further ones on which finalists meet; random alone
     # if it is not kept.
     splits = Attribute[list[str]]("splits", "kinds of split", list)
+    begins_with = Attribute[Beginning]("begins_with", "a beginning", dict)
+    sample = Attribute[Sample]("rating-study:sample", "a sample", dict, internal=True)
 
     # By the finalists, and when a run ends.
     ranking = Attribute[Ranking]("finalists", "a ranking", dict)  # on the kind of the trials

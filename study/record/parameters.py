@@ -23,6 +23,12 @@ SPACE_VERSION = hashlib.sha256(
 SAME_SPACES = {3: "85fbb2b2"}  # what studies kept in its place before, and the digest that it had
 
 
+def is_same_space(version: object) -> bool:
+    """Whether what a study keeps as its search space is that of now."""
+    known = SAME_SPACES.get(version) if isinstance(version, int) else version
+    return known == SPACE_VERSION
+
+
 def searched(solver: str) -> dict[str, BaseDistribution]:
     """Where the sampler looks for a solver's parameters."""
     return _distributions(solver, SOLVERS[solver].space)

@@ -24,6 +24,8 @@ FINALISTS = "-finalists"  # what the name of a study of finalists ends with
 class Record(StudyView):
     """A study, and the storage that it is kept in."""
 
+    tells_levels = True  # whether what its finalists were off on average holds for what is asked
+
     def __init__(self, study: optuna.Study, storage: BaseStorage) -> None:
         super().__init__(study)
         self.storage = storage
@@ -97,6 +99,34 @@ class Record(StudyView):
 
     def _trial_id(self, number: int) -> int:
         return self.storage.get_trial_id_from_study_id_trial_number(self._id, number)
+
+
+class Borrowed(Record):
+    """A study whose settings answer for other ratings, and which learns nothing of these."""
+
+    def __init__(self, record: Record, *, ratings_digest: str, are_near: bool) -> None:
+        """The study of a record.
+
+        Args:
+            record: of the study.
+            ratings_digest: of the ratings that it is to answer for.
+            are_near: whether they are nearly its own.
+        """
+        super().__init__(record.study, record.storage)
+        self.tells_levels = are_near
+        self._ratings_digest = ratings_digest
+
+    def kept(self, name: str) -> object:
+        """The value of that name, of the study; but the digest is that of the other ratings, and
+        errors on unlike ones tell nothing.
+        """
+        if name == StudyView.ratings_digest.name:
+            return self._ratings_digest
+        errors = (StudyView.held_out.name, StudyView.later_held_out.name)
+        return None if name in errors and not self.tells_levels else super().kept(name)
+
+    def keep(self, attribute: Attribute[Value], value: Value) -> None:
+        """Keeps nothing."""
 
 
 def text_of(trial: FrozenTrial) -> str:

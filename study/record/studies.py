@@ -22,6 +22,7 @@ from storage.errors import InputError
 from storage.lines import shown
 from storage.ratings import RatingsTable
 from study.record.attributes import FINISHED, StudyView, TrialView
+from study.record.beginning import near_study
 from study.record.liveness import is_running
 from study.record.parameters import SAME_SPACES, SPACE_VERSION, missing
 from study.record.record import FINALISTS, Record, is_of_finalists
@@ -68,8 +69,8 @@ def find_study(storage: BaseStorage, name: str, table: RatingsTable, *, about: s
     Raises:
         InputError: there is none, or it belongs to other ratings.
     """
-    source = about if name == default_name(table) else ""
-    record = _load(storage, name, f"study '{name}' of {about}", source=source)
+    told = table if name == default_name(table) else None
+    record = _load(storage, name, f"study '{name}' of {about}", source=about, table=told)
     if record.trials():
         _check(
             record,
@@ -179,8 +180,15 @@ def stored_kinds(storage: BaseStorage, name: str) -> list[Split] | None:
     return view.kinds if view.seed is not None else None
 
 
-def _load(storage: BaseStorage, name: str, what: str, *, source: str = "") -> Record:
-    """The study of that name; `source` is that of the data if the name follows from them.
+def _load(
+    storage: BaseStorage,
+    name: str,
+    what: str,
+    *,
+    source: str = "",
+    table: RatingsTable | None = None,
+) -> Record:
+    """The study of that name; `table` is its ratings, of a source, if the name follows from them.
 
     Raises:
         InputError: there is none; says what there is, and what may have been meant.
@@ -192,10 +200,15 @@ def _load(storage: BaseStorage, name: str, what: str, *, source: str = "") -> Re
         known = {n: _source(storage, n) for n in names if not is_of_finalists(n)}
         holds = ", ".join(f"{n} of {of}" if of else n for n, of in known.items())
         files = [of for of in known.values() if of and Path(of).exists()]
-        similar = files[:1] if source else get_close_matches(name, known, n=1)
-        option = f"data={shlex.quote(similar[0])}" if source and similar else "".join(similar)
+        similar = files[:1] if table else get_close_matches(name, known, n=1)
+        option = f"data={shlex.quote(similar[0])}" if table and similar else "".join(similar)
         hint = f"did you mean {option}?" if similar else "python -m study.run makes it"
-        if source in files:
+        if table and (near := near_study(storage, table)):
+            hint = (
+                f"of nearly the same ratings is {near}: python -m study.run begins with its best "
+                f"settings, setting_of={near} answers with them at once"
+            )
+        elif table and source in files:
             hint = (
                 "did you mean other columns=, missing=, items= or users=? "
                 f"Or {source} has changed since"

@@ -294,6 +294,9 @@ def about(found: Findings) -> list[str]:
     ]
     if known:
         lines.append(f"Identity: {', '.join(known)}.")
+    begun = found.record.begins_with
+    if begun and begun["study"]:
+        lines.append(f"Begun with the best settings of {begun['study']}, of like ratings.")
     packages = [
         f"{name} {found_version}"
         for name in ("rating-study", "torch", "optuna", "numpy")

@@ -18,7 +18,8 @@ from optuna.samplers import BaseSampler, TPESampler
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from model.solvers import ORIGINAL, SOLVERS, WIDE, Config
-from study.record.attributes import NOT_NEEDED, TrialView
+from study.record.attributes import NOT_NEEDED, StudyView, TrialView
+from study.record.beginning import MOST
 from study.record.parameters import (
     SOLVER,
     fixed,
@@ -33,7 +34,7 @@ from study.record.seeds import stable_seed
 
 # What the first trials try, in this order; the sampler goes on from there.
 FIRST_SETTINGS: list[Config] = [ORIGINAL, *(entry.default for entry in SOLVERS.values()), WIDE]
-# The same where there is a timeout.
+# The same where there is a timeout, or where a study begins with known settings.
 QUICKEST_FIRST: list[Config] = [
     SOLVERS["gradient"].default,
     SOLVERS["gibbs"].default,
@@ -73,7 +74,9 @@ def slot(trials: Sequence[FrozenTrial], trial: FrozenTrial) -> int:
 
 
 class SlotSampler(BaseSampler):
-    """FIRST_SETTINGS, then TPE, whose random numbers follow from (study seed, slot) alone.
+    """What the study begins with, FIRST_SETTINGS, then TPE.
+
+    The random numbers of TPE follow from (study seed, slot) alone.
 
     TPE chooses the solver by the trials of all, and the solver's parameters together by the trials
     of that solver. Left to itself it would split good trials from bad ones over all solvers, and a
@@ -119,10 +122,11 @@ class SlotSampler(BaseSampler):
             for other in trials
             if other.number != trial.number and not TrialView(other).was_interrupted
         ]
-        if place < len(self._first_settings):
+        first = self._first(study) if place < len(self._first_settings) + MOST else []
+        if place < len(first):
             earlier = [other for other in others if other.number < trial.number]
             tried = [other.params for other in earlier]
-            untried = [s for s in map(to_params, self._first_settings) if s not in tried]
+            untried = [s for s in map(to_params, first) if s not in tried]
             # Those that have just begun take theirs in the order of their numbers.
             choosing = sum(
                 other.state is TrialState.RUNNING and not is_whole(other.params)
@@ -144,6 +148,15 @@ class SlotSampler(BaseSampler):
             **self._tpe(own, searched(solver), place),
             **fixed(solver),
         }
+
+    def _first(self, study: optuna.Study) -> list[Config]:
+        """The settings that come first: those that the study begins with, then ours; after known
+        ones the quickest of ours first.
+        """
+        begins = StudyView(study).begins_with
+        known = [to_config(params) for params in begins["settings"]] if begins else []
+        ours = QUICKEST_FIRST if known else self._first_settings
+        return list(dict.fromkeys([*known, *ours]))
 
     def _tpe(
         self, trials: Iterable[FrozenTrial], space: dict[str, BaseDistribution], place: int

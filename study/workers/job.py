@@ -19,5 +19,6 @@ class Job:
     folder: Path  # where files beside the database are
     device: str
     seed: int
+    fresh: bool = False  # whether it is to begin anew, whatever the database holds
     split: Split | None = None  # of the trials; what suits the ratings if not told
     clock: Clock

@@ -19,9 +19,10 @@ from model.dataset import Ratings, of_some_users
 from model.solver import mse
 from model.splits import Split, split
 from storage.database import check_database, open_storage, parse_storage_url
-from storage.errors import UnreachableError
+from storage.errors import InputError, UnreachableError
 from storage.patience import LONGEST_WAIT
 from study.inputs import Data, choose_device, load_data
+from study.record.beginning import begin
 from study.record.record import Record, n_finished
 from study.record.studies import identity, open_study, stored_kinds
 from study.search.objective import Context, Objective
@@ -82,7 +83,8 @@ def join(job: Job, data: Data, storage: BaseStorage, *, interrupted: Callable[[]
     """The study of a job, made if there is none, and what to run in it.
 
     Raises:
-        InputError: the study is of other ratings, or of another seed.
+        InputError: the study is of other ratings or of another seed, or has begun with another
+            although it is to be fresh.
     """
     context = Context(
         device=choose_device(job.device), study_seed=job.seed, interrupted=interrupted
@@ -92,14 +94,21 @@ def join(job: Job, data: Data, storage: BaseStorage, *, interrupted: Callable[[]
     if not kinds:
         kinds = [Split.RANDOM] if data.ratings.times is None else [Split.RANDOM, Split.LATEST]
     training, validation = split(searched, seed=job.seed, kind=kinds[0])
-    record = open_study(
-        storage,
-        job.study_name,
-        identity(data.table, validation, seed=job.seed, kinds=kinds),
-        about=data.described(),
-        sampler=SlotSampler(job.seed, hurry=math.isfinite(job.clock.seconds)),
-        pruner=SolverMedianPruner(),
-    )
+    with _folder_lock(job.folder)():  # several may make it at once
+        record = open_study(
+            storage,
+            job.study_name,
+            identity(data.table, validation, seed=job.seed, kinds=kinds),
+            about=data.described(),
+            sampler=SlotSampler(job.seed, hurry=math.isfinite(job.clock.seconds)),
+            pruner=SolverMedianPruner(),
+        )
+        begins = begin(record, data.table, kinds=kinds, fresh=job.fresh)
+    if job.fresh and begins["study"]:
+        raise InputError(
+            f"study '{record.name}': began with {begins['study']}; leave fresh= out, or choose "
+            "another study_name="
+        )
     clock = replace(job.clock, times_ratings=len(data.ratings) / len(searched))
     return Joined(
         record=record,
