@@ -9,6 +9,7 @@ import click
 from study.cli import (
     DATA,
     DEVICE,
+    KEEP,
     OUTPUT,
     Asked,
     FilePath,
@@ -63,6 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         metavar="FILE",
         help="Writes the figures to a table too, with 95 % intervals: .csv, .tsv or .parquet.",
     ),
+    KEEP,
     OUTPUT,
 )
 def evaluate(
@@ -104,8 +106,14 @@ def _of_study(asked: Asked, test: Path, drawing: Drawing) -> Scored:
     data = result.asked(test, rated=True)
     drawing.say(as_options(f"Data: {data.described()}"))
     drawing.say(f"Study: {result.record.name}")
+
+    def score() -> "Evaluation":
+        found = result.score(data)
+        result.tidy()
+        return found
+
     facts: dict[str, object] = {"study": result.record.name, "data": loaded.source}
-    return [*loaded.files, database_file(url)], facts, lambda: result.score(data)
+    return [*loaded.files, database_file(url)], facts, score
 
 
 def _of_model(path: Path, test: Path, drawing: Drawing) -> Scored:
