@@ -64,6 +64,14 @@ def read_cached(
     return table
 
 
+def kept_table(path: Path) -> RatingsTable | None:
+    """The ratings in a file of a cache, parsed or what came from no file; None if it has none."""
+    try:
+        return read_parsed(path) if path.suffix == ".arrow" else read_ratings(path)
+    except (DamagedFileError, InputError, OSError):
+        return None
+
+
 def is_outdated(cached: Path) -> bool:
     """Whether the file that a cached one was parsed from is gone or has changed since."""
     import pyarrow as pa

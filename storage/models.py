@@ -54,6 +54,15 @@ def recipe_of(path: Path) -> Mapping[str, object]:
     return found if isinstance(found, dict) else {}
 
 
+def user_ids_of(path: Path) -> NDArray[Any] | None:
+    """The ids of the users of the model saved at `path`; None if there are none to be read."""
+    arrays = load_model(path)
+    if arrays is None or "user_ids" not in arrays:
+        return None
+    ids = arrays["user_ids"]
+    return np.array(of_bytes(ids), dtype=TEXT) if ids.dtype == np.uint8 else ids
+
+
 def save_model(path: Path, arrays: Arrays, recipe: Mapping[str, object]) -> None:
     """Saves the arrays of a model with the recipe that led to it; texts as the bytes of JSON."""
     plain = {

@@ -49,6 +49,7 @@ SCRIPTS = {  # what pyproject.toml calls the commands
     "study.recommend": "rating-recommend",
     "study.report": "rating-report",
     "study.export": "rating-export",
+    "study.forget": "rating-forget",
 }
 STORAGE = '"$STORAGE"'  # in a command that is printed, for a URL that is not
 

@@ -20,6 +20,7 @@ from torch import Tensor
 from model.compact import Compact
 from model.dataset import Ids, Pairs
 from model.factors import RANK, Factors
+from model.forgetting import compact_without_user, ratings_without_user, without_user
 from model.kernels.threads import in_threads, torch_in_one_thread
 from model.solver import Model as Trained
 from model.solvers import model_class
@@ -345,6 +346,31 @@ class Model:
             known=known,
             models=models,
             compact=compact,
+        )
+
+    def forget(self, user: Id) -> Self:
+        """The model without a user: id, ratings, description and factors go.
+
+        What others' rows learned from the ratings stays, as it cannot be told apart.
+
+        Raises:
+            InputError: there is no such user, or the models cannot.
+        """
+        known = self.known
+        row = find_row(known.users, user, "user", known.source)
+        found = [without_user(one, row) for one in self.models]
+        models = tuple(one for one in found if one is not None)
+        if len(models) < len(found):
+            raise InputError("forget: expected models with factors, got another")
+        return replace(
+            self,
+            known=replace(
+                known,
+                users=Ids(np.delete(known.users.values, row)),
+                ratings=ratings_without_user(known.ratings, row),
+            ),
+            models=models,
+            compact=self.compact and compact_without_user(self.compact, row),
         )
 
     def factors(self, *, rank: int = RANK) -> "ExportedFactors":

@@ -42,7 +42,14 @@ MAY: dict[str, set[str]] = {
     "study.tuning": {"storage", "model", "study"},
     "study": {"storage", "model", "study"},
 }
-COMMANDS = {"study.run", "study.best_predict", "study.recommend", "study.serve", "study.export"}
+COMMANDS = {
+    "study.run",
+    "study.best_predict",
+    "study.recommend",
+    "study.serve",
+    "study.export",
+    "study.forget",
+}
 COMMANDS |= {"study.evaluate", "study.report.__main__"}
 OUTSIDE = {  # packages that belong to some rooms alone
     "optuna": ("storage", "study"),

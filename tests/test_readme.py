@@ -25,7 +25,7 @@ import pytest
 
 import study
 from storage.mat_comp import read_mat_comp
-from study import best_predict, evaluate, export, recommend, run, serve
+from study import best_predict, evaluate, export, forget, recommend, run, serve
 from study.cli import EXIT_CODES, SCRIPTS
 from study.held import Model
 from study.report import __main__ as report
@@ -44,9 +44,10 @@ COMMANDS = {
     "study.recommend": recommend.recommend,
     "study.report": report.report,
     "study.export": export.export,
+    "study.forget": forget.forget,
     "study.serve": serve.serve,
 }
-ALONE = ("study.export", "study.serve")  # which need no study
+ALONE = ("study.export", "study.forget", "study.serve")  # which need no study
 NOT_RUN = {
     r"pip install ": "what .ci/run does, in a fresh environment",
     r"python -m pytest": "this is run by it",

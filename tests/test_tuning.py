@@ -480,7 +480,16 @@ def test_the_names_are_there_at_once_and_nothing_heavy_comes_with_them() -> None
     )
     root = Path(study.__file__).parent.parent
     subprocess.run([sys.executable, "-c", code], cwd=root, check=True)
-    assert dir(study) == ["InputError", "Result", "TuningError", "find", "load", "tune"]
+    assert dir(study) == study.__all__
+    assert study.__all__ == [
+        "InputError",
+        "Model",
+        "Result",
+        "TuningError",
+        "find",
+        "load",
+        "tune",
+    ]
     assert study.InputError is InputError
     with pytest.raises(AttributeError, match="has no attribute 'nothing'"):
         study.nothing  # noqa: B018
