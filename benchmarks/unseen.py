@@ -58,7 +58,7 @@ class Case:
     def levelled(self, levels: Levels) -> Column:
         """The (n,) predictions with levels."""
         counts = self.residuals
-        shifted = self.predicted + levels.at(counts.user_counts, counts.item_counts)
+        shifted = levels.applied(self.predicted, counts.user_counts, counts.item_counts)
         clipped: Column = np.clip(shifted, *_range(self.training))
         return clipped
 

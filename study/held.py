@@ -195,7 +195,7 @@ class Model:
         """
         means, spreads = self.predictor(exact=exact)(pairs)
         counts = self.known.counts(pairs)
-        means = np.clip(means + self.levels.at(*counts), *self.known.range)
+        means = np.clip(self.levels.applied(means, *counts), *self.known.range)
         if not np.isfinite(means).all():
             raise RuntimeError(f"{len(means):,} pairs, {np.isfinite(means).sum():,} answers")
         return self.calibration.intervals(means, spreads, kinds_of(*counts))
@@ -465,7 +465,7 @@ class Person:
         index = known.items.index(items)
         counts = np.full(len(index), len(self.given.items)), known.item_counts[index.numpy()]
         means, spreads = self._predict(known.at_present(torch.zeros_like(index), index))
-        means = np.clip(means + self.model.levels.at(*counts), *known.range)
+        means = np.clip(self.model.levels.applied(means, *counts), *known.range)
         return self.model.calibration.intervals(means, spreads, kinds_of(*counts))
 
     def recommend(

@@ -52,6 +52,18 @@ def few_sweeps(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(SOLVERS, "als", replace(SOLVERS["als"], most_epochs=N_EPOCHS))
 
 
+@pytest.fixture(autouse=True)
+def many_ratings(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Takes the ratings of a test for many, unless it is marked to be of few."""
+    if "of_few" not in request.fixturenames:
+        monkeypatch.setattr("study.workers.race.FEW", 0)
+
+
+@pytest.fixture
+def of_few() -> None:
+    """Marks a test whose ratings are few."""
+
+
 @pytest.fixture(scope="module")
 def ratings() -> Ratings:
     """1600 ratings: 160 of a round's validation."""
@@ -176,7 +188,7 @@ def plant(monkeypatch: pytest.MonkeyPatch) -> Callable[[ErrorOf], None]:
             def epochs(self, validation: Ratings) -> Iterator[Epoch]:
                 for number in itertools.count(1):
                     error = error_of(self._rank, rounds[self._rank], len(validation))
-                    if number > 1:  # its first epoch is the best
+                    if number != N_EPOCHS:  # which is the best, here and in the trial
                         error = error * 1.5
                     predictions = validation.values + torch.from_numpy(error)
                     yield measured(number, 1.0, predictions, validation)
@@ -198,7 +210,7 @@ def tried(study: optuna.Study, config: Config, mse: float) -> int:
     trial = ask(study, config)
     attributes = {
         "stopped": "last epoch",
-        "best_epoch": 3,
+        "best_epoch": N_EPOCHS,
         "validation_mse": mse,
         "validation_rmse": math.sqrt(mse),
         "seconds": 0.5,
@@ -250,7 +262,7 @@ def test_finalists_share_a_fresh_split_in_each_round(
     assert {frozenset(pairs(training)) for _, training in trained[6:]}.isdisjoint(of_rounds)
 
 
-def test_errors_are_those_of_the_rounds_validation_at_the_best_epoch(
+def test_errors_are_those_of_the_rounds_validation_at_the_epoch_of_the_trial(
     new_race: NewRace, plant: Plant
 ) -> None:
     plant(lambda rank, number, n: np.full(n, rank * number / 10.0))
@@ -295,6 +307,40 @@ def test_the_five_best_distinct_settings_meet(new_race: NewRace, trained: list[T
     assert als(6) not in [config for config, _ in trained]
     assert sorted(race.ranking["trials"]) == [0, 2, 3, 4, 5]
     assert ranks(race.study)[5:] == [6]
+
+
+@pytest.mark.usefixtures("of_few")
+def test_of_few_ratings_ten_meet_as_often_as_there_were_trials(
+    new_race: NewRace, plant: Plant
+) -> None:
+    """Eleven settings have a trial each: no more than three rounds of ten have more runs."""
+    plant(noise(dict.fromkeys(range(2, 13), 1.0)))
+    race = new_race(*range(2, 13))
+    assert race.run()
+    assert len(race.ranking["trials"]) == 10
+    assert race.ranking["rounds"][:8] == [3] * 8  # of ten that are alike one may be out by chance
+
+    race = new_race(2, 3, *[4] * 13)  # 15 trials of three settings
+    assert race.run()
+    assert race.ranking["rounds"] == [5] * 3
+    assert race.rounds[-1][:2] == (4, 3)
+    race = new_race(2, 3, *[4] * 40)
+    assert race.run()
+    assert race.ranking["rounds"] == [6] * 3  # of 160 ratings each
+
+
+@pytest.mark.usefixtures("of_few")
+def test_of_few_ratings_all_that_cannot_be_told_apart_are_averaged(
+    new_race: NewRace, plant: Plant
+) -> None:
+    """Who is clearly worse is not, and stands behind those who are, whatever their errors."""
+    plant(noise({2: 1.0, 3: 1.02, 4: 0.98, 5: 3.0}))
+    race = new_race(2, 3, 4, 5)
+    assert race.run()
+    assert race.ranking["average"] == 3
+    assert sorted(ranks(race.study, None)) == [2, 3, 4]
+    assert ranks(race.study)[3] == 5
+    assert race.ranking["average_gain"][2] > 0.3  # of independent errors
 
 
 def test_settings_that_are_alike_go_all_rounds_and_the_best_of_them_wins(
@@ -650,7 +696,7 @@ def test_a_finalist_that_comes_to_nothing_does_not_win(
     assert race.run()
     assert ranks(race.study)[2:] == [2]
     assert race.ranking["rounds"] == [3, 3, 1]
-    assert race.ranking["best_epochs"] == [1, 1, 1]
+    assert race.ranking["best_epochs"] == [N_EPOCHS, N_EPOCHS, 1]
     assert race.ranking["decided"] is True
     assert race.ranking["average"] == 2
     (bad,) = race.runs(TrialState.PRUNED, TrialState.FAIL)

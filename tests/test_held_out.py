@@ -17,7 +17,7 @@ from study.record.attributes import StudyView
 from study.record.ranking import Setting
 from study.record.record import Record
 from study.record.seeds import stable_seed
-from study.workers.held_out import record_held_out, rmse_interval
+from study.workers.held_out import gain_interval, record_held_out, rmse_interval
 
 
 class Met:
@@ -54,17 +54,17 @@ def test_held_out_errors_are_kept_with_the_study(planted: tuple[Ratings, Ratings
             record_held_out(met, biases_rmse=0.9, mean_rmse=1.1)
             assert record.held_out is None
         met.predictions[winner.number, number] = validation.values.numpy() + error
-        errors.append(error)
+        of_mean = training.values.mean() - validation.values
+        errors.append((error, of_mean.numpy()))
         users.append(validation.user_index.numpy())
         biases.append(mse(fit_biases(training), validation))
         constant.append((validation.values - training.values.mean()).square().mean().item())
         counts.append(np.bincount(training.user_index, minlength=ratings.n_users)[users[-1]])
     record_held_out(met, biases_rmse=0.9, mean_rmse=1.1)
-    found, error, count = (
-        study.user_attrs["held_out"],
-        np.concatenate(errors),
-        np.concatenate(counts),
-    )
+    found, count = study.user_attrs["held_out"], np.concatenate(counts)
+    slope = found["levels"]["slope"]  # noise in predictions, which the mean has not
+    assert 0.5 < slope < 0.9
+    error = np.concatenate([slope * error + (1 - slope) * of_mean for error, of_mean in errors])
     assert (record.biases_rmse, record.mean_rmse) == (0.9, 1.1)
     assert found["mean_rmse"] == pytest.approx(np.sqrt(np.mean(constant)), abs=1e-6)
     assert found["trial"] == winner.number
@@ -73,6 +73,11 @@ def test_held_out_errors_are_kept_with_the_study(planted: tuple[Ratings, Ratings
     assert found["biases_rmse"] == pytest.approx(np.sqrt(np.mean(biases)), abs=1e-6)
     for side in ("by_user", "by_item"):
         assert sum(group["ratings"] for group in found[side]) == len(error)
+    assert found["average"] == 2  # of which the second came to nothing
+    low, high = found["gain"][1:]
+    for_nothing = min(found["biases_rmse"], found["mean_rmse"])
+    assert found["gain"][0] == pytest.approx(1 - found["rmse"][0] / for_nothing, abs=1e-5)
+    assert low < found["gain"][0] < high
     assert len(found["by_user"]) > 1
     for group in found["by_user"]:
         here = (count >= group["from"]) & (count <= group["to"])
@@ -89,3 +94,21 @@ def test_the_interval_of_an_rmse_is_that_of_resampled_users() -> None:
     assert value == pytest.approx(figure.value, abs=1e-6)
     assert (low, high) == pytest.approx((figure.low, figure.high), abs=0.006)
     assert high - low > 1.3 * np.ptp(rmse_interval(errors, np.arange(4000))[1:])
+
+
+def test_a_gain_is_told_where_it_is_one() -> None:
+    """Of errors that are alike but for noise its interval holds zero, else what was planted."""
+    draw = np.random.default_rng(1)
+    users, theirs = draw.integers(0, 100, 2000), draw.normal(0, 1.0, 2000)
+    held = []
+    for seed in range(40):
+        ours = np.random.default_rng(seed).normal(0, 1.0, 2000)
+        low, high = gain_interval(ours, theirs, users)[1:]
+        held.append(low < 1 - np.sqrt(np.mean(ours**2) / np.mean(theirs**2)) < high)
+    assert all(held)
+    gain, low, high = gain_interval(0.9 * theirs, theirs, users)
+    assert gain == pytest.approx(0.1, abs=1e-6)
+    assert 0.05 < low < gain < high
+    alike = gain_interval(theirs + draw.normal(0, 0.1, 2000), theirs, users)
+    assert alike[1] < 0
+    assert gain_interval(theirs, 0 * theirs, users) == [0.0, 0.0, 0.0]

@@ -21,6 +21,7 @@ def residuals_of(
     of_new_items: float = 0.0,
     n_rows: int = 200,
     own: float = 0.0,
+    slope: float = 1.0,
 ) -> Residuals:
     """Residuals of users and items of whom every fourth is new.
 
@@ -32,14 +33,18 @@ def residuals_of(
         of_new_items: on top.
         n_rows: users, and items.
         own: standard deviation of what a user's residuals have in common.
+        slope: of ratings on predictions, whose standard deviation is 0.5.
     """
     draw = np.random.default_rng(seed)
     users, items = draw.integers(0, n_rows, (2, n))
     is_new_user, is_new_item = users % 4 == 0, items % 4 == 0
     values = draw.normal(offset, 1.0, n) + draw.normal(0, own, n_rows)[users]
     values += of_new_users * is_new_user + of_new_items * is_new_item
+    above = draw.normal(0, 0.5, n)
     return Residuals(
-        values=values,
+        values=values + (slope - 1) * above,
+        above=above,
+        mean=3.0,
         users=users,
         items=items,
         user_counts=np.where(is_new_user, 0, MANY + users),
@@ -64,7 +69,9 @@ def test_users_and_items_are_told_apart() -> None:
     """Most pairs of new items are of new users too, whose offset is not the items'."""
     split = residuals_of(n=20_000, of_new_users=0.4)
     kept = (split.items % 4 > 0) | (split.users % 4 == 0) | (split.users % 8 == 1)
-    split = replace(split, **{name: column[kept] for name, column in vars(split).items()})
+    split = replace(
+        split, **{name: column[kept] for name, column in vars(split).items() if name != "mean"}
+    )
     found = fitted(split, split)
     assert found.by_user[0] == pytest.approx(0.4, abs=0.05)
     assert found.by_item[0] == pytest.approx(0.0, abs=0.06)
@@ -110,6 +117,8 @@ def test_two_users_who_agree_by_chance_move_little() -> None:
     split = residuals_of()
     agree = {
         "values": np.append(split.values, [-1.0, -1.01, -0.99]),
+        "above": np.append(split.above, [0.1, 0.1, 0.1]),
+        "mean": split.mean,
         "users": np.append(split.users, [1000, 1000, 1001]),
         "items": np.append(split.items, [1, 2, 3]),
         "user_counts": np.append(split.user_counts, [2, 2, 3]),
@@ -172,3 +181,44 @@ def test_larger_ratings_have_larger_levels() -> None:
     tenfold = [replace(one, values=10 * one.values) for one in splits]
     found = Levels.fitted(tenfold, kind=Split.TIME, std=10 * STD)
     assert found.by_user[0] == pytest.approx(10 * fitted(*splits, kind=Split.TIME).by_user[0])
+
+
+def test_predictions_that_tell_too_much_are_shrunk() -> None:
+    """Of half of it, and of nothing: the slope is the planted one, and their own mean stays."""
+    half = fitted(*(residuals_of(seed=seed, slope=0.5) for seed in range(3)))
+    assert half.slope == pytest.approx(0.5, abs=0.05)
+    counts = np.full(2, MANY)
+    assert half.applied(np.array([4.0, 3.0]), counts, counts) == pytest.approx(
+        [3.0 + half.slope, 3.0]
+    )
+    assert fitted(residuals_of(slope=0.0)).slope < 0.05
+    assert fitted(residuals_of(slope=-0.5)).slope == 0.0
+    assert Levels.of(half.to_keep()).slope == pytest.approx(half.slope, abs=1e-6)
+
+
+@pytest.mark.parametrize("slope", [0.98, 1.0, 1.5])
+def test_honest_predictions_stay_exactly_as_they_are(slope: float) -> None:
+    found = fitted(*(residuals_of(seed=seed, slope=slope) for seed in range(3)))
+    assert found.slope == 1.0
+    assert "slope" not in found.to_keep()  # as a version before kept it, which is still read
+    predictions, counts = np.array([0.1, 0.7]), np.full(2, MANY)
+    assert found.applied(predictions, counts, counts).tolist() == [0.1, 0.7]
+
+
+def test_a_slope_that_may_be_chance_counts_less() -> None:
+    """Of 40 residuals it is nothing, of 4,000 nearly what it is; users in common tell less."""
+    few, some, many = (
+        np.mean([fitted(residuals_of(n=n, seed=seed, slope=0.4)).slope for seed in range(20)])
+        for n in (40, 400, 4000)
+    )
+    assert few < 0.1 < some < many == pytest.approx(0.4, abs=0.03)
+    split = residuals_of(n=400, slope=0.6)
+    few_users = replace(split, users=split.users % 4, above=split.above)
+    assert fitted(few_users).slope <= fitted(split).slope
+
+
+def test_of_few_residuals_what_may_be_chance_is_not_added() -> None:
+    for seed in range(5):
+        found = fitted(residuals_of(n=100, seed=seed))
+        assert sum(shift != 0 for shift in found.by_user + found.by_item) <= 2
+    assert fitted(residuals_of(n=100, of_new_users=1.0)).by_user[0] > 0.4

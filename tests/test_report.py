@@ -119,6 +119,27 @@ def test_a_gain_is_one_on_ratings_that_chose_nothing() -> None:
     assert ", a constant 1.2000" in said
 
 
+def test_no_gain_is_told_that_may_be_chance() -> None:
+    record = full()
+    levels = {"all": 0.0, "by_user": [0.0] * 6, "by_item": [0.0] * 6, "slope": 0.25}
+    chance = {**(record.held_out or {}), "mean_rmse": 0.87, "gain": [0.011, -0.004, 0.026]}
+    record.keep(StudyView.held_out, {**chance, "levels": levels})
+    assert "Answers keep 25 % of what lies above or below the mean" in summary(record).split("\n")
+    ranking = {**(record.ranking or {}), "average_gain": [0.0, -0.001]}
+    record.keep(StudyView.ranking, ranking)
+    assert "Averaging the first 2, which cannot be told apart" in summary(record).split("\n")
+    told = "No gain over the mean rating that can be told"
+    assert summary(record).splitlines()[0] == f"{told}: RMSE 0.8700 -> 0.8601, on 2 fresh splits"
+    page = page_of(record)
+    assert page.said("h1") == told
+    assert "Over the mean rating none told RMSE 0.8700 → 0.8601" in page.said("main")
+    assert "lower" not in page.said("main")
+    assert "The mean of the first 2 answers, for they cannot be told apart." in page.said("main")
+    record.keep(StudyView.held_out, {**chance, "gain": [0.011, 0.004, 0.018]})
+    assert summary(record).startswith("Gain over the mean rating: RMSE 0.8700 -> 0.8601, 1.1 %")
+    assert "An error 1.1 % lower than that of the mean rating" in page_of(record).said("h1")
+
+
 def test_a_finalist_is_known_by_its_setting_if_that_was_tried_again() -> None:
     trials = some_trials(12)
     ranking = finals(trials)

@@ -121,7 +121,7 @@ class Ensemble:
         self, predictions: NDArray[np.float64], pairs: Pairs, known: Ratings
     ) -> NDArray[np.float64]:
         """The (n,) predictions for pairs, by models that know these ratings, at their level."""
-        shifted = predictions + self.levels.at(*counts_of(pairs, known))
+        shifted = self.levels.applied(predictions, *counts_of(pairs, known))
         levelled: NDArray[np.float64] = np.clip(shifted, *self.data.known.range)
         return levelled
 

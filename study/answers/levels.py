@@ -1,4 +1,16 @@
-"""How far off predictions are on average, for whoever has few ratings, and for what comes later.
+"""How far off predictions are on average: in all, for whoever has few ratings, and later.
+
+Where ratings have no structure, what a model finds in them is chance, and the mean rating is the
+better answer. Of ratings r that were held out, m being the mean of those that were not, and
+predictions p of them, the slope of r − m on p − m is one where the model is honest and zero where
+it tells nothing. With its least-squares estimate γ̂ and that one's standard error SE,
+
+    p becomes m + γ (p − m),   γ = γ̂ max(0, 1 − 4 SE² / γ̂²), at most 1
+
+(a positive-part James-Stein estimate: Efron & Morris 1973, Stein's Estimation Rule and Its
+Competitors, eq. 1.10 of one coordinate; with 4, what is not twice its error is nothing), unless
+the squares that this moves answers by are worth less than a thousandth of the RMSE: then γ is one,
+and answers are the model's. Users are drawn whole for SE, or items if that makes it larger.
 
 An item without ratings is an obscure one where a rating at random is asked for, and a new one where
 a later one is; a user's first ratings differ from those that follow; and the level of all drifts.
@@ -13,9 +25,11 @@ least that between the splits and that of so many residuals of nobody in common,
 be. A few users or splits may agree by chance: of n the variance is taken (n + 1) / (n - 1) times,
 by which Student's t with n + 1 degrees of freedom is wider than the normal. One user, or one later
 split, tells nothing of how much they differ, and counts half. Who has more than a few ratings is
-left alone.
+left alone. Of fewer than 2,000 residuals, a mean within twice the standard error of so many
+different ratings is taken for chance, and δ is zero.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Self
@@ -41,6 +55,9 @@ SHARES = {
 }
 ALL_SHARE = 0.1  # of the level of all
 SWEEPS = 4
+UNCERTAIN = 4.0  # squared standard errors that a slope has to exceed to count as more than zero
+WORTH = 1e-3  # the share of the RMSE that a slope has to be worth
+FEW = 2_000  # residuals; of fewer, means within twice their standard errors are chance
 LATER = (Split.LATEST, Split.TIME)  # splits on which the level of all may have moved
 
 Column = NDArray[np.float64]
@@ -52,6 +69,8 @@ class Residuals:
     """What was held out in one split: true less predicted."""
 
     values: Column  # (n,)
+    above: Column  # (n,) predicted less the mean
+    mean: float  # of what there was to learn from
     users: Counts  # (n,) indices
     items: Counts  # (n,)
     user_counts: Counts  # (n,) ratings that the user had to learn from
@@ -61,8 +80,11 @@ class Residuals:
     def of(cls, training: Ratings, held_out: Ratings, predicted: Column) -> Self:
         """Those of (n,) predictions for what was held out, by who knows the training ratings."""
         user_counts, item_counts = training.counts(held_out)
+        mean = float(training.values.mean())
         return cls(
             values=held_out.values.numpy() - predicted,
+            above=predicted - mean,
+            mean=mean,
             users=held_out.user_index.numpy(),
             items=held_out.item_index.numpy(),
             user_counts=user_counts.numpy(),
@@ -72,11 +94,13 @@ class Residuals:
 
 @dataclass(frozen=True, kw_only=True)
 class Levels:
-    """What is to be added to predictions."""
+    """What predictions are to be shrunk by, and what is to be added to them."""
 
     all: float
     by_user: tuple[float, ...]  # of the groups by the user's number of ratings, the last zero
     by_item: tuple[float, ...]
+    slope: float = 1.0  # γ
+    mean: float = 0.0  # m; of no effect with a slope of one
 
     @classmethod
     def none(cls) -> Self:
@@ -88,7 +112,10 @@ class Levels:
     def fitted(cls, splits: Sequence[Residuals], *, kind: Split, std: float) -> Self:
         """Those of residuals on splits of a kind, of ratings with a standard deviation."""
         which = np.concatenate([np.full(len(one.values), n) for n, one in enumerate(splits)])
-        rest = np.concatenate([one.values for one in splits])
+        values = np.concatenate([one.values for one in splits])
+        above = np.concatenate([one.above for one in splits])
+        slope = _slope(values, above, [(one.users, one.items) for one in splits])
+        rest = values + (1 - slope) * above
         sides = [
             (np.concatenate(rows), np.digitize(np.concatenate(counts), EDGES), [0.0] * N_GROUPS)
             for rows, counts in (
@@ -98,6 +125,7 @@ class Levels:
         ]
         of_all, known = 0.0, np.logical_and(*(groups == len(EDGES) for _, groups, _ in sides))
         is_later, noise = kind in LATER, float(np.square(rest).mean())
+        chance = UNCERTAIN * noise * _repeats(splits) if len(rest) < FEW else 0.0
         for _ in range(SWEEPS):
             if is_later and known.any():
                 rest = rest + of_all
@@ -107,6 +135,7 @@ class Levels:
                     which[known],
                     tau=ALL_SHARE * std,
                     noise=noise,
+                    chance=chance,
                     is_later=True,
                 )
                 rest = rest - of_all
@@ -122,6 +151,7 @@ class Levels:
                         which[here],
                         tau=SHARES[kind] * std,
                         noise=noise,
+                        chance=chance,
                         is_later=is_later,
                     )
                     rest[here] = values - new
@@ -130,18 +160,38 @@ class Levels:
             all=of_all,
             by_user=tuple(sides[0][2]),
             by_item=tuple(sides[1][2]),
+            slope=slope,
+            mean=float(np.mean([one.mean for one in splits])) if slope < 1 else 0.0,
         )
 
     @classmethod
     def of(cls, kept: Shifts) -> Self:
         """Those that a study keeps."""
-        return cls(all=kept["all"], by_user=tuple(kept["by_user"]), by_item=tuple(kept["by_item"]))
+        return cls(
+            all=kept["all"],
+            by_user=tuple(kept["by_user"]),
+            by_item=tuple(kept["by_item"]),
+            slope=kept.get("slope", 1.0),
+            mean=kept.get("mean", 0.0),
+        )
 
     def to_keep(self) -> Shifts:
         """For a study to keep."""
         sides = ([round(shift, 6) for shift in side] for side in (self.by_user, self.by_item))
         by_user, by_item = sides
-        return {"all": round(self.all, 6), "by_user": by_user, "by_item": by_item}
+        kept: Shifts = {"all": round(self.all, 6), "by_user": by_user, "by_item": by_item}
+        if self.slope == 1:
+            return kept
+        return {**kept, "slope": round(self.slope, 6), "mean": round(self.mean, 6)}
+
+    def applied(self, predictions: Column, user_counts: Counts, item_counts: Counts) -> Column:
+        """The (n,) predictions as they are to be, of pairs that have (n,) so many ratings.
+
+        They may leave the range of the ratings.
+        """
+        if self.slope < 1:
+            predictions = self.mean + self.slope * (predictions - self.mean)
+        return predictions + self.at(user_counts, item_counts)
 
     def at(self, user_counts: Counts, item_counts: Counts) -> Column:
         """The (n,) shifts of pairs whose user and item have (n,) so many ratings."""
@@ -151,8 +201,43 @@ class Levels:
         return shifts + self.all
 
 
+def _slope(values: Column, above: Column, sides: Sequence[tuple[Counts, Counts]]) -> float:
+    """γ of (n,) residuals and (n,) predictions above the mean, of users and items in splits."""
+    squares, wrong = (float(np.square(column).sum()) for column in (above, values))
+    if not (squares and wrong):
+        return 1.0
+    estimate = 1 + float((values * above).sum()) / squares
+    found = 0.0
+    if estimate > 0:
+        scores = (values + (1 - estimate) * above) * above
+        error = math.sqrt(max(_variance_of_sum(scores, rows) for rows in zip(*sides, strict=True)))
+        found = min(estimate * max(0.0, 1 - UNCERTAIN * (error / squares / estimate) ** 2), 1.0)
+    moved = (1 - found) ** 2 * squares / wrong
+    return found if moved > 2 * WORTH else 1.0
+
+
+def _repeats(splits: Sequence[Residuals]) -> float:
+    """In how many splits a rating that was held out was so, in the mean."""
+    pairs = [np.stack([one.users, one.items]) for one in splits]
+    joined = np.concatenate(pairs, axis=1)
+    return float(joined.shape[1] / np.unique(joined, axis=1).shape[1])
+
+
+def _variance_of_sum(scores: Column, rows: Sequence[Counts]) -> float:
+    """That of the sum of (n,) scores over splits, whose users, or items, are drawn whole."""
+    sums = np.bincount(np.unique(np.concatenate(rows), return_inverse=True)[1], weights=scores)
+    return float(np.square(sums).sum()) * _unsure(n) if (n := len(sums)) > 1 else math.inf
+
+
 def _shrunk(
-    values: Column, rows: Counts, splits: Counts, *, tau: float, noise: float, is_later: bool
+    values: Column,
+    rows: Counts,
+    splits: Counts,
+    *,
+    tau: float,
+    noise: float,
+    chance: float,
+    is_later: bool,
 ) -> float:
     """δ of (n,) residuals, of (n,) users or items in (n,) splits.
 
@@ -162,11 +247,14 @@ def _shrunk(
         splits: where they were held out.
         tau: τ.
         noise: the variance of a residual.
+        chance: how large a squared mean of n residuals may be by chance, times n.
         is_later: whether each split is of a time of its own.
     """
     if not tau:  # all ratings are equal
         return 0.0
     n, mean = len(values), float(values.mean())
+    if n * mean**2 < chance:
+        return 0.0
     sums = np.bincount(np.unique(rows, return_inverse=True)[1], weights=values - mean)
     variance = tau**2
     if (n_rows := len(sums)) > 1:

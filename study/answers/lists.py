@@ -390,8 +390,10 @@ def _scored(
     """The (n,) predictions at their level, and the scores, of (n,) items that are left for a user
     who has rated so many.
     """
-    counts = known.item_counts
+    counts, score = known.item_counts, means
     if levels is not None:
-        means = means + levels.at(np.full_like(left, n_rated), counts[left])
-        means = means.clip(*known.range)
-    return means, listing_score(means, counts[left], shrinkage=CAUTION * typical_count(counts))
+        of_user = np.full_like(left, n_rated)
+        score = score + levels.at(of_user, counts[left])  # a slope of zero would leave no order
+        means = levels.applied(means, of_user, counts[left])
+        score, means = (one.clip(*known.range) for one in (score, means))
+    return means, listing_score(score, counts[left], shrinkage=CAUTION * typical_count(counts))

@@ -20,7 +20,7 @@ from study.record.ranking import Setting, best_settings
 from study.record.record import Record
 from study.record.seeds import setting_seed, stable_seed
 
-MOST = 5  # settings that may answer: those that meet in the final
+MOST = 10  # settings that may answer: those that meet in the final, of few ratings
 FORMAT = 3  # of what is saved of a model: raise it when a solver keeps something else
 
 
@@ -59,7 +59,7 @@ def load_or_train(
         state = {n: torch.from_numpy(a.copy()) for n, a in arrays.items() if "_ids" not in n}
         return kind.from_state(state), True
     ratings = without.of(data.ratings)[0] if without else data.ratings
-    model = _train(setting, ratings, seed=seed, device=device)
+    model = train(setting, ratings, seed=seed, device=device)
     state = {name: tensor.detach().cpu() for name, tensor in model.state_dict().items()}
     arrays = {name: tensor.numpy() for name, tensor in state.items()}
     ids = {"user_ids": data.users.values, "item_ids": data.items.values}
@@ -111,7 +111,12 @@ def _recipe(
     return recipe
 
 
-def _train(setting: Setting, ratings: Ratings, *, seed: int, device: torch.device) -> Model:
+def train(setting: Setting, ratings: Ratings, *, seed: int, device: torch.device) -> Model:
+    """The model of a setting, trained as what answers is.
+
+    Raises:
+        InputError: it diverges on these ratings.
+    """
     solver = make_solver(setting.config, ratings.to(device), device=device, seed=seed)
     for epoch in solver.epochs(validation=None):
         if not math.isfinite(epoch.train_mse):

@@ -94,6 +94,8 @@ class Shifts(TypedDict):
     all: float
     by_user: list[float]
     by_item: list[float]
+    slope: NotRequired[float]  # of ratings on predictions, above the mean; one if it is not kept
+    mean: NotRequired[float]  # then, that of the ratings
 
 
 class HeldOut(Errors):
@@ -101,6 +103,8 @@ class HeldOut(Errors):
 
     trial: int
     splits: int
+    average: NotRequired[int]  # settings whose mean prediction `levels` are of
+    gain: NotRequired[list[float]]  # over the better of both, a share, with its 95 % interval
     by_user: list[GroupErrors]
     by_item: list[GroupErrors]
     by_label: NotRequired[list[LabelErrors]]

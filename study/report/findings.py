@@ -12,6 +12,7 @@ from study.record.attributes import (
     FINISHED,
     Calibrated,
     ContextFound,
+    Errors,
     Evaluated,
     HeldOut,
     Ranking,
@@ -22,6 +23,7 @@ from study.record.parameters import is_original, searched
 from study.record.ranking import Setting, best_settings, final_ranking
 from study.record.record import Record, finalists_name
 
+MEAN, BIASES = "the mean rating", "biases alone"
 FEWEST_FOR_IMPORTANCE = 10  # trials of a solver
 FEWEST_TOP = 5  # of them that count as its best; Optuna advises no fewer
 
@@ -193,6 +195,18 @@ def findings(record: Record) -> Findings:
         finalists=finalists,
         running=is_running(study),
     )
+
+
+def for_nothing(held_out: Errors) -> tuple[str, float]:
+    """What is the better of what comes for nothing, biases alone or the mean rating: its RMSE."""
+    mean, biases = held_out.get("mean_rmse", math.inf), held_out["biases_rmse"]
+    return (MEAN, mean) if mean < biases else (BIASES, biases)
+
+
+def has_gained(held_out: HeldOut) -> bool:
+    """Whether it can be told that the setting is better than what comes for nothing."""
+    gain = held_out.get("gain")  # which a version before did not keep
+    return gain is None or gain[1] > 0
 
 
 def rmse(trial: FrozenTrial) -> float | None:

@@ -7,11 +7,11 @@ import optuna
 from optuna.trial import FrozenTrial
 
 from storage.files import replacing
-from study.record.attributes import TrialView
+from study.record.attributes import HeldOut, TrialView
 from study.record.parameters import names, to_params
 from study.record.ranking import is_decided
 from study.record.record import Record
-from study.report.findings import findings
+from study.report.findings import BIASES, findings, for_nothing, has_gained
 
 
 def summary(record: Record) -> str:
@@ -22,12 +22,11 @@ def summary(record: Record) -> str:
     best, ranking, held_out = found.best, found.ranking, found.held_out
     lines = []
     if held_out:
-        ours = held_out["rmse"][0]
-        compared = _compared("biases alone", held_out["biases_rmse"], ours)
-        lines.append(f"{compared}, on {found.splits}")
+        lines.append(f"{_compared(held_out)}, on {found.splits}")
+        if (slope := held_out.get("levels", {}).get("slope", 1.0)) < 1:
+            lines.append(f"Answers keep {100 * slope:.0f} % of what lies above or below the mean")
     if found.later:
-        compared = _compared("biases alone", found.later["biases_rmse"], found.later["rmse"][0])
-        lines.append(f"{compared}, on what came later")
+        lines.append(f"{_compared(found.later)}, on what came later")
     lines.append(f"Finished: {found.n_finished} trials, {found.n_pruned} of them pruned")
     if ranking:
         so_far = "" if is_decided(record.study) else ", so far: they are not done"
@@ -35,7 +34,8 @@ def summary(record: Record) -> str:
         lines.append(f"Finalists: trial {first} is first of {n}{so_far}")
         if ranking["average"] > 1:
             gain = 100 * ranking["average_gain"][ranking["average"] - 1]
-            lines.append(f"Averaging the first {ranking['average']} gains {gain:.2f} %")
+            said = f" gains {gain:.2f} %" if gain > 0 else ", which cannot be told apart"
+            lines.append(f"Averaging the first {ranking['average']}{said}")
     epochs = "1 epoch" if best.best_epoch == 1 else f"{best.best_epoch} epochs"
     lines.append(
         f"Best by {'the finalists' if ranking else 'validation'}: trial {best.trial.number}, "
@@ -51,7 +51,7 @@ def summary(record: Record) -> str:
             note = f", worse than a constant, {record.mean_rmse:.4f}"
         beside["original's setting"] = f"{found.original_rmse:.4f}{cut}{note}"
     if not held_out and found.biases_rmse is not None:
-        beside["biases alone"] = f"{found.biases_rmse:.4f}"
+        beside[BIASES] = f"{found.biases_rmse:.4f}"
     lines.append("RMSE on the validation ratings, which chose it:")
     lines += [f"    {name:<20} {said}" for name, said in beside.items()]
     return "\n".join(lines)
@@ -88,9 +88,13 @@ def _ended_by(trial: FrozenTrial) -> str:
     return next(filter(None, (view.stopped, view.interrupted, view.failed)), "")
 
 
-def _compared(name: str, theirs: float, ours: float) -> str:
+def _compared(held_out: HeldOut) -> str:
+    ours, (name, theirs) = held_out["rmse"][0], for_nothing(held_out)
+    errors = f"RMSE {theirs:.4f} -> {ours:.4f}"
     if not theirs:
-        return f"Beside {name}: RMSE {theirs:.4f} -> {ours:.4f}"
+        return f"Beside {name}: {errors}"
+    if not has_gained(held_out):
+        return f"No gain over {name} that can be told: {errors}"
     share = 100 * (1 - ours / theirs)
     word, change = ("Gain", "lower") if share >= 0 else ("Loss", "higher")
-    return f"{word} over {name}: RMSE {theirs:.4f} -> {ours:.4f}, {abs(share):.1f} % {change}"
+    return f"{word} over {name}: {errors}, {abs(share):.1f} % {change}"

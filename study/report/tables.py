@@ -13,7 +13,16 @@ from study.record.attributes import StudyView, TrialView
 from study.record.parameters import is_original, to_params
 from study.record.ranking import Setting
 from study.report import charts
-from study.report.findings import Findings, epochs, rmse, seconds
+from study.report.findings import (
+    BIASES,
+    MEAN,
+    Findings,
+    epochs,
+    for_nothing,
+    has_gained,
+    rmse,
+    seconds,
+)
 
 
 def headline(found: Findings) -> str:
@@ -21,13 +30,16 @@ def headline(found: Findings) -> str:
         return "No trial has come to a result"
     if not found.held_out:
         return f"RMSE {found.best_rmse:.4f}, on the ratings that chose it"
-    ours, theirs = found.held_out["rmse"][0], found.held_out["biases_rmse"]
+    ours, (name, theirs) = found.held_out["rmse"][0], for_nothing(found.held_out)
     if not theirs:
         return f"RMSE {ours:.4f}"
-    if found.later and found.later["biases_rmse"]:
-        later = gain(found.later["biases_rmse"], found.later["rmse"][0])
-        return f"An error {gain(theirs, ours)} than that of biases at random, {later} later"
-    return f"An error {gain(theirs, ours)} than that of biases alone"
+    if not has_gained(found.held_out):
+        return f"No gain over {name} that can be told"
+    later = found.later
+    if later and has_gained(later) and (name, for_nothing(later)[0]) == (BIASES, BIASES):
+        text = gain(later["biases_rmse"], later["rmse"][0])
+        return f"An error {gain(theirs, ours)} than that of biases at random, {text} later"
+    return f"An error {gain(theirs, ours)} than that of {name}"
 
 
 def tiles(found: Findings) -> list[dict[str, str]]:
@@ -39,13 +51,14 @@ def tiles(found: Findings) -> list[dict[str, str]]:
         value, low, high = found.held_out["rmse"]
         note = f"95 % interval {low:.3f} to {high:.3f}, on {found.splits}"
         tiles.append({"name": "RMSE of the best", "figure": f"{value:.4f}", "note": note})
-        theirs = found.held_out["biases_rmse"]
+        name, theirs = for_nothing(found.held_out)
         if theirs:
             figure, word = gain(theirs, value).rsplit(" ", 1)
-            sign = {"lower": "−", "higher": "+"}[word]
+            figure = {"lower": "−", "higher": "+"}[word] + figure
+            if not has_gained(found.held_out):
+                figure, word = "none told", ""
             note = f"RMSE {theirs:.4f} → {value:.4f}, on {found.splits}"
-            tile = {"name": "Over biases alone", "figure": sign + figure, "note": note}
-            tiles.append(tile | {"kind": word})
+            tiles.append({"name": f"Over {name}", "figure": figure, "note": note, "kind": word})
     elif found.best:
         note = "on the validation ratings that chose it"
         figure = f"{found.best_rmse:.4f}"
@@ -73,11 +86,11 @@ def gains(found: Findings) -> list[dict[str, Any]]:
     held_out = found.held_out
     ours = held_out["rmse"][0] if held_out else found.best_rmse
     others = {
-        "the mean rating": held_out.get("mean_rmse") if held_out else found.record.mean_rmse,
+        MEAN: held_out.get("mean_rmse") if held_out else found.record.mean_rmse,
         "the original’s setting": None if held_out else found.original_rmse,
-        "biases alone": held_out["biases_rmse"] if held_out else found.biases_rmse,
+        BIASES: held_out["biases_rmse"] if held_out else found.biases_rmse,
     }
-    return _beside(others, ours, tells_gain=held_out is not None)
+    return _beside(others, ours, tells_gain=held_out is not None and has_gained(held_out))
 
 
 def gains_later(found: Findings) -> list[dict[str, Any]]:
@@ -86,12 +99,12 @@ def gains_later(found: Findings) -> list[dict[str, Any]]:
         return []
     ours = later["rmse"][0]
     others = {
-        "the mean rating": later.get("mean_rmse"),
+        MEAN: later.get("mean_rmse"),
         "the mean of the last tenth": later.get("recent_mean_rmse"),
-        "biases alone": later["biases_rmse"],
+        BIASES: later["biases_rmse"],
         "biases of the last year": later.get("recent_biases_rmse"),
     }
-    return _beside(others, ours, tells_gain=True)
+    return _beside(others, ours, tells_gain=has_gained(later))
 
 
 def context(found: Findings) -> list[dict[str, Any]]:

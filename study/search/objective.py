@@ -41,7 +41,8 @@ class Trained:
     """What a trial came to, in its best epoch."""
 
     validation_mse: float
-    predictions: Tensor | None  # (n_validation,) float64, clipped
+    # (n_validation,) float64, clipped; not of that epoch if another was asked for
+    predictions: Tensor | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,6 +57,7 @@ class Objective:
         self,
         trial: optuna.Trial,
         *,
+        epochs_of_answer: int | None = None,
         deadline: float = math.inf,
         lost: Callable[[], bool] = lambda: False,
     ) -> Trained:
@@ -63,6 +65,8 @@ class Objective:
 
         Args:
             trial: with all parameters of its setting.
+            epochs_of_answer: after how many epochs predictions are asked for, whatever they err:
+                training does not end before; those of the best epoch if not told.
             deadline: of time.monotonic().
             lost: whether the trial is somebody else's by now.
 
@@ -73,7 +77,7 @@ class Objective:
         began = time.monotonic()
         config = to_config(trial.params)
         epochs: list[Epoch] = []
-        predictions: Tensor | None = None  # of the best epoch
+        predictions: Tensor | None = None
         stop = Stop.EPOCHS
         last_progress = (0, math.inf)  # epoch, validation MSE
         most_epochs = SOLVERS[trial.params["solver"]].most_epochs
@@ -95,7 +99,11 @@ class Objective:
             if epoch.number % INTERVAL == 0 or time.monotonic() - reported >= MOST_SECONDS:
                 flush()
                 reported = time.monotonic()
-            if best_epoch(epochs) is epochs[-1]:
+            if (
+                best_epoch(epochs) is epochs[-1]
+                if epochs_of_answer is None
+                else epoch.number <= epochs_of_answer
+            ):
                 predictions = epoch.validation_predictions
             if epoch.validation_mse < (1 - PROGRESS) * last_progress[1]:
                 last_progress = (epoch.number, epoch.validation_mse)
@@ -104,7 +112,8 @@ class Objective:
             if epoch.number % INTERVAL == 0 and trial.should_prune():
                 stop = Stop.PRUNED
                 break
-            if epoch.number - last_progress[0] >= PATIENCE:
+            wanted = max(last_progress[0] + PATIENCE, epochs_of_answer or 0)
+            if epoch.number >= wanted:
                 stop = Stop.PATIENCE
                 break
             if time.monotonic() >= deadline:

@@ -8,8 +8,8 @@ import optuna
 
 from study.record.ranking import ranked_settings
 from study.record.record import n_finished
+from study.workers.race import N_FINALISTS
 
-N_FINALISTS = 5
 # What a round of finalists takes: so many seconds, and times what its trials took.
 ROUND_SECONDS, ROUND_SLACK = 1.0, 1.5
 
@@ -21,6 +21,7 @@ class Clock:
     seconds: float = math.inf
     end: float = math.inf  # when they are over, of time.monotonic(), which a machine's share
     n_workers: int = 1  # that share the work
+    n_finalists: int = N_FINALISTS
     times_ratings: float = 1.0  # how many a finalist sees, beside a trial
 
     @property
@@ -33,7 +34,7 @@ class Clock:
 
         If that would take more than half of the time, or is not known yet, they have all of it.
         """
-        settings = ranked_settings(study)[:N_FINALISTS] if math.isfinite(self.seconds) else []
+        settings = ranked_settings(study)[: self.n_finalists] if math.isfinite(self.seconds) else []
         if len(settings) < 2:
             return self.end
         took = [setting.trial.duration for setting in settings]

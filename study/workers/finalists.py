@@ -22,6 +22,7 @@ from optuna.pruners import NopPruner
 from optuna.trial import FrozenTrial, TrialState
 
 from model.dataset import Ratings
+from model.solvers import SOLVERS
 from model.splits import Split, as_new, split
 from storage.errors import InputError
 from study.record.attributes import StudyView, TrialView
@@ -31,11 +32,11 @@ from study.record.record import Record, finalists_name, n_finished, text_of
 from study.record.seeds import stable_digest, stable_seed
 from study.search.objective import Context, Interrupted, Objective, Trained
 from study.workers.claims import Lock, StudyFailedError, Work
-from study.workers.clock import N_FINALISTS, Clock
-from study.workers.race import N_ROUNDS, Round, Run, Standing, standing
+from study.workers.clock import Clock
+from study.workers.race import MOST_ROUNDS, Round, Run, Standing, n_finalists, standing
 
 MOST_COMPARED = 100_000  # ratings of a round: what is predicted for them fits a database
-FORMAT = 2  # of what is kept of a run: raise it when a solver gives another answer
+FORMAT = 3  # of what is kept of a run: raise it when a solver gives another answer
 
 
 class Finalists:
@@ -58,6 +59,11 @@ class Finalists:
         self._ratings = ratings
         self._done: dict[int, Run] = {}  # by number of the trial
         self._truths: dict[tuple[Split, int], NDArray[np.float64]] = {}
+
+    @property
+    def n_ratings(self) -> int:
+        """How many there are in all."""
+        return len(self._ratings)
 
     @cached_property
     def runs(self) -> "Runs":
@@ -90,7 +96,7 @@ class Finalists:
     def look(self) -> Standing:
         """The standing by now. What it says of the order is stored with the study."""
         study = self.record.study
-        finalists = ranked_settings(study)[:N_FINALISTS]
+        finalists = ranked_settings(study)[: n_finalists(self.n_ratings)]
         if len(finalists) < 2:
             return Standing(rounds=[], ranking=None, decided=True, number=0, n_racing=0, missing=[])
         by_task = defaultdict(list)
@@ -100,12 +106,19 @@ class Finalists:
         for kind in self.record.kinds:
             runs = {}
             for setting in finalists:
-                for number in range(N_ROUNDS):
+                for number in range(MOST_ROUNDS):
                     done = self._outcome(by_task[self.task(setting, number, kind=kind)])
                     if done is not None:
                         runs[setting.config, number] = done
             truth = partial(self._truth, kind)
-            now = standing(finalists, runs, truth, kind=kind, n_trials=n_finished(study))
+            now = standing(
+                finalists,
+                runs,
+                truth,
+                kind=kind,
+                n_ratings=self.n_ratings,
+                n_trials=n_finished(study),
+            )
             if now.ranking and self.record.ranking_on(kind) != now.ranking:
                 self.record.keep(self.record.ranking_of(kind), now.ranking)
             rounds += now.rounds
@@ -229,19 +242,28 @@ class Runs(Work):
         return task in {race.task(one, now.number, kind=now.kind) for one in now.missing}
 
     def train(self, trial: optuna.Trial, lost: Callable[[], bool]) -> Trained:
-        """Runs the objective on the split of the round; one that the clock cut is done again."""
+        """Runs the objective on the split of the round; one that the clock cut is done again.
+
+        What it predicts is of as many epochs as its trial found best, or as many as there are where
+        more only help: the ratings that are compared choose nothing.
+        """
         race = self._finalists
         kept = TrialView(self.record.trial(trial.number))
         kind = Split(kept.split or Split.RANDOM)
         training, validation = race.split((kept.round or 1) - 1, kind=kind)
         device = race.context.device
+        entry = SOLVERS[trial.params["solver"]]
+        epochs = entry.most_epochs
+        if entry.retraining_epochs is None:
+            of_trial = race.record.trial(kept.of_trial or 0)
+            epochs = min(TrialView(of_trial).best_epoch or 1, epochs)
         objective = Objective(
             context=race.context,
             training=training.to(device),
             validation=as_new(validation, training).to(device),
         )
         try:
-            return objective(trial, deadline=race.clock.end, lost=lost)
+            return objective(trial, epochs_of_answer=epochs, deadline=race.clock.end, lost=lost)
         except optuna.TrialPruned:
             if TrialView(self.record.trial(trial.number)).was_cut:
                 raise Interrupted("time was up") from None

@@ -7,7 +7,8 @@ interval takes whole users as drawn, not single ratings: with residuals e, and m
     SE(m)² = G / (G − 1) · Σ_users (Σ_ratings of the user (e² − m))² / n²
 
 over G users and n ratings (a cluster-robust variance: Cameron & Miller 2015, A Practitioner's Guide
-to Cluster-Robust Inference, eq. 11), at the cost of one pass.
+to Cluster-Robust Inference, eq. 11), at the cost of one pass. The gain is that over the better of
+biases and the mean rating, by the differences of squared errors, whose interval is the same.
 """
 
 import math
@@ -18,7 +19,8 @@ import torch
 
 from model.biases import fit_biases
 from model.dataset import Ratings
-from model.splits import Split
+from model.splits import Split, as_new
+from storage.errors import InputError
 from study.answers.groups import (
     Column,
     Counts,
@@ -31,11 +33,15 @@ from study.answers.groups import (
     seconds_ahead,
 )
 from study.answers.levels import LATER, Levels, Residuals
+from study.answers.retraining import train
 from study.record.attributes import Errors, GroupErrors, HeldOut, LabelErrors, StudyView
-from study.record.ranking import best_settings, final_ranking
+from study.record.ranking import Setting, best_settings, final_ranking, ranked_settings
+from study.record.seeds import setting_seed
 from study.workers.finalists import Finalists
+from study.workers.race import N_ROUNDS
 
 RECENT_SHARE, RECENT_SECONDS = 0.1, 365.25 * 86_400  # of what comes for nothing
+MOST_ALONE = 10_000  # ratings that a setting without others is trained on once more
 Z = 1.959964  # standard deviations of a 95 % interval
 
 Others = tuple[Column, Column]  # of biases alone, and of the mean rating
@@ -44,8 +50,10 @@ Others = tuple[Column, Column]  # of biases alone, and of the mean rating
 def record_held_out(finalists: Finalists, *, biases_rmse: float, mean_rmse: float) -> None:
     """Stores with the study how its best setting did on the splits that its finalists met on.
 
-    That is left as it is if it is stored already, or if the finalists have not met. What biases
-    alone, and the mean rating, reach on the study's own validation ratings is kept beside it.
+    That is left as it is if it is stored already, or if the finalists have not met; a setting that
+    has no other to meet, as of one trial alone, is trained on such splits here, if they are few.
+    What biases alone, and the mean rating, reach on the study's own validation ratings is kept
+    beside it.
     """
     record = finalists.record
     record.keep(StudyView.biases_rmse, biases_rmse)
@@ -58,21 +66,36 @@ def _record_held_out(finalists: Finalists, kind: Split) -> None:
     """The same of splits of one kind."""
     record = finalists.record
     ranking = final_ranking(record.study, kind=kind)
-    if ranking is None:
+    is_alone = ranking is None and len(ranked_settings(record.study)) == 1
+    if ranking is None and not (is_alone and finalists.n_ratings <= MOST_ALONE):
         return
-    best, n_rounds = best_settings(record.study, 1, kind=kind)[0], ranking["rounds"][0]
+    settings = best_settings(record.study, kind=kind)
+    n_rounds = ranking["rounds"][0] if ranking else N_ROUNDS
+    best, average = settings[0], len(settings)
     known = record.held_out_on(kind)
-    if known and (known["trial"], known["splits"]) == (best.trial.number, n_rounds):
+    if known and (known["trial"], known["splits"], known.get("average")) == (
+        best.trial.number,
+        n_rounds,
+        average,
+    ):
         return
     rounds: list[_Round] = []
     for number in range(n_rounds):
-        training, validation, predicted = finalists.held_out(best, number, kind=kind)
+        of_each = [
+            _alone(finalists, one, number, kind=kind)
+            if is_alone
+            else finalists.held_out(one, number, kind=kind)
+            for one in settings
+        ]
+        training, validation, predicted = of_each[0]
         if predicted is None or not np.isfinite(predicted).all():
             return
-        rounds.append(_round(training, validation, predicted))
+        met = [one[2] for one in of_each if one[2] is not None and np.isfinite(one[2]).all()]
+        rounds.append(_round(training, validation, predicted, answer=np.mean(met, axis=0)))
     residuals = [one.residuals for one in rounds]
+    levels = Levels.fitted(residuals, kind=kind, std=rounds[-1].std)
     users = np.concatenate([one.users for one in residuals])
-    ours = -np.concatenate([one.values for one in residuals])
+    ours = _joined([one.best_values(levels.slope) for one in rounds])
     others = _joined([one.biases for one in rounds]), _joined([one.mean for one in rounds])
     per_user = np.concatenate([one.user_counts for one in residuals])
     per_item = np.concatenate([one.item_counts for one in residuals])
@@ -80,6 +103,8 @@ def _record_held_out(finalists: Finalists, kind: Split) -> None:
     found: HeldOut = {
         "trial": best.trial.number,
         "splits": n_rounds,
+        "average": average,
+        "gain": gain_interval(ours, min(others, key=_rmse), users),
         "ratings": errors["ratings"],
         "rmse": errors["rmse"],
         "biases_rmse": errors["biases_rmse"],
@@ -87,7 +112,7 @@ def _record_held_out(finalists: Finalists, kind: Split) -> None:
         "by_user": _by_count(per_user, ours, others, users),
         "by_item": _by_count(per_item, ours, others, users),
         "by_label": _by_label(rounds, ours, others, users),
-        "levels": Levels.fitted(residuals, kind=kind, std=rounds[-1].std).to_keep(),
+        "levels": levels.to_keep(),
     }
     if kind in LATER:
         found["recent_mean_rmse"] = _rmse(_joined([one.recent_mean for one in rounds]))
@@ -100,11 +125,25 @@ def _record_held_out(finalists: Finalists, kind: Split) -> None:
     record.keep(record.held_out_of(kind), found)
 
 
+def _alone(
+    finalists: Finalists, setting: Setting, number: int, *, kind: Split
+) -> tuple[Ratings, Ratings, Column | None]:
+    """What `Finalists.held_out` returns, of a setting that is trained for it."""
+    context, (training, validation) = finalists.context, finalists.split(number, kind=kind)
+    seed = setting_seed(context.study_seed, setting.config)
+    try:
+        model = train(setting, training, seed=seed, device=context.device)
+    except InputError:  # it diverged
+        return training, validation, None
+    return training, validation, model.predict(as_new(validation, training)).numpy()
+
+
 @dataclass(frozen=True, kw_only=True)
 class _Round:
     """What one split of n held-out ratings came to; errors are predicted less true."""
 
-    residuals: Residuals
+    residuals: Residuals  # of the mean prediction of all settings that answer
+    best: Column  # (n,) errors of the best
     biases: Column  # (n,) errors of biases alone
     mean: Column  # (n,) of the mean rating
     recent_mean: Column  # (n,) of the mean of the last tenth of the training ratings
@@ -113,8 +152,12 @@ class _Round:
     labels: dict[Key, Mask]  # by side, column and label: who has it
     std: float  # of the training ratings
 
+    def best_values(self, slope: float) -> Column:
+        """The (n,) errors of the best, shrunk towards the mean."""
+        return self.best if slope == 1 else slope * self.best + (1 - slope) * self.mean
 
-def _round(training: Ratings, validation: Ratings, predicted: Column) -> _Round:
+
+def _round(training: Ratings, validation: Ratings, predicted: Column, *, answer: Column) -> _Round:
     truth = validation.values.numpy()
     biases = fit_biases(training).predict(validation).numpy() - truth
     recent_mean, recent_biases = np.full((2, len(truth)), np.nan)
@@ -125,7 +168,8 @@ def _round(training: Ratings, validation: Ratings, predicted: Column) -> _Round:
         year = training[torch.from_numpy(times >= times.max() - RECENT_SECONDS)]
         recent_biases = fit_biases(year).predict(validation).numpy() - truth
     return _Round(
-        residuals=Residuals.of(training, validation, predicted),
+        residuals=Residuals.of(training, validation, answer),
+        best=predicted - truth,
         biases=biases,
         mean=float(training.values.mean()) - truth,
         recent_mean=recent_mean,
@@ -158,12 +202,26 @@ def _joined(columns: list[Column]) -> Column:
 def rmse_interval(errors: Column, users: Counts) -> list[float]:
     """The RMSE of (n,) errors and its 95 % interval, by the (n,) users of the errors."""
     squared = np.square(errors)
-    mse = float(squared.mean())
-    sums = np.bincount(users, weights=squared - mse)
-    n_users = len(np.unique(users))
-    variance = float(np.square(sums).sum()) / len(errors) ** 2
-    reach = Z * math.sqrt(variance * n_users / (n_users - 1)) if n_users > 1 else mse
+    mse, reach = float(squared.mean()), _reach(squared, users)
     return [round(math.sqrt(max(one, 0.0)), 6) for one in (mse, mse - reach, mse + reach)]
+
+
+def gain_interval(errors: Column, theirs: Column, users: Counts) -> list[float]:
+    """The share by which the RMSE of (n,) errors is below that of others, and its 95 % interval."""
+    lower, mse = np.square(theirs) - np.square(errors), float(np.square(theirs).mean())
+    if not mse:
+        return [0.0, 0.0, 0.0]
+    fall, reach = float(lower.mean()), _reach(lower, users)
+    ends = (fall, fall - reach, fall + reach)
+    return [round(1 - math.sqrt(max(1 - one / mse, 0.0)), 6) for one in ends]
+
+
+def _reach(values: Column, users: Counts) -> float:
+    """Half the width of the 95 % interval of the mean of (n,) values, by their (n,) users."""
+    mean, n_users = float(values.mean()), len(np.unique(users))
+    sums = np.bincount(users, weights=values - mean)
+    variance = float(np.square(sums).sum()) / len(values) ** 2
+    return Z * math.sqrt(variance * n_users / (n_users - 1)) if n_users > 1 else abs(mean)
 
 
 def _by_count(counts: Counts, ours: Column, others: Others, users: Counts) -> list[GroupErrors]:

@@ -31,6 +31,7 @@ from study.search.sampler import SlotSampler
 from study.workers.clock import Clock
 from study.workers.finalists import Finalists
 from study.workers.job import Job
+from study.workers.race import n_finalists
 from study.workers.trials import Trials
 
 SEARCHED_RATINGS = 2_000_000  # that trials see; of more, those of users drawn at random
@@ -109,7 +110,12 @@ def join(job: Job, data: Data, storage: BaseStorage, *, interrupted: Callable[[]
             f"study '{record.name}': began with {begins['study']}; leave fresh= out, or choose "
             "another study_name="
         )
-    clock = replace(job.clock, times_ratings=len(data.ratings) / len(searched))
+    n_ratings = len(data.ratings)
+    clock = replace(
+        job.clock,
+        n_finalists=n_finalists(n_ratings),
+        times_ratings=n_ratings / len(searched),
+    )
     return Joined(
         record=record,
         objective=Objective(

@@ -15,7 +15,6 @@ from study.record.ranking import is_decided, ranked_trials
 from study.record.record import Record
 from study.workers.clock import Clock
 from study.workers.finalists import Finalists
-from study.workers.race import N_ROUNDS
 
 FRESH = {  # what a round was on
     Split.RANDOM: "a fresh split",
@@ -106,7 +105,7 @@ class Follower:
             what="Finalists",
             done=now.n_racing - len(now.missing),
             total=now.n_racing,
-            about=f"runs, round {now.number + 1} of at most {N_ROUNDS}",
+            about=f"runs, round {now.number + 1} of at most {now.most_rounds}",
             running=self._lines(running),
         )
 

@@ -3,6 +3,10 @@
 In each round the finalists that are left are compared rating by rating on the same new split. Who
 is clearly worse than the first is out. It is over when one is left, when the others are clearly so
 close that it does not matter, or when enough was compared.
+
+A few hundred ratings do not tell settings apart that are trained on few, and the mean of those that
+cannot be told apart is better than any pick: of few ratings more settings meet, in more rounds, as
+long as these are no more runs than there were trials, and all that are left are averaged.
 """
 
 import math
@@ -18,7 +22,10 @@ from model.splits import Split
 from study.record.attributes import Ranking
 from study.record.ranking import Setting
 
-N_ROUNDS = 3
+N_FINALISTS, N_FINALISTS_OF_FEW = 5, 10
+FEW = 50_000  # ratings in all that are not many
+N_ROUNDS, MOST_ROUNDS = 3, 6  # of many ratings at most, and of few
+ENOUGH_OF_FEW = 1_500  # ratings compared; from then on no more than N_ROUNDS
 ENOUGH = 50_000  # ratings that all were compared on: more rounds would not tell more
 CLEAR = 3.0  # standard errors of the mean difference of squared errors
 WORTH = 3e-4  # the share of the RMSE that is worth another model in the average, or a round
@@ -55,6 +62,7 @@ class Standing:
     number: int  # of the round that goes on
     n_racing: int  # settings that are in it
     missing: list[Setting]  # those whose run in it is not done
+    most_rounds: int = N_ROUNDS
     kind: Split = Split.RANDOM  # of its split
 
     @property
@@ -63,12 +71,18 @@ class Standing:
         return not self.decided and not self.missing
 
 
+def n_finalists(n_ratings: int) -> int:
+    """How many settings meet, of so many ratings."""
+    return N_FINALISTS_OF_FEW if n_ratings < FEW else N_FINALISTS
+
+
 def standing(
     finalists: list[Setting],
     runs: Mapping[tuple[Config, int], Run],
     truth: Callable[[int], NDArray[np.float64]],
     *,
     kind: Split = Split.RANDOM,
+    n_ratings: int,
     n_trials: int,
 ) -> Standing:
     """The standing after these runs, by setting and number of the round.
@@ -78,6 +92,7 @@ def standing(
         runs: what is done.
         truth: the (n_compared,) true ratings of a round.
         kind: of the splits.
+        n_ratings: how many there are in all.
         n_trials: how many trials the study has finished.
     """
     best_epochs: dict[Config, list[int]] = {setting.config: [] for setting in finalists}
@@ -85,8 +100,8 @@ def standing(
     order, running = finalists, finalists
     rounds: list[Round] = []
     ranking: Ranking | None = None
-    decided = False
-    for number in range(N_ROUNDS):
+    decided, n_runs = False, 0
+    for number in range(MOST_ROUNDS):
         missing = [setting for setting in running if (setting.config, number) not in runs]
         if missing:
             break
@@ -108,11 +123,24 @@ def standing(
             Round(number=number, kind=kind, n_settings=len(running), leader=first, rmse=rmse)
         )
         excess = {one.config: _excess(errors[one.config], errors[first.config]) for one in running}
+        n_runs += len(running)
         running = [one for one in running if one is first or not excess[one.config].clear]
+        order = running + [setting for setting in order if setting not in running]
         matters = any(excess[one.config].matters for one in running if one is not first)
-        compared = (number + 1) * len(true)
-        decided = not matters or number + 1 == N_ROUNDS or compared >= ENOUGH
-        ranking = _ranking(order, errors, best_epochs, of=n_trials, decided=decided)
+        compared, is_few = (number + 1) * len(true), n_ratings < FEW
+        may_go_on = number + 1 < N_ROUNDS or (
+            is_few and compared < ENOUGH_OF_FEW and n_runs + len(running) <= n_trials
+        )
+        last = not may_go_on or number + 1 == MOST_ROUNDS or compared >= ENOUGH
+        decided = not matters or last
+        ranking = _ranking(
+            order,
+            errors,
+            best_epochs,
+            average=len(running) if is_few else None,
+            of=n_trials,
+            decided=decided,
+        )
         if decided:
             break
     return Standing(
@@ -122,6 +150,7 @@ def standing(
         number=number,
         n_racing=len(running),
         missing=missing,
+        most_rounds=MOST_ROUNDS if n_ratings < FEW else N_ROUNDS,
         kind=kind,
     )
 
@@ -131,10 +160,11 @@ def _ranking(
     errors: dict[Config, list[Errors]],
     best_epochs: dict[Config, list[int]],
     *,
+    average: int | None,
     of: int,
     decided: bool,
 ) -> Ranking:
-    """The order, and how many of the first are worth averaging."""
+    """The order, and how many of the first to average: as many as are worth it if not told."""
     lists = [errors[setting.config] for setting in order]
     rmse = [_mse(rounds) ** 0.5 for rounds in lists]
     finite = sum(map(math.isfinite, rmse))  # they come first
@@ -146,7 +176,8 @@ def _ranking(
         "rmse": [round(figure, 6) if math.isfinite(figure) else None for figure in rmse],
         "rounds": [len(rounds) for rounds in lists],
         "best_epochs": [round(median(best_epochs[setting.config])) for setting in order],
-        "average": next(n + 1 for n, gain in enumerate(gains) if gain >= max(gains) - WORTH),
+        "average": average
+        or next(n + 1 for n, gain in enumerate(gains) if gain >= max(gains) - WORTH),
         "average_gain": [round(gain, 6) for gain in gains],
     }
 

@@ -23,7 +23,6 @@ from study.events import OnEvent, Rest
 from study.record.ranking import is_decided
 from study.record.record import Record, n_finished
 from study.workers.claims import StudyFailedError
-from study.workers.clock import N_FINALISTS
 from study.workers.interrupts import Interrupts
 from study.workers.job import Job
 from study.workers.joining import Joined, join_anew
@@ -64,7 +63,7 @@ def run_job(job: Job, joined: Joined, *, interrupts: Interrupts, on_event: OnEve
         WorkerError: workers keep dying, or one met an error.
     """
     study, clock, watch = joined.record.study, joined.clock, Watch()
-    left = max(job.total - n_finished(study), N_FINALISTS)
+    left = max(job.total - n_finished(study), clock.n_finalists)
     n_workers = min(clock.n_workers, left)
     follower = Follower(
         joined.record,

@@ -1,0 +1,111 @@
+"""Ratings without any structure, where nothing beats their mean: what the answers come to.
+
+    python -m benchmarks.noise [--trials 12] [--seeds 3]
+
+Stars are drawn evenly from 1 to 5, coins from 0 and 1, whoever rates whatever: a tenth of all pairs
+is rated, and up to 4,000 others are asked for. A study at its defaults answers, by one worker. The
+ratio is that of its RMSE to the RMSE of the mean of the ratings, which no prediction is better than
+but by chance; beside it that of the same models as they are, and of biases alone. Cells are means
+over the seeds, and their range.
+"""
+
+import argparse
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from model.biases import fit_biases
+from model.kernels.threads import set_n_threads
+from study.tuning import load, tune
+
+SIZES = (60, 400, 1_200, 5_000)
+LEVELS = {"stars 1–5": 5, "coin 0/1": 2}
+DENSITY = 0.1
+MOST_ASKED = 4_000
+
+Column = NDArray[np.float64]
+Rated = dict[str, NDArray[Any]]  # columns user, item, rating
+
+
+def noise(n_ratings: int, *, n_levels: int, seed: int) -> tuple[Rated, Rated]:
+    """Ratings, and others to be predicted, as columns."""
+    draw = np.random.default_rng([seed, n_ratings, n_levels])
+    n_pairs = round(n_ratings / DENSITY)
+    n_items = round((n_pairs / 1.5) ** 0.5)
+    n_users = n_pairs // n_items
+    pairs = draw.permutation(n_users * n_items)[: n_ratings + MOST_ASKED]
+    users, items = np.divmod(pairs, n_items)
+    ratings = draw.integers(n_levels, size=len(pairs)) + (n_levels > 2)
+    columns = {"user": users, "item": items, "rating": ratings}
+    known, asked = slice(n_ratings), slice(n_ratings, None)
+    return (
+        {name: column[known] for name, column in columns.items()},
+        {name: column[asked] for name, column in columns.items()},
+    )
+
+
+def answered(
+    known: Rated, asked: Rated, *, trials: int, folder: Path, seed: int
+) -> Iterator[float]:
+    """The ratios to the RMSE of the mean: of the answers, of the models as they are, of biases."""
+    found = tune(
+        load(known),
+        trials=trials,
+        workers=1,
+        seed=seed,
+        storage=f"sqlite:///{folder}/study.db",
+        quiet=True,
+    )
+    data = found.asked({name: asked[name] for name in ("user", "item")})
+    ensemble = found.answer(data).ensemble
+    truth = asked["rating"].astype(float)
+    mean = known["rating"].mean()
+    ways = (
+        ensemble.answer()[0],
+        ensemble.predict(data.queries)[0],
+        fit_biases(data.ratings).predict(data.queries).numpy(),
+    )
+    return (rmse(way - truth) / rmse(mean - truth) for way in ways)
+
+
+def rmse(errors: Column) -> float:
+    """The root of the mean square."""
+    return float(np.sqrt(np.square(errors).mean()))
+
+
+def main() -> None:
+    """Prints a row for each size and kind."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--trials", type=int, default=12)
+    parser.add_argument("--seeds", type=int, default=3)
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    set_n_threads(1)
+    print("| ratings | | the answer | the models as they are | biases alone |")
+    print("|---|---|---|---|---|")
+    for name, n_levels in LEVELS.items():
+        for size in SIZES:
+            rows = []
+            for seed in range(options.seeds):
+                known, asked = noise(size, n_levels=n_levels, seed=seed)
+                with tempfile.TemporaryDirectory() as folder:
+                    of = answered(
+                        known, asked, trials=options.trials, folder=Path(folder), seed=seed
+                    )
+                    rows.append([*of])
+            cells = [
+                f"{np.mean(column):.4f} ({np.min(column):.3f} to {np.max(column):.3f})"
+                for column in zip(*rows, strict=True)
+            ]
+            print(f"| {size:,} | {name} | {' | '.join(cells)} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
