@@ -50,8 +50,8 @@ def open_proxy(url: URL) -> "GrpcStorageProxy":
         storage.wait_server_ready(timeout=ANSWER_SECONDS)
     except ConnectionError:
         raise UnreachableError(
-            f"{shown(url)}: no answer in {ANSWER_SECONDS:.0f} seconds; python -m study.serve "
-            "starts a proxy"
+            f"{shown(url)}: no answer in {ANSWER_SECONDS:.0f} seconds; "
+            "python -m study.serve_database starts a proxy"
         ) from None
     return storage
 

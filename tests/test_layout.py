@@ -50,7 +50,7 @@ COMMANDS = {
     "study.export",
     "study.forget",
 }
-COMMANDS |= {"study.evaluate", "study.report.__main__"}
+COMMANDS |= {"study.evaluate", "study.report.__main__", "study.serve_database"}
 OUTSIDE = {  # packages that belong to some rooms alone
     "optuna": ("storage", "study"),
     "torch": ("model", "study"),

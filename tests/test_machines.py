@@ -20,7 +20,7 @@ from storage.database import open_storage, parse_storage_url
 from storage.errors import InputError, UnreachableError
 from storage.proxy import serve_proxy
 from storage.sources import Sources
-from study import best_predict, run, serve
+from study import best_predict, run, serve, serve_database
 from study.record.record import Record
 from study.search.sampler import SlotSampler, suggest
 from study.workers.clock import Clock
@@ -62,7 +62,7 @@ def proxy(tmp_path: Path) -> Iterator[optuna.storages.BaseStorage]:
     pytest.importorskip("grpc")
     url = f"sqlite:///{tmp_path}/served/study.db"
     storage = open_storage(parse_storage_url(url))
-    command = [sys.executable, "-m", "study.serve", "--storage", url, "--port", str(PORT)]
+    command = [sys.executable, "-m", "study.serve_database", "--storage", url, "--port", str(PORT)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=tmp_path)
     assert process.stdout is not None
     assert process.stdout.readline() == f"Serving: {url} at {URL}, Ctrl-C ends\n"
@@ -135,13 +135,13 @@ def test_where_nobody_answers(call: Call, monkeypatch: pytest.MonkeyPatch) -> No
     code, _, err = call("a", run.main)
     assert code == 2
     assert err.startswith(f"study.run: {URL}: no answer in ")
-    assert err.endswith("python -m study.serve starts a proxy\n")
+    assert err.endswith("python -m study.serve_database starts a proxy\n")
 
 
 def test_a_proxy_is_not_served_again(call: Call) -> None:
-    code, _, err = call("a", serve.main)
+    code, _, err = call("a", serve_database.main)
     assert code == 2
-    assert err == f"study.serve: --storage: expected a database, got {URL}, a proxy\n"
+    assert err == f"study.serve_database: --storage: expected a database, got {URL}, a proxy\n"
 
 
 def test_an_address_that_is_taken(tmp_path: Path, proxy: optuna.storages.BaseStorage) -> None:
@@ -180,3 +180,12 @@ def test_a_worker_that_begins_while_the_database_is_away_waits_for_it(
     away += [UnreachableError("connection refused")]
     with pytest.raises(UnreachableError):
         join_anew(job, interrupted=lambda: True)
+
+
+def test_which_of_the_servers_is_meant_is_asked(call: Call) -> None:
+    code, out, err = call("a", serve.main)
+    assert (code, out) == (2, "")
+    assert err == (
+        "study.serve: expected python -m study.serve_model, which answers with a saved model, or "
+        "python -m study.serve_database, which shares the database of studies\n"
+    )

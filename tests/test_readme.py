@@ -25,7 +25,7 @@ import pytest
 
 import study
 from storage.mat_comp import read_mat_comp
-from study import best_predict, evaluate, export, forget, recommend, run, serve
+from study import best_predict, evaluate, export, forget, recommend, run, serve_database
 from study.cli import EXIT_CODES, SCRIPTS
 from study.held import Model
 from study.report import __main__ as report
@@ -45,9 +45,9 @@ COMMANDS = {
     "study.report": report.report,
     "study.export": export.export,
     "study.forget": forget.forget,
-    "study.serve": serve.serve,
+    "study.serve_database": serve_database.serve_database,
 }
-ALONE = ("study.export", "study.forget", "study.serve")  # which need no study
+ALONE = ("study.export", "study.forget", "study.serve_database")  # which need no study
 NOT_RUN = {
     r"pip install ": "what .ci/run does, in a fresh environment",
     r"python -m pytest": "this is run by it",
@@ -55,11 +55,11 @@ NOT_RUN = {
     r"(ruff|mypy)\b": "run by .ci/run",
     r"python docs/make\.py": "minutes, and needs a Chromium",
     r"python -m benchmarks\.": "minutes to hours each: that its options exist is tested below",
-    r"python -m study\.serve": "stays open: tests/test_machines.py starts it",
+    r"python -m study\.serve_database": "stays open: tests/test_machines.py starts it",
     r".*(grpc|mysql|postgresql)[+\w]*://": "needs a server: tests/test_machines.py has one",
 }
 OTHERS = {  # options of programs that are not ours
-    "--port": "of optuna-dashboard and study.serve",
+    "--port": "of optuna-dashboard and the commands that serve",
     "--extra-index-url": "of pip",
     "--check": "of ruff",
 }

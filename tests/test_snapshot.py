@@ -18,7 +18,7 @@ from planted_studies import plant, some_trials
 from storage import snapshot
 from storage.database import check_database, open_storage, parse_storage_url
 from storage.errors import InputError
-from study import best_predict, recommend, run, serve
+from study import best_predict, recommend, run, serve_database
 from study.report import __main__ as report
 
 NOBODY = 65534
@@ -254,7 +254,7 @@ def test_commands_that_only_read_answer_from_a_folder_that_is_read_only(
         assert outcome_of(best_predict.main)[0] == 2  # into a folder that is read-only too
         code, _, err = outcome_of(recommend.main, "--user", 1)
         assert (code, err) == (0, "")
-        for command in (run.main, serve.main):
+        for command in (run.main, serve_database.main):
             code, _, err = outcome_of(command)
             assert code == 2
             assert err.endswith(f"({folder}/runs is read-only for this user)\n")

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from study import best_predict, recommend, run, serve
+from study import best_predict, recommend, run, serve_database
 from study.cli import EXIT_CODES, SCRIPTS
 from study.report import __main__ as report
 
@@ -116,7 +116,7 @@ def test_what_was_meant_is_suggested(call: Call, command: str, options: str, hin
     assert len(err.splitlines()) == 1
 
 
-@pytest.mark.parametrize("command", [run, best_predict, recommend, report, serve])
+@pytest.mark.parametrize("command", [run, best_predict, recommend, report, serve_database])
 def test_help_teaches_in_80_columns(
     command: object, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -126,7 +126,7 @@ def test_help_teaches_in_80_columns(
     assert exit_.value.code == 0
     out = capsys.readouterr().out
     assert max(map(len, out.splitlines())) <= 80
-    if command is not serve:
+    if command is not serve_database:
         assert "examples:\n    python -m study." in out
         assert out.endswith(textwrap.indent(EXIT_CODES, "  "))
 

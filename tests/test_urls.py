@@ -14,7 +14,7 @@ from storage.database import check_database, parse_storage_url
 from storage.errors import InputError
 from storage.proxy import shown
 from storage.urls import hidden, without_passwords, without_secrets
-from study import best_predict, recommend, run, serve, tune
+from study import best_predict, recommend, run, serve_database, tune
 from study.cli import storage_word
 from study.report import __main__ as report
 from study.workers.job import Job
@@ -104,7 +104,7 @@ def printed(command: Callable[[list[str]], None], *arguments: str) -> str:
     return out.getvalue()
 
 
-@pytest.mark.parametrize("command", [run, best_predict, recommend, report, serve])
+@pytest.mark.parametrize("command", [run, best_predict, recommend, report, serve_database])
 @pytest.mark.parametrize(
     "form", ["--storage={}", "--storge={}", "--storge {}", "{}", "--data={}", "--data {}"]
 )
