@@ -50,6 +50,7 @@ SCRIPTS = {  # what pyproject.toml calls the commands
     "study.report": "rating-report",
     "study.export": "rating-export",
     "study.forget": "rating-forget",
+    "study.serve_model": "rating-serve",
 }
 STORAGE = '"$STORAGE"'  # in a command that is printed, for a URL that is not
 

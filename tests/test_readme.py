@@ -25,7 +25,16 @@ import pytest
 
 import study
 from storage.mat_comp import read_mat_comp
-from study import best_predict, evaluate, export, forget, recommend, run, serve_database
+from study import (
+    best_predict,
+    evaluate,
+    export,
+    forget,
+    recommend,
+    run,
+    serve_database,
+    serve_model,
+)
 from study.cli import EXIT_CODES, SCRIPTS
 from study.held import Model
 from study.report import __main__ as report
@@ -46,8 +55,11 @@ COMMANDS = {
     "study.export": export.export,
     "study.forget": forget.forget,
     "study.serve_database": serve_database.serve_database,
+    "study.serve_model": serve_model.serve_model,
 }
-ALONE = ("study.export", "study.forget", "study.serve_database")  # which need no study
+ALONE = (  # which need no study
+    *("study.export", "study.forget", "study.serve_model", "study.serve_database"),
+)
 NOT_RUN = {
     r"pip install ": "what .ci/run does, in a fresh environment",
     r"python -m pytest": "this is run by it",
@@ -56,6 +68,8 @@ NOT_RUN = {
     r"python docs/make\.py": "minutes, and needs a Chromium",
     r"python -m benchmarks\.": "minutes to hours each: that its options exist is tested below",
     r"python -m study\.serve_database": "stays open: tests/test_machines.py starts it",
+    r"(python -m study\.serve_model|rating-serve)": "stays open: tests/test_service.py starts it",
+    r"curl ": "asks what stays open: tests/test_service.py asks the same",
     r".*(grpc|mysql|postgresql)[+\w]*://": "needs a server: tests/test_machines.py has one",
 }
 OTHERS = {  # options of programs that are not ours

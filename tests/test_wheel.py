@@ -76,9 +76,7 @@ def test_what_is_in_it(wheel: Path) -> None:
     for package in ("study", "model", "storage"):
         ours = {str(path.relative_to(ROOT)) for path in (ROOT / package).rglob("*.py")}
         assert ours | {f"{package}/py.typed"} <= names
-    templates = {
-        str(path.relative_to(ROOT)) for path in (ROOT / "study/report/templates").iterdir()
-    }
+    templates = {str(path.relative_to(ROOT)) for path in (ROOT / "study").glob("*/templates/*")}
     assert templates <= names
     assert any(name.endswith(".dist-info/licenses/LICENSE") for name in names)
     assert {name.partition("/")[0] for name in names if ".dist-info" not in name} == {
