@@ -80,8 +80,7 @@ class Answers:
         Raises:
             InputError: a rating is out of range, a column is not known, or nothing is left.
         """
-        ratings: dict[int | str, float] = {**asked.ratings}
-        person = self.model.newcomer(ratings, about=asked.about)
+        person = self.model.newcomer(asked.ratings, about=asked.about)
         return self._list(person.recommend(**_wanted(asked)))
 
     def similar(self, asked: schemas.Similar) -> Answer:

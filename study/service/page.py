@@ -23,6 +23,8 @@ HEADERS = [
     (b"cross-origin-resource-policy", b"same-origin"),
 ]
 
+NEEDED = "needed"
+
 _TEMPLATES = Path(__file__).parent / "templates"
 _TYPES = {
     ".html": "text/html; charset=utf-8",
@@ -59,7 +61,6 @@ def reference(openapi: Mapping[str, Any]) -> File:
         lstrip_blocks=True,
     )
     html = environment.get_template("reference.html").render(
-        about=openapi["info"]["description"],
         operations=[
             _operation(openapi, path, method, operation)
             for path, methods in openapi["paths"].items()
@@ -85,38 +86,52 @@ def _operation(
     """What the page shows of one address."""
     schemas = openapi["components"]["schemas"]
 
-    def fields(schema: Mapping[str, Any]) -> list[dict[str, str]]:
-        found = schemas[schema["$ref"].rpartition("/")[2]]
-        return [
-            _field(name, one, required=name in found.get("required", ()))
-            for name, one in found["properties"].items()
-        ]
+    def gives(schema: Mapping[str, Any], prefix: str = "") -> list[dict[str, str]]:
+        """The fields of an answer, below each those of what stands in it."""
+        rows = []
+        for name, one in schemas[_name(schema)]["properties"].items():
+            rows.append(_field(prefix + name, one))
+            for option in one.get("anyOf", [one]):
+                if _name(option):
+                    rows += gives(option, f"{prefix}{name}.")
+                elif _name(option.get("items", {})):
+                    rows += gives(option["items"], f"{prefix}{name}[].")
+        return rows
 
-    content = operation.get("requestBody", {}).get("content", {})
-    asked = [fields(one["schema"]) for one in content.values()]
-    parameters = operation.get("parameters", ())
-    given = operation["responses"]["200"]["content"]["application/json"]["schema"]
+    takes = [
+        _field(one["name"], one["schema"], required=one["required"])
+        for one in operation.get("parameters", ())
+    ]
+    for content in operation.get("requestBody", {}).get("content", {}).values():
+        found = schemas[_name(content["schema"])]
+        needed = found.get("required", ())
+        takes += [
+            _field(name, one, required=name in needed) for name, one in found["properties"].items()
+        ]
     return {
         "method": method.upper(),
         "path": path,
         "summary": operation["summary"],
-        "takes": asked[0]
-        if asked
-        else [_field(one["name"], one["schema"], required=one["required"]) for one in parameters],
-        "gives": fields(given),
+        "takes": sorted(takes, key=lambda one: one["default"] != NEEDED),
+        "gives": gives(operation["responses"]["200"]["content"]["application/json"]["schema"]),
     }
 
 
-def _field(name: str, schema: Mapping[str, Any], *, required: bool) -> dict[str, str]:
-    default = schema.get("default")
-    examples = schema.get("examples")
+def _field(name: str, schema: Mapping[str, Any], *, required: bool = False) -> dict[str, str]:
+    default, examples = schema.get("default"), schema.get("examples")
+    told = "" if default is None else f"{json.dumps(default)} if not told"
     return {
         "name": name,
         "type": _type(schema),
         "about": schema.get("description", ""),
-        "default": "needed" if required else "" if default is None else json.dumps(default),
+        "default": NEEDED if required else told,
         "example": json.dumps(examples[0]) if examples else "",
     }
+
+
+def _name(schema: Mapping[str, Any]) -> str:
+    """What the schema is called that this one refers to; empty if it refers to none."""
+    return str(schema.get("$ref", "")).rpartition("/")[2]
 
 
 def _type(schema: Mapping[str, Any]) -> str:
@@ -124,14 +139,12 @@ def _type(schema: Mapping[str, Any]) -> str:
     if any_of := schema.get("anyOf"):
         kinds = [_type(one) for one in any_of if one.get("type") != "null"]
         return " or ".join(dict.fromkeys(kinds))
-    if ref := schema.get("$ref"):
-        return str(ref.rpartition("/")[2])
-    kind = schema.get("type", "any")
+    kind = str(schema.get("type", "object"))
+    if kind == "array" and "prefixItems" in schema:
+        return f"[{', '.join(map(_type, schema['prefixItems']))}]"
     if kind == "array":
-        inner = schema.get("items") or {}
-        pair = schema.get("prefixItems")
-        return f"[{', '.join(map(_type, pair))}]" if pair else f"list of {_type(inner)}"
-    if kind == "object" and isinstance(schema.get("additionalProperties"), Mapping):
+        return f"list of {_type(schema['items'])}"
+    if isinstance(schema.get("additionalProperties"), Mapping):
         return f"object of {_type(schema['additionalProperties'])}"
     names = {"string": "text", "integer": "whole number", "boolean": "true or false"}
-    return names.get(kind, str(kind))
+    return names.get(kind, kind)

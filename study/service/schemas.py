@@ -125,7 +125,7 @@ class Newcomer(_Listed):
     """A list for somebody who is not in the ratings."""
 
     ratings: Annotated[
-        dict[_Text, FiniteFloat],
+        dict[Id, FiniteFloat],
         Field(examples=[{"50": 5, "172": 4.0}]),
         _at_most(MOST_RATINGS),
     ] = Field(default_factory=dict, description="by the id of the item")
