@@ -19,6 +19,7 @@ P⁻¹ Λ Bᵀ f to x.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -32,6 +33,8 @@ from model.solver import Model
 
 MOST_DRAWS = 16  # of each chain that are asked, evenly taken
 SMALLEST = 1e-12  # probability of a level, beside which its density is told
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,9 +78,31 @@ def influence(
         at = [
             one.places(some)[number] for one, some in ((model, pair), (model, own), (whole, others))
         ]
-        chosen = torch.linspace(0, len(draws) - 1, min(MOST_DRAWS, len(draws))).int().tolist()
-        parts += [_of_draw(model, draws[n], at, own=own, others=others) for n in chosen]
+        parts += [_of_draw(model, draw, at, own=own, others=others) for draw in _some(draws)]
     return Influence.mean(parts)
+
+
+def rating_influences(model: Model, pairs: Pairs, own: Ratings) -> Tensor | None:
+    """The (m, n) float64 of ratings alone, `Influence.of_ratings`, for m pairs of one user.
+
+    Args:
+        model: one that was trained, or folded in, with these ratings.
+        pairs: m, whose user is a row of the model.
+        own: the n ratings of that user.
+    """
+    if isinstance(model, Factorization):
+        rows = torch.arange(len(pairs))
+        found = [_of_factorization(model, pairs[row], own).of_ratings for row in rows.split(1)]
+        return torch.stack(found)
+    if not isinstance(model, Posterior):
+        return None
+    places = zip(model.places(pairs), model.places(own), strict=True)
+    parts = [
+        _ratings_of_draw(model.scale, draw, at, of_own, own)
+        for number, (at, of_own) in enumerate(places)
+        for draw in _some(model.draws(number))
+    ]
+    return torch.stack(parts).mean(0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,6 +148,33 @@ def between(
     # At an infinite end the density is zero, and its product with the end.
     pull = lower.nan_to_num(neginf=0.0) * low - upper.nan_to_num(posinf=0.0) * high
     return fit + shift / roots, (1 + pull - shift.square()).clamp(min=0.0) / weights
+
+
+def _some(draws: Sequence[T]) -> list[T]:
+    """Those of a chain that are asked."""
+    chosen = torch.linspace(0, len(draws) - 1, min(MOST_DRAWS, len(draws))).int().tolist()
+    return [draws[n] for n in chosen]
+
+
+def _ratings_of_draw(scale: Scale, draw: Draw, at: Places, of_own: Places, own: Ratings) -> Tensor:
+    """The (m, n) changes of the expected ratings of m pairs without each of n ratings."""
+    user = int(at.user_index[0])
+    regression = _regression(
+        scale,
+        draw,
+        of_own,
+        own.values,
+        others=draw.items[own.item_index],
+        row=draw.user_means[user],
+        prior_precision=draw.prior_precision,
+    )
+    row, columns = regression.row, draw.items[at.item_index]
+    towards = _with_one(columns)
+    time = draw.time(draw.effect_means, draw.level_means, at)
+    fit = towards @ row + columns[:, -1].double() + time
+    fits = fit[:, None] + towards @ (regression.without_each() - row).mT
+    weights = draw.weights(at)[:, None]
+    return _expected(scale, draw, fit[:, None], weights) - _expected(scale, draw, fits, weights)
 
 
 def _of_draw(
@@ -221,7 +273,7 @@ def _with_one(rows: Tensor) -> Tensor:
 
 
 def _expected(scale: Scale, draw: Draw, fits: Tensor, weights: Tensor) -> Tensor:
-    """The (n,) expected ratings of (n,) fits, of a draw."""
+    """The (…) expected ratings of (…) fits, of a draw."""
     if not len(draw.thresholds):
         return scale.mean + scale.scale * fits
     fits = fits.expand(max(fits.numel(), 1)) if fits.dim() == 0 else fits

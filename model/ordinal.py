@@ -126,10 +126,10 @@ class OrdinalLikelihood:
 
 
 def level_probabilities(thresholds: Tensor, fit: Tensor, weights: Tensor) -> Tensor:
-    """The (n, K) probabilities of the levels where z ~ N(fit, 1 / weights), both (n,)."""
-    below = torch.special.ndtr((thresholds - fit[:, None]) * weights.sqrt()[:, None])
-    return torch.cat([below, torch.ones_like(below[:, :1])], 1).diff(
-        dim=1, prepend=torch.zeros_like(below[:, :1])
+    """The (…, K) probabilities of the levels where z ~ N(fit, 1 / weights), both (…)."""
+    below = torch.special.ndtr((thresholds - fit[..., None]) * weights.sqrt()[..., None])
+    return torch.cat([below, torch.ones_like(below[..., :1])], -1).diff(
+        dim=-1, prepend=torch.zeros_like(below[..., :1])
     )
 
 

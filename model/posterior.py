@@ -5,8 +5,9 @@ give (Rao-Blackwell: Gelfand & Smith 1990), for users and for items; its spread 
 mixture over the draws themselves. Tables are kept in half precision: 4 D bytes a row and sweep.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
+from functools import cached_property
 from typing import Self
 
 import torch
@@ -18,10 +19,11 @@ from model.fold_in import Conditions, Newcomers, draw_rows
 from model.hyperprior import Hyperprior
 from model.kernels.threads import in_threads
 from model.ordinal import level_probabilities
-from model.similarity import correlations
+from model.similarity import Taste
 
 MOST_DRAWS = 64  # a chain's sweeps that are kept: of more, every second, every fourth, …
 MOST_BYTES = 1 << 29  # of all that is kept; eight sweeps, however large
+AT_ONCE = 1 << 12  # items that one user is predicted for in all draws at once
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -167,6 +169,7 @@ class Posterior:
 
     def add(self, draws: Sequence[Draw]) -> None:
         """Takes in the states of all the chains after a sweep."""
+        self._forget()
         if self._seen % self._stride == 0:
             for chain, draw in zip(self._chains, draws, strict=True):
                 chain.append(draw)
@@ -179,6 +182,7 @@ class Posterior:
 
     def forget_first(self) -> None:
         """Leaves out the first of the states that were taken in, all of which are still kept."""
+        self._forget()
         for chain in self._chains:
             del chain[0]
         self._seen -= 1
@@ -197,6 +201,8 @@ class Posterior:
 
     def predict(self, pairs: Pairs) -> Tensor:
         """The (n,) float64 predicted ratings of pairs."""
+        if is_of_one_user(pairs):
+            return self.clip(self._of_one_user(pairs, self._expected_of_one).mean(0))
         total = sum(self.expected(draw, at) for draw, at in self._draws(pairs))
         return self.clip(torch.as_tensor(total) / self._n_draws)
 
@@ -210,11 +216,12 @@ class Posterior:
 
     def std(self, pairs: Pairs) -> Tensor:
         """The (n,) float64 standard deviations of the ratings that may be seen."""
+        if is_of_one_user(pairs):
+            return self._std_of(*self._of_one_user(pairs, self._moments_of_one).mean(0).mT)
         stds = []
         for block in pairs.blocks():
             moments = [self._moments(draw, at) for draw, at in self._draws(block)]
-            mean, square = torch.stack(moments).mean(0)
-            stds.append((square - mean.square()).clamp(min=0.0).sqrt() * self.scale.scale)
+            stds.append(self._std_of(*torch.stack(moments).mean(0)))
         return torch.cat(stds)
 
     def probabilities(self, pairs: Pairs) -> Tensor:
@@ -246,7 +253,8 @@ class Posterior:
     def similarity(self, item: int) -> Tensor:
         """The (n_items,) float32 similarities of every item to one, the mean over the draws."""
         draws = self.draws()
-        total = sum(correlations(d.users[:-1, :-1], d.items[:-1, :-1], item) for d in draws)
+        pairs = zip(self._tastes, draws, strict=True)
+        total = sum(taste.correlations(draw.items.float()[:-1, :-1], item) for taste, draw in pairs)
         return torch.as_tensor(total) / len(draws)
 
     def fold_in(
@@ -265,31 +273,38 @@ class Posterior:
         generator = torch.Generator().manual_seed(seed)
 
         def folded(chain: list[Draw]) -> list[Draw]:
-            draws = stacked(chain)
-            unknown = draws.user_means[:, -1:], draws.users[:, -1:], draws.user_noise[:, -1:]
-            said = described @ draws.link[:, len(features) :]
+            def each(part: Callable[[Draw], Tensor]) -> Tensor:
+                return torch.stack([part(draw) for draw in chain])
+
+            def with_users(means: Tensor, rows: Tensor, noise: Tensor) -> list[Draw]:
+                columns = zip(chain, means, rows, noise, strict=True)
+                return [replace(d, user_means=m, users=r, user_noise=a) for d, m, r, a in columns]
+
+            last = each(lambda draw: draw.user_means[-1:]), each(lambda draw: draw.users[-1:])
+            last_noise = each(lambda draw: draw.user_noise[-1:])
+            link = each(lambda draw: draw.link)
+            said = described @ link[:, len(features) :]
             if not len(values):
-                means, rows = ((row.float() + said[:, None]).half() for row in unknown[:2])
-                return single(replace(draws, user_means=means, users=rows, user_noise=unknown[2]))
-            items = draws.items[:, item_index].float()
-            items[..., -1] += draws.level[:, -1:]  # what everybody says now is not the user's own
+                means, rows = ((row.float() + said[:, None]).half() for row in last)
+                return with_users(means, rows, last_noise)
+            items = each(lambda draw: draw.items[item_index]).float()
+            # What everybody says now is not the user's own.
+            items[..., -1] += each(lambda draw: draw.level[-1:])
+            prior_mean = each(lambda draw: draw.prior_mean)
             given = Conditions(
                 others=items,
-                other_noise=draws.item_noise[:, item_index],
-                precision=draws.precision,
-                thresholds=draws.thresholds,
-                prior_mean=draws.prior_mean + features @ draws.link[:, : len(features)] + said,
-                prior_precision=draws.prior_precision,
+                other_noise=each(lambda draw: draw.item_noise[item_index]),
+                precision=each(lambda draw: draw.precision),
+                thresholds=each(lambda draw: draw.thresholds),
+                prior_mean=prior_mean + features @ link[:, : len(features)] + said,
+                prior_precision=each(lambda draw: draw.prior_precision),
                 noise_dof=self.newcomers.noise_dof.item(),
             )
             means, rows, noise = draw_rows(given, targets, levels, generator=generator)
-            return single(
-                replace(
-                    draws,
-                    user_means=torch.cat([means[:, None].half(), unknown[0]], 1),
-                    users=torch.cat([rows[:, None].half(), unknown[1]], 1),
-                    user_noise=torch.cat([noise[:, None].float(), unknown[2]], 1),
-                )
+            return with_users(
+                torch.cat([means[:, None].half(), last[0]], 1),
+                torch.cat([rows[:, None].half(), last[1]], 1),
+                torch.cat([noise[:, None].float(), last_noise], 1),
             )
 
         folded_in = self.with_draws([folded(chain) for chain in self._chains])
@@ -339,6 +354,18 @@ class Posterior:
         chains = self._chains if chain is None else [self._chains[chain]]
         return [draw for draws in chains for draw in draws]
 
+    @cached_property
+    def _tastes(self) -> list[Taste]:
+        """How users differ in each draw."""
+        return [
+            Taste.of(draw.users.float()[:-1, :-1], draw.items.float()[:-1, :-1])
+            for draw in self.draws()
+        ]
+
+    def _forget(self) -> None:
+        """Forgets what was worked out of the draws, which change."""
+        self.__dict__.pop("_tastes", None)
+
     @property
     def _n_draws(self) -> int:
         return sum(map(len, self._chains))
@@ -362,14 +389,71 @@ class Posterior:
         first, second = (level_probabilities(draw.thresholds, fit, weights) for fit in fits)
         return (first + second) @ self.scale.levels / 2
 
+    def _std_of(self, mean: Tensor, square: Tensor) -> Tensor:
+        """The (n,) standard deviations, in rating units, of (n,) moments of standardized ones."""
+        return (square - mean.square()).clamp(min=0.0).sqrt() * self.scale.scale
+
+    def _of_one_user(
+        self, pairs: Pairs, work: Callable[[Sequence[Draw], Places], Tensor]
+    ) -> Tensor:
+        """The (S, n, …) of all S draws for pairs of one user, a chain and a few items at a time."""
+        starts = range(0, len(pairs), AT_ONCE)
+        parts = []
+        for start in starts:
+            some = pairs[start : start + AT_ONCE]
+            chains = zip(self._chains, self.places(some), strict=True)
+            parts.append(torch.cat([work(chain, at) for chain, at in chains if chain]))
+        return torch.cat(parts, 1)
+
+    def _expected_of_one(self, chain: Sequence[Draw], at: Places) -> Tensor:
+        """The (S, n) that `_expected` gives, by one product a draw and table."""
+        user, firsts, seconds = at.user_index[:1], [], []
+        for draw in chain:
+            time = draw.time(draw.effect_means, draw.level_means, at)
+            items = _rows(draw.items, draw.item_means, at.item_index)
+            firsts.append(_products(draw.user_means[user], items) + time)
+            row = _rows(draw.users, draw.user_means, user)
+            seconds.append(_products(row, draw.item_means[at.item_index]) + time)
+        fits = torch.stack(firsts).double(), torch.stack(seconds).double()
+        if not len(chain[0].thresholds):
+            return self.scale.mean + self.scale.scale * (fits[0] + fits[1]) / 2
+        thresholds, weights = _likelihood(chain, at)
+        first, second = (level_probabilities(thresholds, fit, weights) for fit in fits)
+        return (first + second) @ self.scale.levels / 2
+
+    def _moments_of_one(self, chain: Sequence[Draw], at: Places) -> Tensor:
+        """The (S, n, 2) that `_moments` gives, likewise."""
+        user = at.user_index[:1]
+        fit = torch.stack(
+            [
+                _products(draw.users[user], draw.items[at.item_index])
+                + draw.time(draw.effects, draw.level, at)
+                for draw in chain
+            ]
+        ).double()
+        thresholds, weights = _likelihood(chain, at)
+        if not thresholds.shape[-1]:
+            return torch.stack([fit, fit.square() + 1 / weights], -1)
+        return level_probabilities(thresholds, fit, weights) @ self._powers
+
+    @property
+    def _powers(self) -> Tensor:
+        """The (K, 2) standardized levels and their squares."""
+        levels = (self.scale.levels - self.scale.mean) / self.scale.scale
+        return torch.stack([levels, levels.square()], dim=1)
+
     def _moments(self, draw: Draw, at: Places) -> Tensor:
         """The (2, n) first and second moments of a standardized rating after one sweep."""
         fit, weights = fit_of(draw, at), draw.weights(at)
         if not len(draw.thresholds):
             return torch.stack([fit, fit.square() + 1 / weights])
-        levels = (self.scale.levels - self.scale.mean) / self.scale.scale
-        powers = torch.stack([levels, levels.square()], dim=1)
-        return (level_probabilities(draw.thresholds, fit, weights) @ powers).mT
+        return (level_probabilities(draw.thresholds, fit, weights) @ self._powers).mT
+
+
+def is_of_one_user(pairs: Pairs) -> bool:
+    """Whether there are several pairs, all of one user."""
+    users = pairs.user_index
+    return len(users) > 1 and bool((users == users[0]).all())
 
 
 def stacked(draws: Sequence[Draw]) -> Draw:
@@ -388,13 +472,28 @@ def single(draws: Draw) -> list[Draw]:
 def _rows(drawn: Tensor, means: Tensor, index: Tensor) -> Tensor:
     """The (n, D) drawn rows; of who is unknown the mean, which does without the noise of a draw."""
     last = len(drawn) - 1
-    return torch.where(((index == last) | (index == UNKNOWN))[:, None], means[-1], drawn[index])
+    unknown = (index == last) | (index == UNKNOWN)
+    if not unknown.any():
+        return drawn[index]
+    return torch.where(unknown[:, None], means[-1], drawn[index])
+
+
+def _likelihood(chain: Sequence[Draw], at: Places) -> tuple[Tensor, Tensor]:
+    """The (S, 1, K - 1) thresholds of a chain's draws, and the (S, n) weights of pairs."""
+    thresholds = torch.stack([draw.thresholds for draw in chain])[:, None]
+    return thresholds, torch.stack([draw.weights(at) for draw in chain])
 
 
 def fit_of(draw: Draw, at: Places) -> Tensor:
     """The (n,) float64 standardized ratings of a draw, without noise."""
     fit = _product(draw.users[at.user_index], draw.items[at.item_index])
     return fit + draw.time(draw.effects, draw.level, at)
+
+
+def _products(user: Tensor, items: Tensor) -> Tensor:
+    """p · q + b + c of a (1, D) row and (n, D) rows, (n,) float32."""
+    row, rows = user[0].float(), items.float()
+    return rows[:, :-1] @ row[:-1] + rows[:, -1] + row[-1]
 
 
 def _product(users: Tensor, items: Tensor) -> Tensor:
