@@ -91,9 +91,8 @@ def rating_influences(model: Model, pairs: Pairs, own: Ratings) -> Tensor | None
         own: the n ratings of that user.
     """
     if isinstance(model, Factorization):
-        rows = torch.arange(len(pairs))
-        found = [_of_factorization(model, pairs[row], own).of_ratings for row in rows.split(1)]
-        return torch.stack(found)
+        one_by_one = (pairs[row : row + 1] for row in range(len(pairs)))
+        return torch.stack([_of_factorization(model, one, own).of_ratings for one in one_by_one])
     if not isinstance(model, Posterior):
         return None
     places = zip(model.places(pairs), model.places(own), strict=True)

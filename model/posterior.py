@@ -7,7 +7,6 @@ mixture over the draws themselves. Tables are kept in half precision: 4 D bytes 
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
-from functools import cached_property
 from typing import Self
 
 import torch
@@ -19,7 +18,7 @@ from model.fold_in import Conditions, Newcomers, draw_rows
 from model.hyperprior import Hyperprior
 from model.kernels.threads import in_threads
 from model.ordinal import level_probabilities
-from model.similarity import Taste
+from model.similarity import correlations
 
 MOST_DRAWS = 64  # a chain's sweeps that are kept: of more, every second, every fourth, …
 MOST_BYTES = 1 << 29  # of all that is kept; eight sweeps, however large
@@ -169,7 +168,6 @@ class Posterior:
 
     def add(self, draws: Sequence[Draw]) -> None:
         """Takes in the states of all the chains after a sweep."""
-        self._forget()
         if self._seen % self._stride == 0:
             for chain, draw in zip(self._chains, draws, strict=True):
                 chain.append(draw)
@@ -182,7 +180,6 @@ class Posterior:
 
     def forget_first(self) -> None:
         """Leaves out the first of the states that were taken in, all of which are still kept."""
-        self._forget()
         for chain in self._chains:
             del chain[0]
         self._seen -= 1
@@ -253,8 +250,7 @@ class Posterior:
     def similarity(self, item: int) -> Tensor:
         """The (n_items,) float32 similarities of every item to one, the mean over the draws."""
         draws = self.draws()
-        pairs = zip(self._tastes, draws, strict=True)
-        total = sum(taste.correlations(draw.items.float()[:-1, :-1], item) for taste, draw in pairs)
+        total = sum(correlations(d.users[:-1, :-1], d.items[:-1, :-1], item) for d in draws)
         return torch.as_tensor(total) / len(draws)
 
     def fold_in(
@@ -353,18 +349,6 @@ class Posterior:
         """All draws that are kept, or those of one chain."""
         chains = self._chains if chain is None else [self._chains[chain]]
         return [draw for draws in chains for draw in draws]
-
-    @cached_property
-    def _tastes(self) -> list[Taste]:
-        """How users differ in each draw."""
-        return [
-            Taste.of(draw.users.float()[:-1, :-1], draw.items.float()[:-1, :-1])
-            for draw in self.draws()
-        ]
-
-    def _forget(self) -> None:
-        """Forgets what was worked out of the draws, which change."""
-        self.__dict__.pop("_tastes", None)
 
     @property
     def _n_draws(self) -> int:

@@ -36,7 +36,7 @@ from storage.tables import Pairs as PairsTable
 from storage.tables import read_pairs, read_ratings
 from study.answers.ensemble import combined, kinds_of
 from study.answers.evaluation import MOST_PREDICTED, MOST_QUICK, Evaluation, Test, evaluate
-from study.answers.explanations import Explanation, explain
+from study.answers.explanations import Explanation, explain, explain_by_ratings
 from study.answers.intervals import Calibration
 from study.answers.levels import Levels
 from study.answers.lists import (
@@ -312,6 +312,20 @@ class Model:
         )
         return replace(found, user_id=known.users.values[row])
 
+    def reasons(self, user: Id, items: ArrayLike) -> list[Explanation]:
+        """What `explain` tells of a user's ratings, for each of many items by their ids, quicker.
+
+        Raises:
+            InputError: there is no such user, or the models cannot tell.
+        """
+        known = self.known
+        row = find_row(known.users, user, "user", known.source)
+        index = known.items.index(items)
+        own = known.ratings[torch.from_numpy(known.rated(row))]
+        pairs = known.at_present(torch.full_like(index, row), index)
+        with torch_in_one_thread():
+            return explain_by_ratings(self.models, known, own, pairs=pairs)
+
     def update(self, ratings: "Source | Frame") -> Self:
         """The model that has taken in more ratings, without training: a new one.
 
@@ -497,9 +511,27 @@ class Person:
         Raises:
             InputError: there is no such item, or the models cannot tell.
         """
+        known = self.model.known
+        pair = known.at_present(torch.tensor([0]), self.model._row_of(item))
+        return explain(self.models, known, self._own(), pair=pair, trained=self.model.models)
+
+    def reasons(self, items: ArrayLike) -> list[Explanation]:
+        """What `explain` tells of their ratings, for each of many items by their ids, quicker.
+
+        Raises:
+            InputError: the models cannot tell.
+        """
+        known = self.model.known
+        index = known.items.index(items)
+        pairs = known.at_present(torch.zeros_like(index), index)
+        with torch_in_one_thread():
+            return explain_by_ratings(self.models, known, self._own(), pairs=pairs)
+
+    def _own(self) -> Ratings:
+        """Their ratings, given now."""
         known, index = self.model.known, torch.from_numpy(self.given.items)
         given = known.at_present(torch.zeros_like(index), index)
-        own = replace(
+        return replace(
             known.ratings[:0],
             user_index=given.user_index,
             item_index=given.item_index,
@@ -507,8 +539,6 @@ class Person:
             values=torch.from_numpy(self.given.values),
             user_descriptions=(),
         )
-        pair = known.at_present(torch.tensor([0]), self.model._row_of(item))
-        return explain(self.models, known, own, pair=pair, trained=self.model.models)
 
     def _predict(self, pairs: Pairs) -> tuple[Column, Column]:
         with torch_in_one_thread():

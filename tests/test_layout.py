@@ -39,7 +39,7 @@ MAY: dict[str, set[str]] = {
     },
     "study.service": {
         *("storage", "model.kernels", "model.dataset", "study.held", "study.answers.lists"),
-        *("study.known", "study.events"),
+        *("study.answers.explanations", "study.known", "study.events"),
     },
     "study.cards": {"storage", "study.record", "study.answers"},
     "study.result": {"storage", "model", "study"},

@@ -8,7 +8,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 
 from model.dataset import Description, Pairs, Ratings
-from model.influence import Influence, influence
+from model.influence import Influence, influence, rating_influences
 from model.solver import Model
 from storage.errors import InputError
 from storage.ratings import IdArray
@@ -83,9 +83,6 @@ def explain(
     if not parts:
         raise InputError("explain: expected models with factors, got none")
     found = Influence.mean(_alike(parts))
-    influences = found.of_ratings.numpy()
-    order = np.argsort(-np.abs(influences), kind="stable")
-    ids = known.items.values[own.item_index.numpy()[order]]
     user = int(pair.user_index)
     sides = (
         ("item", own.item_descriptions, item, found.of_item_descriptions),
@@ -98,6 +95,43 @@ def explain(
         for side, descriptions, row, effects in sides
         for one, effect in zip(descriptions, effects, strict=len(effects) > 0)
     ]
+    descriptions = tuple(sorted(said, key=lambda one: -abs(one.effect)))
+    return _explanation(known, own, item, found.of_ratings.numpy(), descriptions)
+
+
+def explain_by_ratings(
+    models: Sequence[Model], known: Known, own: Ratings, *, pairs: Pairs
+) -> list[Explanation]:
+    """What the mean predictions of models rest on of the ratings of one user: quick for a list.
+
+    Args:
+        models: that answer.
+        known: the ratings.
+        own: those of the user.
+        pairs: that are predicted, at present, of that user.
+
+    Raises:
+        InputError: none of the models can tell.
+    """
+    told = (rating_influences(model, pairs, own) for model in models)
+    parts = [found for found in told if found is not None]
+    if not parts:
+        raise InputError("explain: expected models with factors, got none")
+    influences = torch.stack(parts).mean(0).numpy()
+    rows = zip(pairs.item_index.tolist(), influences, strict=True)
+    return [_explanation(known, own, item, influence) for item, influence in rows]
+
+
+def _explanation(
+    known: Known,
+    own: Ratings,
+    item: int,
+    influences: NDArray[np.float64],
+    descriptions: tuple[OfDescription, ...] = (),
+) -> Explanation:
+    """That of an item's prediction by (n,) influences of the user's ratings."""
+    order = np.argsort(-np.abs(influences), kind="stable")
+    ids = known.items.values[own.item_index.numpy()[order]]
     return Explanation(
         item_id=known.items.values[item],
         title=known.titles.get(str(known.items.values[item]), ""),
@@ -106,7 +140,7 @@ def explain(
         titles=[known.titles.get(str(one), "") for one in ids],
         ratings=own.values.numpy()[order],
         influences=influences[order],
-        descriptions=tuple(sorted(said, key=lambda one: -abs(one.effect))),
+        descriptions=descriptions,
     )
 
 

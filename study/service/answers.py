@@ -1,18 +1,21 @@
 """What one model answers, as plain values that JSON takes."""
 
+import contextlib
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from model.dataset import UNKNOWN, Ids
+from storage.errors import InputError
 from storage.files import TEXT
 from study.answers import lists
+from study.answers.explanations import Explanation
 from study.held import Model
 from study.service import schemas
 
@@ -21,6 +24,7 @@ MOST_STEPS = 1_000  # of a scale; beyond it ratings are any numbers
 FEW = 3  # ratings to rate, from which answers are warmed up
 
 Answer = dict[str, Any]
+Reasons = Callable[[ArrayLike], list[Explanation]]
 
 
 class NotFoundError(Exception):
@@ -41,7 +45,8 @@ class Answers:
         first = known.items.values[self._by_count[:FEW]].tolist()
         self.search(schemas.Search(search=str(first[0])))
         self.similar(schemas.Similar(item=first[0]))
-        self.newcomer(schemas.Newcomer(ratings={str(one): known.range[1] for one in first[1:]}))
+        ratings: dict[int | str, float] = dict.fromkeys(first[1:], known.range[1])
+        self.newcomer(schemas.Newcomer(ratings=ratings, why=True))
         user = known.users.values[known.user_counts[:-1].argmax()].item()
         self.recommend(schemas.Recommend(user=user, rated=True))
         self.predict(schemas.Predict(pairs=[(user, first[0])], intervals=True))
@@ -72,7 +77,8 @@ class Answers:
         """
         self._row(self.model.known.users, asked.user, "user")
         found = self.model.recommend(asked.user, **_wanted(asked))
-        return self._list(found)
+        reasons = partial(self.model.reasons, asked.user) if asked.why else None
+        return self._list(found, reasons)
 
     def newcomer(self, asked: schemas.Newcomer) -> Answer:
         """The list of somebody who is not in the ratings.
@@ -81,7 +87,8 @@ class Answers:
             InputError: a rating is out of range, a column is not known, or nothing is left.
         """
         person = self.model.newcomer(asked.ratings, about=asked.about)
-        return self._list(person.recommend(**_wanted(asked)))
+        found = person.recommend(**_wanted(asked))
+        return self._list(found, person.reasons if asked.why and len(person.given.items) else None)
 
     def similar(self, asked: schemas.Similar) -> Answer:
         """The items like one, which is named by its id or its title.
@@ -123,13 +130,19 @@ class Answers:
             "card": dict(self.model.card),
         }
 
-    def _list(self, found: lists.Recommendations) -> Answer:
+    def _list(self, found: lists.Recommendations, reasons: Reasons | None) -> Answer:
         columns = found.predictions, found.stds, found.lower, found.upper
         names = "prediction", "std", "lower", "upper"
         told = [_rounded(column) for column in columns if column is not None]
         rows = zip(self._items(found), *told, strict=True)
+        items = [{**item, **dict(zip(names, row, strict=True))} for item, *row in rows]
+        explained = items[: schemas.MOST_EXPLAINED] if reasons else []
+        with contextlib.suppress(InputError):  # of models that cannot tell
+            why = reasons(found.item_ids[: len(explained)]) if reasons else []
+            for item, one in zip(explained, why, strict=True):
+                item["why"] = _reasons(one)
         return {
-            "items": [{**item, **dict(zip(names, row, strict=True))} for item, *row in rows],
+            "items": items,
             "rated": found.n_rated,
             "unknown": found.n_unknown,
         }
@@ -185,6 +198,18 @@ class Answers:
         texts = map(str, known.items.values.tolist())
         titles = [known.titles.get(one, "").casefold() for one in texts]
         return {title: row for row, title in reversed([*enumerate(titles)]) if title}
+
+
+def _reasons(found: Explanation) -> list[Answer]:
+    """The ratings that count most."""
+    columns = (
+        *(found.item_ids.tolist(), found.titles, found.ratings.tolist()),
+        _rounded(found.influences),
+    )
+    return [
+        {"item": item, **({"title": title} if title else {}), "rating": rating, "by": by}
+        for item, title, rating, by in [*zip(*columns, strict=True)][: schemas.MOST_REASONS]
+    ]
 
 
 def _wanted(asked: schemas.Recommend | schemas.Newcomer) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Annotated, Any, TypeVar
 
+import torch
 from fastapi import FastAPI, Query, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
@@ -46,7 +47,7 @@ class Threads:
 
     def __init__(self, n: int) -> None:
         """So many threads, each of which works alone."""
-        self._pool = ThreadPoolExecutor(n, initializer=set_n_threads, initargs=(1,))
+        self._pool = ThreadPoolExecutor(n, initializer=_alone)
         self._n_waiting = 0
 
     async def do(self, work: Callable[..., T], *arguments: object) -> T:
@@ -67,6 +68,12 @@ class Threads:
     def close(self) -> None:
         """Ends them when they are done."""
         self._pool.shutdown()
+
+
+def _alone() -> None:
+    """Lets the thread that begins share out nothing: others have the other cores."""
+    set_n_threads(1)
+    torch.set_num_threads(1)
 
 
 def app_of(source: Source, *, n_threads: int) -> ASGIApp:

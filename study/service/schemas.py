@@ -25,6 +25,8 @@ MOST_PAIRS = 10_000
 MOST_LISTED = 1_000
 MOST_IDS = 10_000  # that a list keeps to, or does without
 MOST_RATINGS = 1_000  # of somebody new
+MOST_EXPLAINED = 50  # of a list with reasons
+MOST_REASONS = 5  # for each item
 MOST_COLUMNS = 100  # that describe somebody
 MOST_CHARACTERS = 500  # of an id, or of what is searched
 
@@ -104,7 +106,9 @@ class _Listed(_Asked):
     without: Ids = Field(default=[], description="items that may not be listed")
     rated: bool = Field(default=False, description="whether items that were rated may be listed")
     why: bool = Field(
-        default=False, description="whether to tell which ratings carry each prediction"
+        default=False,
+        description="whether to tell which ratings carry each of the first "
+        f"{MOST_EXPLAINED} predictions",
     )
 
 
