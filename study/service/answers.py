@@ -47,7 +47,7 @@ class Answers:
         self.similar(schemas.Similar(item=first[0]))
         ratings: dict[int | str, float] = dict.fromkeys(first[1:], known.range[1])
         self.newcomer(schemas.Newcomer(ratings=ratings, why=True))
-        user = known.users.values[known.user_counts[:-1].argmax()].item()
+        user = _id_of(known.users, int(known.user_counts[:-1].argmax()))
         self.recommend(schemas.Recommend(user=user, rated=True))
         self.predict(schemas.Predict(pairs=[(user, first[0])], intervals=True))
 
@@ -98,7 +98,7 @@ class Answers:
         """
         known = self.model.known
         row = self._row(known.items, asked.item, "item", self._by_title)
-        found = self.model.similar(known.items.values[row].item(), items=asked.top)
+        found = self.model.similar(_id_of(known.items, row), items=asked.top)
         rows = zip(self._items(found), _rounded(found.similarities), strict=True)
         return {
             **self._item(row),
@@ -155,7 +155,7 @@ class Answers:
         ]
 
     def _item(self, row: int) -> Answer:
-        item = self.model.known.items.values[row].item()
+        item = _id_of(self.model.known.items, row)
         title = self.model.known.titles.get(str(item))
         return {"item": item, **({"title": title} if title else {})}
 
@@ -198,6 +198,13 @@ class Answers:
         texts = map(str, known.items.values.tolist())
         titles = [known.titles.get(one, "").casefold() for one in texts]
         return {title: row for row, title in reversed([*enumerate(titles)]) if title}
+
+
+def _id_of(ids: Ids, row: int) -> int | str:
+    """The id of a row, as the ratings have it."""
+    (found,) = ids.values[row : row + 1].tolist()
+    plain: int | str = found
+    return plain
 
 
 def _reasons(found: Explanation) -> list[Answer]:

@@ -234,9 +234,12 @@ def _refused(status: int, why: str) -> JSONResponse:
     return JSONResponse({"error": line}, status_code=status)
 
 
-async def _invalid(_: Request, error: Exception) -> Response:
+async def _invalid(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     first = error.errors()[0]
+    given = request.headers.get("content-type", "none")
+    if request.method == "POST" and "json" not in given.lower():
+        return _refused(415, f"expected content-type application/json, got {given}")
     if first["type"] == "json_invalid":
         return _refused(400, f"expected JSON: {first['ctx']['error']}")
     place = ".".join(str(part) for part in first["loc"][1:]) or first["loc"][0]
@@ -278,6 +281,7 @@ REFUSALS: dict[int | str, str] = {
     400: "no JSON",
     404: "no such user or item",
     413: "too large a body",
+    415: "a body that is not called JSON",
     422: "not as described here",
     503: "busy",
 }
