@@ -179,6 +179,25 @@ def test_pairs_are_predicted_in_blocks(
 
 
 @ALL_CHAINS
+@pytest.mark.parametrize("user", [-1, 0, 2, N_USERS])
+def test_one_user_for_all_items_is_predicted_as_among_others(
+    ordinal: list[bool], user: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(posterior, "AT_ONCE", 3)  # so that blocks end within
+    made, _ = some_posterior(ordinal)
+    items = torch.tensor([*range(-1, N_ITEMS + 1), 2])
+    alone = pairs_of(torch.full_like(items, user), items)
+    beside = pairs_of(
+        torch.cat([alone.user_index, torch.tensor([1 if user != 1 else 0])]),
+        torch.cat([items, torch.tensor([0])]),
+    )
+    assert posterior.is_of_one_user(alone)
+    assert not posterior.is_of_one_user(beside)
+    for ask in (made.predict, made.std):
+        torch.testing.assert_close(ask(alone), ask(beside)[:-1], rtol=1e-6, atol=1e-6)
+
+
+@ALL_CHAINS
 def test_a_posterior_of_one_user_holds_no_others(ordinal: list[bool]) -> None:
     made, _ = some_posterior(ordinal)
     alone = made.fold_in(torch.tensor([0, 2]), torch.tensor([2.5, 4.0]), seed=0)

@@ -4,8 +4,7 @@ import html
 import json
 import os
 import re
-import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -423,19 +422,6 @@ def test_a_trial_that_something_else_has_changed(
     assert (code, out) == (2, "")
     assert f"study 'mine', trial 0: {why}" in err
     assert err.count("\n") == 1
-
-
-@pytest.fixture
-def browser() -> Iterator[Any]:
-    """Debian's or another Chromium, if there is one."""
-    playwright = pytest.importorskip("playwright.sync_api")
-    found = next(filter(None, map(shutil.which, ("chromium", "google-chrome"))), None)
-    if found is None:
-        pytest.skip("no Chromium on this machine")
-    with playwright.sync_playwright() as driver:
-        chromium = driver.chromium.launch(executable_path=found, args=["--no-sandbox"])
-        yield chromium
-        chromium.close()
 
 
 @pytest.mark.slow

@@ -4,7 +4,6 @@ import asyncio
 import json
 import os
 import re
-import shutil
 import signal
 import socket
 import subprocess
@@ -519,7 +518,7 @@ def test_a_model_is_swapped_without_dropping_a_request(tmp_path: Path, workers: 
         with httpx.Client(base_url=served.url, timeout=30) as client:
             return {client.get("/health").json()["loaded"] for _ in range(3)}
 
-    wait_for(lambda: before.update(loaded()) or len(before) == workers, fresh_connections=True)
+    wait_for(lambda: before.update(loaded()) or len(before) == workers)
     askers = [threading.Thread(target=ask) for _ in range(4)]
     for one in askers:
         one.start()
@@ -531,7 +530,7 @@ def test_a_model_is_swapped_without_dropping_a_request(tmp_path: Path, workers: 
         after.update(loaded() - before)
         return len(after) == workers
 
-    wait_for(all_new, fresh_connections=True)
+    wait_for(all_new)
     time.sleep(1)
     stop.set()
     for one in askers:
@@ -543,24 +542,11 @@ def test_a_model_is_swapped_without_dropping_a_request(tmp_path: Path, workers: 
     assert "Traceback" not in said
 
 
-def wait_for(done: Callable[[], object], *, fresh_connections: bool = False) -> None:
+def wait_for(done: Callable[[], object]) -> None:
     until = time.monotonic() + 60
     while not done():
         assert time.monotonic() < until
         time.sleep(0.05)
-
-
-@pytest.fixture
-def browser() -> Iterator[Any]:
-    """Debian's or another Chromium, if there is one."""
-    playwright = pytest.importorskip("playwright.sync_api")
-    found = next(filter(None, map(shutil.which, ("chromium", "google-chrome"))), None)
-    if found is None:
-        pytest.skip("no Chromium on this machine")
-    with playwright.sync_playwright() as driver:
-        chromium = driver.chromium.launch(executable_path=found, args=["--no-sandbox"])
-        yield chromium
-        chromium.close()
 
 
 @pytest.mark.slow
