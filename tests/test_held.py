@@ -180,7 +180,7 @@ def test_somebody_new_gets_a_model(model: Model) -> None:
     assert not set(person.recommend(items=50).item_ids.tolist()) & set(good)
     table = pd.DataFrame({"film": list(good), "rating": list(good.values())})
     again = model.newcomer(table, about={"age": "30"})
-    np.testing.assert_array_equal(again.predict([7])["prediction"], answers["prediction"][:1])
+    np.testing.assert_allclose(again.predict([7])["prediction"], answers["prediction"][:1])
     nobody = model.newcomer()
     assert nobody.predict([7])["std"][0] > answers["std"][0]
     with pytest.raises(InputError, match="expected a rating from 1 to 5"):
