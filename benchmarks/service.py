@@ -93,7 +93,7 @@ def measure(
             assert status == 200, kind
             alone[kind].append(seconds)
         alone[kind] = alone[kind][2:]
-    memory = memory_of(process)
+    memory, cpu = memory_of(process), cpu_seconds(process)
     n = int(asked.rate * asked.seconds / asked.clients)
     kinds = choose.choice(list(MIX), (asked.clients, n), p=np.array([*MIX.values()]))
     plans = [[request_of(kind, model, choose) for kind in some] for some in kinds]
@@ -120,7 +120,9 @@ def measure(
             f"| {1000 * np.median(alone[kind]):.1f} | {len(mine):,} | {np.median(times):.1f} "
             f"| {np.quantile(times, 0.99):.0f} | {sum(status != 200 for _, status in mine)} |"
         )
-    print(f"\nMemory, MB: {memory} before, {memory_of(process)} after")
+    cpu = cpu_seconds(process) - cpu
+    print(f"\nThe workers took {cpu:.0f} s of CPU, {1000 * cpu / len(answers):.1f} ms a request")
+    print(f"Memory, MB: {memory} before, {memory_of(process)} after")
     print(f"Statuses: {dict(Counter(status for _, _, status, _ in answers))}")
 
 
@@ -225,11 +227,20 @@ async def exchange(
     return int(head.split()[1])
 
 
+def workers_of(process: "subprocess.Popen[str]") -> list[psutil.Process]:
+    """The processes that answer."""
+    parent = psutil.Process(process.pid)
+    return [one for one in parent.children(recursive=True) if one.num_threads() > 2] or [parent]
+
+
+def cpu_seconds(process: "subprocess.Popen[str]") -> float:
+    """What the workers have taken until now."""
+    return sum(sum(one.cpu_times()[:2]) for one in workers_of(process))
+
+
 def memory_of(process: "subprocess.Popen[str]") -> str:
     """What the workers take, in MB."""
-    parent = psutil.Process(process.pid)
-    workers = [one for one in parent.children(recursive=True) if one.num_threads() > 2] or [parent]
-    infos = [one.memory_full_info() for one in workers]
+    infos = [one.memory_full_info() for one in workers_of(process)]
     own = " and ".join(f"{info.uss / 1e6:.0f}" for info in infos)
     together = sum(getattr(info, "pss", info.uss) for info in infos) / 1e6
     return f"{own} of their own, {together:.0f} in all"

@@ -175,7 +175,7 @@ function interval(one) {
 
 function because(reasons) {
   const parts = reasons.slice(0, REASONS).flatMap((one, n) => [n ? ", " : "",
-    make("b", {}, nameOf(one)), ` (${plain(one.rating)}) ${one.by < 0 ? "−" : "+"}${Math.abs(one.by).toFixed(decimals + 1)}`]);
+    make("b", {}, nameOf(one)), `\u00a0(${plain(one.rating)})\u00a0${one.by < 0 ? "−" : "+"}${Math.abs(one.by).toFixed(decimals + 1)}`]);
   return make("p", { class: "why small quiet" }, "Because of ", ...parts);
 }
 
