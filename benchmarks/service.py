@@ -5,10 +5,10 @@
 
 First each address is asked so often, one request after the other. Then clients, processes of their
 own on the same cores, ask for so many seconds at an even rate, in a mix of all addresses; seconds
-count from when a request was due, so that what waits behind a slow one counts as slow. Halfway the
-file is replaced by one that takes its place, and what was due in the ten seconds from then on is told
-by itself. Memory is that of the workers' own pages, and of all
-that they map, a page that several share counted once (Linux only).
+count from when a request was due, so that what waits behind a slow one counts as slow. Halfway
+another file takes the model's place, and what was due in the ten seconds from then on is told by
+itself. Memory is that of the workers' own pages, and of all that they map, a page that several
+share counted once (Linux only).
 """
 
 import argparse
