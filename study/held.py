@@ -18,7 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from model.compact import Compact
-from model.dataset import Ids, Pairs
+from model.dataset import Ids, Pairs, Ratings
 from model.factors import RANK, Factors
 from model.forgetting import compact_without_user, ratings_without_user, without_user
 from model.kernels.threads import in_threads, torch_in_one_thread
