@@ -175,6 +175,10 @@ def test_the_card_tells_of_the_model(client: TestClient) -> None:
     ("path", "body", "status", "line"),
     [
         ("/predict", {"pairs": [["u1", 1.5]]}, 422, "pairs.0.1: expected an id, a number or a te"),
+        ("/predict", {"pairs": [["u1", True]]}, 422, "pairs.0.1: expected an id"),
+        ("/predict", {"pairs": [["u1", 1 << 70]]}, 422, "pairs.0.1: expected an id"),
+        ("/similar", {"item": "a\x1b[2J\u2028b"}, 404, "item 'a\ufffd[2J b': not among the"),
+        ("/similar", {"item": "x" * 400}, 404, "item 'xxx"),
         ("/predict", {"pairs": []}, 422, "pairs: List should have at least 1 item"),
         (
             "/predict",
