@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 SCHEME, PORT = "grpc", 13000  # of an address: grpc://host:port
 ANSWER_SECONDS = 10.0  # in which a proxy has to answer at first
 EXTRAS = {"psycopg": "postgres", "pymysql": "mysql", "grpc": "grpc"}
-EXTRAS |= {"fastapi": "serve", "uvicorn": "serve"}
+EXTRAS |= dict.fromkeys(("fastapi", "pydantic", "uvicorn"), "serve")
 
 
 def is_proxy(url: URL) -> bool:

@@ -73,11 +73,12 @@ def serve_model(drawing: Drawing, *, model: Path, host: str, port: int, workers:
         from uvicorn import Config, Server
         from uvicorn.supervisors import Multiprocess
 
+        import study.service.app  # noqa: F401
         from study.service.source import Source
     except ImportError as error:
-        if error.name not in ("fastapi", "uvicorn"):
+        if error.name not in ("fastapi", "pydantic", "uvicorn"):
             raise
-        raise InputError(f"{PROG} needs {how_to_get(error.name)}") from None
+        raise InputError(f"needs {how_to_get(error.name)}") from None
 
     with drawing.status("Loading the model…"):
         source = Source(model.absolute(), drawing)
