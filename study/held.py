@@ -18,7 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from model.compact import Compact
-from model.dataset import Ids, Pairs, Ratings
+from model.dataset import Ids, Pairs
 from model.factors import RANK, Factors
 from model.forgetting import compact_without_user, ratings_without_user, without_user
 from model.kernels.threads import in_threads, torch_in_one_thread
@@ -303,11 +303,10 @@ class Model:
         """
         known = self.known
         row = find_row(known.users, user, "user", known.source)
-        places = torch.from_numpy(known.rated(row))
         found = explain(
             self.models,
             known,
-            known.ratings[places],
+            known.of_user(row),
             pair=known.at_present(torch.tensor([row]), self._row_of(item)),
         )
         return replace(found, user_id=known.users.values[row])
@@ -321,10 +320,9 @@ class Model:
         known = self.known
         row = find_row(known.users, user, "user", known.source)
         index = known.items.index(items)
-        own = known.ratings[torch.from_numpy(known.rated(row))]
         pairs = known.at_present(torch.full_like(index, row), index)
         with torch_in_one_thread():
-            return explain_by_ratings(self.models, known, own, pairs=pairs)
+            return explain_by_ratings(self.models, known, known.of_user(row), pairs=pairs)
 
     def update(self, ratings: "Source | Frame") -> Self:
         """The model that has taken in more ratings, without training: a new one.
@@ -513,7 +511,9 @@ class Person:
         """
         known = self.model.known
         pair = known.at_present(torch.tensor([0]), self.model._row_of(item))
-        return explain(self.models, known, self._own(), pair=pair, trained=self.model.models)
+        return explain(
+            self.models, known, self.given.own(known), pair=pair, trained=self.model.models
+        )
 
     def reasons(self, items: ArrayLike) -> list[Explanation]:
         """What `explain` tells of their ratings, for each of many items by their ids, quicker.
@@ -525,20 +525,7 @@ class Person:
         index = known.items.index(items)
         pairs = known.at_present(torch.zeros_like(index), index)
         with torch_in_one_thread():
-            return explain_by_ratings(self.models, known, self._own(), pairs=pairs)
-
-    def _own(self) -> Ratings:
-        """Their ratings, given now."""
-        known, index = self.model.known, torch.from_numpy(self.given.items)
-        given = known.at_present(torch.zeros_like(index), index)
-        return replace(
-            known.ratings[:0],
-            user_index=given.user_index,
-            item_index=given.item_index,
-            times=given.times,
-            values=torch.from_numpy(self.given.values),
-            user_descriptions=(),
-        )
+            return explain_by_ratings(self.models, known, self.given.own(known), pairs=pairs)
 
     def _predict(self, pairs: Pairs) -> tuple[Column, Column]:
         with torch_in_one_thread():

@@ -65,6 +65,10 @@ class Known:
         first = self._first
         return self._by_user[first[user] : first[user + 1]]
 
+    def of_user(self, user: int) -> Ratings:
+        """The ratings of a user."""
+        return self.ratings[torch.from_numpy(self.rated(user))]
+
     def at_present(self, user_index: Tensor, item_index: Tensor) -> Pairs:
         """Pairs at the time of the last rating, if ratings have times."""
         times = None

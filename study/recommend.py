@@ -1,6 +1,6 @@
 """`python -m study.recommend`: what a user would like, known or new, and what is like an item."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,10 +30,11 @@ if TYPE_CHECKING:
 PROG = "study.recommend"
 SHORTEST_TITLE = 12  # characters, however long the ids are
 GAP = 2  # between columns
+N_REASONS = 3  # ratings that are told of each item
 EPILOG = """\
 examples:
   python -m study.recommend --user 42                ten items for user 42
-  python -m study.recommend --user 42 --titles movies.csv
+  python -m study.recommend --user 42 --titles movies.csv --why
   python -m study.recommend --ratings mine.csv       for who is not in them
   python -m study.recommend --about age=31,gender=F  who has rated nothing yet
   python -m study.recommend --similar 50 --top 5     five items like item 50
@@ -72,6 +73,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "with --ratings, or alone.",
     ),
     click.option(
+        "--why",
+        is_flag=True,
+        help="Tell which of the user's own ratings each prediction rests on, and by how much it "
+        "would be lower without each.",
+    ),
+    click.option(
         "--titles",
         type=FilePath(),
         metavar="FILE",
@@ -95,6 +102,7 @@ def recommend(
     ratings: Path | None,
     similar: str | None,
     about: str | None,
+    why: bool,
     top: int,
     titles: Path | None,
     out: Path | None,
@@ -103,9 +111,10 @@ def recommend(
     best_predict answers with. They are trained if they were not yet.
     """
     is_new = ratings is not None or about is not None
-    if (user is not None) + is_new + (similar is not None) != 1:
-        raise click.UsageError("Expected one of --user, --ratings or --about, and --similar")
-    told = _columns_of(about) if about else None
+    is_one = (user is not None) + is_new + (similar is not None) == 1
+    if not is_one or (why and similar is not None):
+        more = ", which --why is not for" if why and is_one else ""
+        raise click.UsageError(f"Expected one of --user, --ratings or --about, and --similar{more}")
     with drawing.status("Reading the ratings…"):
         import numpy as np
 
@@ -148,16 +157,18 @@ def recommend(
         heading += f", {found.title}" if found.title else ""
         whose: dict[str, object] = {"item": found.item_id}
     elif is_new:
-        found = result.recommend_to_newcomer(*given, n=top, titles=named, about=told)
+        found = result.recommend_to_newcomer(
+            *given, n=top, titles=named, about=_columns_of(about), why=why
+        )
         whose = {"user": None}
         heading = f"For a new user who has rated {found.n_rated:,} of the items"
         if found.n_unknown:
             heading += f", and {found.n_unknown:,} that the data do not have"
     else:
-        found = result.recommend(user, n=top, titles=named)
+        found = result.recommend(user, n=top, titles=named, why=why)
         whose = {"user": found.user_id}
         heading = f"For {user} ({table.user_name}), who has rated {found.n_rated:,}"
-    _show(drawing, heading, found.columns())
+    _show(drawing, heading, found)
     if out is not None:
         write_columns(out, list(found.columns().items()))
         drawing.say(f"Wrote: {out}, {len(found):,} items")
@@ -176,22 +187,26 @@ def recommend(
     )
 
 
-def _columns_of(about: str) -> dict[str, str]:
+def _columns_of(about: str | None) -> dict[str, str] | None:
     """Column and value of a text such as `age=31,gender=F`."""
+    if not about:
+        return None
     pairs = [one.partition("=") for one in about.split(",")]
     if not all(name.strip() and sign for name, sign, _ in pairs):
         raise click.UsageError(f"Expected --about column=value,…, got {about}")
     return {name.strip(): value.strip() for name, _, value in pairs}
 
 
-def _show(drawing: Drawing, heading: str, columns: Mapping[str, "ArrayLike"]) -> None:
-    """Tells a table that fits the terminal; a title is cut where it does not."""
+def _show(drawing: Drawing, heading: str, found: "Recommendations | SimilarItems") -> None:
+    """Tells a table that fits the terminal, and reasons below it; a title is cut where it does
+    not fit.
+    """
     import numpy as np
     from rich.table import Table
     from rich.text import Text
 
     console, table = drawing.console, Table(box=None, pad_edge=False)
-    arrays = {name: np.asarray(values) for name, values in columns.items()}
+    arrays = {name: np.asarray(values) for name, values in found.columns().items()}
     texts = {
         name: [f"{v:.2f}" if array.dtype.kind == "f" else str(v) for v in array]
         for name, array in arrays.items()
@@ -211,6 +226,8 @@ def _show(drawing: Drawing, heading: str, columns: Mapping[str, "ArrayLike"]) ->
     with console.capture() as shown:
         console.print(table)
     drawing.say(f"{heading}\n{shown.get()}".rstrip("\n"))
+    for reason in getattr(found, "reasons", ()):  # of predictions alone
+        drawing.say(f"{reason.title or reason.item_id}: {reason.told(N_REASONS)}")
 
 
 if __name__ == "__main__":

@@ -246,7 +246,12 @@ class Result:
         return Answers(ensemble=ensemble, predictions=predictions, spread=spread)
 
     def recommend(
-        self, user: object, *, n: int = 10, titles: "dict[str, str] | None" = None
+        self,
+        user: object,
+        *,
+        n: int = 10,
+        titles: "dict[str, str] | None" = None,
+        why: bool = False,
     ) -> "Recommendations":
         """The n items that a user of the ratings would like best, of those that are not rated.
 
@@ -254,18 +259,29 @@ class Result:
             user: the id.
             n: how many items at most.
             titles: of items, by their ids as texts; those of the table of items if not told.
+            why: whether to tell which of the user's ratings each prediction rests on.
 
         Raises:
             InputError: there is no such user, nothing is left, or no trial has come to a result.
         """
         from model.kernels.threads import torch_in_one_thread
-        from study.answers.lists import recommend
+        from study.answers.ensemble import combined
+        from study.answers.lists import find_row, recommend, with_reasons
 
         ensemble = self._ensemble(self.ratings, None, self.on_event)
+        known, models = self._known(titles), ensemble.loaded()
         with torch_in_one_thread():
-            return recommend(
-                ensemble.predictor(), self._known(titles), user, n=n, levels=ensemble.levels
+            found = recommend(
+                lambda pairs: combined(models(), pairs, known.range),
+                known,
+                user,
+                n=n,
+                levels=ensemble.levels,
             )
+            if not why:
+                return found
+            row = find_row(known.users, user, "user", known.source)
+            return with_reasons(found, models(), known, known.of_user(row), row=row)
 
     def recommend_to_newcomer(
         self,
@@ -275,6 +291,7 @@ class Result:
         n: int = 10,
         titles: "dict[str, str] | None" = None,
         about: "Mapping[str, str] | None" = None,
+        why: bool = False,
     ) -> "Recommendations":
         """The same for somebody who is not in the ratings, and gave these to these items.
 
@@ -284,25 +301,31 @@ class Result:
             n: how many items at most.
             titles: of items, by their ids as texts.
             about: what is known of them by column of the users' table, as in {"age": "31"}.
+            why: whether to tell which of the ratings each prediction rests on.
 
         Raises:
             InputError: a rating is out of range, nothing is left, or no trial has come to a result.
         """
         from model.kernels.threads import torch_in_one_thread
-        from study.answers.lists import Given, recommend_to_newcomer
+        from study.answers.ensemble import combined
+        from study.answers.lists import Given, recommend_to_newcomer, with_reasons
 
         known = self._known(titles)
         given = Given.of(known, item_ids, ratings)
         labels = known.labels_about(about) if about else None
         ensemble = self._ensemble(self.ratings, None, self.on_event)
+        models = ensemble.loaded(lambda model: given.fold(model, about=labels))
         with torch_in_one_thread():
-            return recommend_to_newcomer(
-                ensemble.predictor(lambda model: given.fold(model, about=labels)),
+            found = recommend_to_newcomer(
+                lambda pairs: combined(models(), pairs, known.range),
                 known,
                 given,
                 n=n,
                 levels=ensemble.levels,
             )
+            if not why:
+                return found
+            return with_reasons(found, models(), known, given.own(known), row=0)
 
     def similar(
         self, item: object, *, n: int = 10, titles: "dict[str, str] | None" = None

@@ -405,7 +405,11 @@ def aged() -> set[str]:
 
 
 @pytest.mark.filterwarnings("ignore:intervals that rest on")
-def test_models_of_settings_that_no_longer_answer_go(last_week: Record) -> None:
+def test_models_of_settings_that_no_longer_answer_go(
+    last_week: Record, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("study.answers.retraining.MOST", 5)
+
     def answered(*, n: int = 900, **more: Any) -> str:
         events = list[Event]()
         find(week(n), on_event=events.append, **more).predict(PAIRS, intervals=True)

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -413,6 +414,24 @@ def test_similar_items_are_listed(call: Call) -> None:
     assert names.split() == ["rank", "movie_id", "similarity", "ratings"]
     assert len(rows) == 3
     assert "tt0007" not in "".join(rows)
+
+
+def test_reasons_are_told_below_a_list(call: Call) -> None:
+    code, out, err = call(command.main, "--user", "Zürich-03", "--top", 3, "--why")
+    assert (code, err) == (0, "")
+    _, _, _, *rows = out.splitlines()
+    assert len(rows) == 6
+    for row, reason in zip(rows[:3], rows[3:], strict=True):
+        item, told = reason.split(": ")
+        assert item in row
+        assert len(re.findall(r"tt\d{4} [+-]0\.\d\d", told)) == 3
+        assert item not in told
+    code, out, err = call(command.main, "--ratings", "mine.csv", "--top", 1, "--why")
+    assert (code, err) == (0, "")
+    assert out.splitlines()[-1].count(" +") + out.splitlines()[-1].count(" -") >= 1
+    code, _, err = call(command.main, "--similar", "tt0007", "--why")
+    assert code == 2
+    assert "--similar, which --why is not for" in err
 
 
 def test_json_names_whom_a_list_is_for(call: Call) -> None:

@@ -159,6 +159,7 @@ def test_under_a_timeout_finalists_meet_before_the_trials_are_done(
 ) -> None:
     monkeypatch.setattr("study.workers.clock.ROUND_SECONDS", 3.0)  # however long trials take here
     monkeypatch.setattr("study.workers.clock.ROUND_SLACK", 0.1)
+    monkeypatch.setattr("study.workers.race.N_FINALISTS_OF_FEW", 5)
     result = tune(load(columns), trials=100_000, timeout=8.0, workers=1, quiet=True)
     assert result.ended is Ended.TIME_IS_UP
     met = result.study.user_attrs["finalists"]

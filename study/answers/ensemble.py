@@ -16,7 +16,6 @@ from model.solver import Model
 from model.splits import Split, as_new
 from storage.errors import InputError
 from study.answers.levels import Levels, Residuals
-from study.answers.lists import Predict
 from study.answers.retraining import Without, calibrating, load_or_train
 from study.events import OnEvent, Said, ignored
 from study.inputs import Data
@@ -147,8 +146,8 @@ class Ensemble:
         """The ratings that models do without to show what they are worth."""
         return calibrating(self.kind, self.record)
 
-    def predictor(self, change: Callable[[Model], Model] | None = None) -> Predict:
-        """What tells predictions and spreads of any pairs; the models are loaded at the first.
+    def loaded(self, change: Callable[[Model], Model] | None = None) -> Callable[[], list[Model]]:
+        """What gives the models, which are loaded when it is first called.
 
         Args:
             change: what each model is to become; itself if not told.
@@ -158,7 +157,7 @@ class Ensemble:
         def models() -> list[Model]:
             return [change(one) if change else one for one in self.models()]
 
-        return lambda pairs: combined(models(), pairs, self.data.known.range)
+        return models
 
     def models(self, *, without: Without | None = None) -> Iterator[Model]:
         """The model of each setting, loaded or trained when it is asked for."""

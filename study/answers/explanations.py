@@ -44,6 +44,12 @@ class Explanation:
     def __len__(self) -> int:
         return len(self.item_ids)
 
+    def told(self, n: int) -> str:
+        """The n ratings that count most, by title or id, with their influence, for people."""
+        names = [title or str(one) for title, one in zip(self.titles, self.item_ids, strict=True)]
+        some = zip(names[:n], self.influences[:n], strict=True)
+        return ", ".join(f"{name} {influence:+.2f}" for name, influence in some)
+
     def columns(self) -> dict[str, ArrayLike]:
         """The ratings as a table: its columns, (n,) each, by name; titles if some are known."""
         columns: dict[str, ArrayLike] = {self.item_name: self.item_ids}

@@ -12,7 +12,7 @@ k is twice the number of ratings that the item of a rating drawn at random has.
 """
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from typing import Protocol, Self
@@ -22,10 +22,11 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from model.dataset import UNKNOWN, Ids, Pairs
+from model.dataset import UNKNOWN, Ids, Pairs, Ratings
 from model.solver import Model
 from storage.errors import InputError
 from storage.ratings import IdArray
+from study.answers.explanations import Explanation, explain_by_ratings
 from study.answers.levels import Levels
 from study.known import Known
 
@@ -84,6 +85,7 @@ class Recommendations:
     n_unknown: int = 0  # items that the user has rated, and nobody else
     lower: NDArray[np.float64] | None = None  # (n,) ends of 90 % intervals, if they are calibrated
     upper: NDArray[np.float64] | None = None
+    reasons: tuple[Explanation, ...] = ()  # (n,) if they were asked for
 
     def __len__(self) -> int:
         return len(self.item_ids)
@@ -158,6 +160,26 @@ def recommend(
         )
     found = _listed(predict, known, row, seen, n=n, wanted=wanted or Wanted(), levels=levels)
     return replace(found, user_id=known.users.values[row])
+
+
+def with_reasons(
+    found: Recommendations, models: Sequence[Model], known: Known, own: Ratings, *, row: int
+) -> Recommendations:
+    """The list with which of the user's own ratings each prediction rests on.
+
+    Args:
+        found: the list.
+        models: that made it.
+        known: the ratings.
+        own: those of the user.
+        row: of the user, in the models.
+
+    Raises:
+        InputError: none of the models can tell.
+    """
+    index = known.items.index(found.item_ids)
+    pairs = known.at_present(torch.full_like(index, row), index)
+    return replace(found, reasons=tuple(explain_by_ratings(models, known, own, pairs=pairs)))
 
 
 def listing_score(
@@ -235,6 +257,19 @@ class Given:
         seen, place = np.unique(rows[is_known], return_inverse=True)
         means = np.bincount(place, values[is_known]) / np.bincount(place)
         return cls(items=seen, values=means, n_unknown=len(np.unique(given[~is_known])))
+
+    def own(self, known: Known) -> Ratings:
+        """These as the ratings of a user of row 0, given now."""
+        items = torch.from_numpy(self.items)
+        given = known.at_present(torch.zeros_like(items), items)
+        return replace(
+            known.ratings[:0],
+            user_index=given.user_index,
+            item_index=given.item_index,
+            times=given.times,
+            values=torch.from_numpy(self.values),
+            user_descriptions=(),
+        )
 
     def fold(self, model: Model, *, about: Tensor | None = None) -> Model:
         """The model of who gave these; it is not trained, the user's row follows from others'."""

@@ -203,16 +203,17 @@ def _load(
         similar = files[:1] if table else get_close_matches(name, known, n=1)
         option = f"data={shlex.quote(similar[0])}" if table and similar else "".join(similar)
         hint = f"did you mean {option}?" if similar else "python -m study.run makes it"
-        if table and (near := near_study(storage, table)):
-            hint = (
-                f"of nearly the same ratings is {near}: python -m study.run begins with its best "
-                f"settings, setting_of={near} answers with them at once"
-            )
-        elif table and source in files:
+        if table and source in files:
             hint = (
                 "did you mean other columns=, missing=, items= or users=? "
                 f"Or {source} has changed since"
             )
+        if table and (near := near_study(storage, table)):
+            more = (
+                f"of nearly the same ratings is {near}: python -m study.run begins with its best "
+                f"settings, setting_of={near} answers with them at once"
+            )
+            hint = f"{hint}; {more}" if source in files else more
         raise InputError(
             f"{what}: not in this database, which holds: {holds or 'none'}; {hint}"
         ) from None
