@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from model.dataset import Description, Ratings
+from model.logarithmic import Logarithmic
 from model.posterior import Draw, Posterior
 from model.side_features import described
 
@@ -48,9 +49,16 @@ class Explained:
     level: tuple[float, ...]  # in rating units, beside its mean
 
 
-def explained(model: Posterior, training: Ratings) -> Explained:
-    """What a model says of the times and descriptions of the ratings that it was trained on."""
-    draws, scale = model.draws(), model.scale.scale.item()
+def explained(model: Posterior | Logarithmic, training: Ratings) -> Explained:
+    """What a model says of the times and descriptions of the ratings that it was trained on.
+
+    Of logarithms it is told of an average rating, to first order.
+    """
+    unit = 1.0
+    if isinstance(model, Logarithmic):
+        assert isinstance(model.of_logs, Posterior)
+        model, unit = model.of_logs, training.values.mean().item()
+    draws, scale = model.draws(), model.scale.scale.item() * unit
     grid = model.grids[0]
     columns: list[Column] = []
     for side, descriptions in (

@@ -9,6 +9,7 @@ from model.compact import Compact
 from model.dataset import Ratings
 from model.effects import Grid
 from model.factorization import Factorization
+from model.logarithmic import Logarithmic
 from model.posterior import Draw, Posterior
 from model.solver import Model
 
@@ -20,6 +21,9 @@ def without_user(model: Model, row: int) -> Model | None:
 
     Users behind that row are numbered one less.
     """
+    if isinstance(model, Logarithmic):
+        of_logs = without_user(model.of_logs, row)
+        return of_logs and model.around(of_logs)
     if isinstance(model, Factorization):
         state = model.state_dict()
         return type(model).from_state(_cut(state, "user_", row))

@@ -19,7 +19,7 @@ P⁻¹ Λ Bᵀ f to x.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
-from typing import TypeVar
+from typing import Self, TypeVar
 
 import torch
 from torch import Tensor
@@ -27,6 +27,7 @@ from torch import Tensor
 from model.dataset import Description, Pairs, Ratings
 from model.factorization import Factorization
 from model.kernels.intervals import ends_of
+from model.logarithmic import Logarithmic, with_logs
 from model.ordinal import level_probabilities
 from model.posterior import Draw, Places, Posterior, Scale
 from model.solver import Model
@@ -54,6 +55,10 @@ class Influence:
         means = (torch.stack(column).mean(0) for column in columns)
         return cls(**dict(zip(names, means, strict=True)))
 
+    def of_smeared(self, predicted: Tensor) -> Self:
+        """What a prediction, (1,) in rating units, rests on if that was of its logarithm."""
+        return type(self)(**{name: _smeared(one, predicted) for name, one in vars(self).items()})
+
 
 def influence(
     model: Model, pair: Pairs, own: Ratings, others: Ratings, *, trained: Model | None = None
@@ -67,6 +72,12 @@ def influence(
         others: the ratings of that item by users of the training.
         trained: the model that `model` was folded in, if it was.
     """
+    if isinstance(model, Logarithmic):
+        whole_of_logs = trained.of_logs if isinstance(trained, Logarithmic) else None
+        found = influence(
+            model.of_logs, pair, with_logs(own), with_logs(others), trained=whole_of_logs
+        )
+        return found and found.of_smeared(model.predict(pair))
     if isinstance(model, Factorization):
         return _of_factorization(model, pair, own)
     if not isinstance(model, Posterior):
@@ -90,6 +101,9 @@ def rating_influences(model: Model, pairs: Pairs, own: Ratings) -> Tensor | None
         pairs: m, whose user is a row of the model.
         own: the n ratings of that user.
     """
+    if isinstance(model, Logarithmic):
+        of_logs = rating_influences(model.of_logs, pairs, with_logs(own))
+        return None if of_logs is None else _smeared(of_logs, model.predict(pairs)[:, None])
     if isinstance(model, Factorization):
         one_by_one = (pairs[row : row + 1] for row in range(len(pairs)))
         return torch.stack([_of_factorization(model, one, own).of_ratings for one in one_by_one])
@@ -290,6 +304,11 @@ def _said(
     return torch.stack(
         [labels[begin:end].double() @ rotation[begin:end].double() for begin, end in bounds]
     )
+
+
+def _smeared(of_logs: Tensor, predicted: Tensor) -> Tensor:
+    """What was of logarithms in rating units: r̂ less r̂ exp(-δ)."""
+    return -predicted * torch.expm1(-of_logs)
 
 
 def _of_factorization(model: Factorization, pair: Pairs, own: Ratings) -> Influence:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     import torch
+    from torch import Tensor
 
     from model.dataset import Ratings
     from model.solver import Model, Solver
@@ -183,13 +184,26 @@ def solver_name(config: Config) -> str:
 def make_solver(
     config: Config, training: "Ratings", *, device: "torch.device", seed: int
 ) -> "Solver":
-    """The solver of a setting, before its first epoch."""
+    """The solver of a setting, before its first epoch; of heavy tails that of their logarithms."""
+    from model.logarithmic import LogarithmicSolver, has_heavy_tail
+
     kind: Any = resolve_name(SOLVERS[solver_name(config)].solver)
-    solver: Solver = kind(config, training, device=device, seed=seed)
-    return solver
+
+    def of(ratings: "Ratings") -> "Solver":
+        solver: Solver = kind(config, ratings, device=device, seed=seed)
+        return solver
+
+    is_plain = isinstance(config, GradientConfig) and config.form == "plain"  # of ratings as such
+    if is_plain or not has_heavy_tail(training):
+        return of(training)
+    return LogarithmicSolver(of, training)
 
 
-def model_class(name: str) -> "type[Model]":
-    """What the solver of that name trains."""
+def load_state(name: str, state: "Mapping[str, Tensor]") -> "Model":
+    """The model that the solver of that name trained, of its `state_dict`, on the CPU."""
+    from model.logarithmic import PREFIX, Logarithmic
+
+    if any(one.startswith(PREFIX) for one in state):
+        return Logarithmic.from_state(state)
     kind: type[Model] = resolve_name(SOLVERS[name].model)
-    return kind
+    return kind.from_state(state)

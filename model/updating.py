@@ -22,6 +22,7 @@ from model.dataset import Ratings
 from model.factorization import Factorization
 from model.fold_in import Conditions, draw_rows, ridge
 from model.kernels.threads import in_threads
+from model.logarithmic import Logarithmic, with_logs
 from model.posterior import Draw, Posterior, single, stacked
 from model.solver import Model
 
@@ -37,6 +38,9 @@ def updated(model: Model, old: Ratings, new: Ratings, *, seed: int) -> Model | N
         new: n more, by users and of items that are numbered on behind those of the model.
         seed: of the draws.
     """
+    if isinstance(model, Logarithmic):
+        of_logs = updated(model.of_logs, with_logs(old), with_logs(new), seed=seed)
+        return of_logs and model.around(of_logs)
     if isinstance(model, Factorization):
         return _of_factorization(model, old, new)
     if not isinstance(model, Posterior):

@@ -23,7 +23,7 @@ from model.factors import RANK, Factors
 from model.forgetting import compact_without_user, ratings_without_user, without_user
 from model.kernels.threads import in_threads, torch_in_one_thread
 from model.solver import Model as Trained
-from model.solvers import model_class
+from model.solvers import load_state
 from model.updating import updated
 from storage.columns import FRAME
 from storage.errors import InputError
@@ -97,7 +97,7 @@ class Model:
                 known=known_of(arrays, about["known"]),
                 solvers=tuple(about["solvers"]),
                 models=tuple(
-                    model_class(solver).from_state(tensors_of(arrays, f"model{number}."))
+                    load_state(solver, tensors_of(arrays, f"model{number}."))
                     for number, solver in enumerate(about["solvers"])
                 ),
                 compact=Compact.from_state(compact) if compact else None,

@@ -10,7 +10,7 @@ import torch
 from model.dataset import Ratings
 from model.factorization import Factorization
 from model.solver import Model
-from model.solvers import make_solver, model_class
+from model.solvers import load_state, make_solver
 from model.splits import Split, split
 from storage.errors import InputError
 from storage.models import file_name, load_model, recipe_of, recipe_path, save_model
@@ -21,7 +21,7 @@ from study.record.record import Record
 from study.record.seeds import setting_seed, stable_seed
 
 MOST = 10  # settings that may answer: those that meet in the final, of few ratings
-FORMAT = 3  # of what is saved of a model: raise it when a solver keeps something else
+FORMAT = 4  # of what is saved of a model: raise it when a solver keeps something else
 
 
 class Without(NamedTuple):
@@ -54,10 +54,9 @@ def load_or_train(
     seed = setting_seed(record.seed or 0, setting.config)
     recipe = _recipe(setting, record, seed=seed, without=without)
     path = recipe_path(folder / "models", record.name, recipe)
-    kind = model_class(setting.solver)
     if (arrays := load_model(path)) is not None:
         state = {n: torch.from_numpy(a.copy()) for n, a in arrays.items() if "_ids" not in n}
-        return kind.from_state(state), True
+        return load_state(setting.solver, state), True
     ratings = without.of(data.ratings)[0] if without else data.ratings
     model = train(setting, ratings, seed=seed, device=device)
     state = {name: tensor.detach().cpu() for name, tensor in model.state_dict().items()}
@@ -65,7 +64,7 @@ def load_or_train(
     ids = {"user_ids": data.users.values, "item_ids": data.items.values}
     with contextlib.suppress(OSError):  # the answer matters more than to have it again
         save_model(path, arrays | ids, recipe)
-    return kind.from_state(state), False
+    return load_state(setting.solver, state), False
 
 
 def is_unused(path: Path, *, record: Record, folder: Path) -> bool:

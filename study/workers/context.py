@@ -12,6 +12,7 @@ from typing import cast
 
 from model.dataset import Ratings
 from model.explained import explained
+from model.logarithmic import Logarithmic
 from model.posterior import Posterior
 from model.solver import Solver
 from model.solvers import make_solver
@@ -58,7 +59,7 @@ def record_context(
             solver, rmse = _trained(finalists, best, variant, validation)
             found["rmse"].setdefault(kind, {})[name] = round(rmse, 6)
             if variant is training and kind is record.kinds[0]:
-                assert isinstance(solver.model, Posterior)
+                assert isinstance(solver.model, Posterior | Logarithmic)
                 said = cast(ContextFound, asdict(explained(solver.model, training)))
                 found.update(said)
     record.keep(StudyView.context, found)

@@ -1,0 +1,177 @@
+"""Ratings with heavy tails (prices, play counts), learned by their logarithms.
+
+    log r_ui = f_ui + e_ui,   r̂_ui = S exp(f̂_ui),   S = Σ r / Σ exp f̂ over ratings held out
+
+clipped to [lowest, highest]. S is a smearing factor (Duan 1983, Smearing Estimate: A Nonparametric
+Retransformation Method, sec. 2: the mean of r / exp f̂, here weighted by exp f̂, as squared errors
+are). Of ratings that were learned from, residuals are too small, and so is S: a twin of the solver
+learns from nine tenths of them, and S is of its predictions for the rest.
+
+Whether ratings are learned so is told by themselves. All are above zero, the highest is far above
+the median, and of biases fitted to ratings or to their logarithms, on held-out ratings,
+
+    RMSE(log r) exp(mean of log r) < ½ RMSE(r)
+
+(both in the units of ratings, as densities compare: Box & Cox 1964, An Analysis of Transformations,
+sec. 3), while the logarithms' smeared predictions are hardly worse, or better, in rating units.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from typing import Self
+
+from torch import Tensor
+
+from model.biases import fit_biases
+from model.dataset import Pairs, Ratings
+from model.factorization import Factorization
+from model.posterior import Posterior
+from model.solver import Epoch, Model, Solver, measured
+from model.splits import as_new, split
+
+FEWEST = 500  # ratings: of fewer, the tenth that is held out does not tell S
+TAIL = 10.0  # medians that the highest rating has to exceed
+NARROWER = 0.5  # the share of the RMSE of ratings that the scaled one of logarithms stays below
+MOST_WORSE = 1.03  # times the RMSE of biases; of heavy tails the few highest ratings decide it
+SPLITS = 5  # that tell so
+SEED = 0  # of the first of them, and of the split that tells S
+PREFIX = "logarithmic."  # of what is saved
+
+
+def has_heavy_tail(ratings: Ratings) -> bool:
+    """Whether the ratings are better learned by their logarithms."""
+    values = ratings.values
+    if len(values) < FEWEST or values.min() <= 0 or values.max() <= TAIL * values.median():
+        return False
+    of_ratings, of_logs, smeared = 0.0, 0.0, 0.0
+    for seed in range(SEED, SEED + SPLITS):
+        training, held_out = split(ratings, seed=seed)
+        held_out = as_new(held_out, training)
+        truth, logs = held_out.values, fit_biases(with_logs(training)).predict(held_out)
+        predicted = logs.exp()
+        halves = slice(None, None, 2), slice(1, None, 2)  # each has the factor of the other
+        factors = [smearing(truth[half], logs[half]) for half in halves]
+        for half, factor in zip(halves, reversed(factors), strict=True):
+            predicted[half] *= factor
+        of_ratings += _mse(fit_biases(training).predict(held_out), truth)
+        of_logs += _mse(logs, truth.log())
+        smeared += _mse(predicted.clamp(values.min(), values.max()), truth)
+    scaled = of_logs * values.log().mean().exp().item() ** 2
+    return scaled < NARROWER**2 * of_ratings and smeared < MOST_WORSE**2 * of_ratings
+
+
+def with_logs(ratings: Ratings) -> Ratings:
+    """The ratings as their logarithms."""
+    return replace(ratings, values=ratings.values.log())
+
+
+def smearing(truth: Tensor, logs: Tensor) -> Tensor:
+    """S, () float64, of (n,) held-out ratings and their (n,) predicted logarithms."""
+    return truth.sum() / logs.exp().sum()
+
+
+class Logarithmic:
+    """Predicts ratings, in rating units, by a model of their logarithms."""
+
+    def __init__(self, of_logs: Model, *, factor: Tensor, lowest: Tensor, highest: Tensor) -> None:
+        """That of a model of logarithms, with S, the lowest and the highest rating, () float64."""
+        self.of_logs, self.factor, self.lowest, self.highest = of_logs, factor, lowest, highest
+
+    def predict(self, pairs: Pairs) -> Tensor:
+        """The (n,) float64 predicted ratings of pairs."""
+        return self.smeared(self.of_logs.predict(pairs))
+
+    def smeared(self, logs: Tensor) -> Tensor:
+        """The (n,) float64 ratings that (n,) predicted logarithms stand for."""
+        return (self.factor * logs.exp()).clamp(self.lowest, self.highest)
+
+    def std(self, pairs: Pairs) -> Tensor:
+        """The (n,) float64 standard deviations, as of log-normal ratings around the predictions.
+
+        At most half the range, which no ratings within it exceed.
+        """
+        variance = self.of_logs.std(pairs).square()
+        stds = self.predict(pairs) * variance.expm1().sqrt()
+        return stds.clamp(max=((self.highest - self.lowest) / 2).item())
+
+    def similarity(self, item: int) -> Tensor:
+        """The (n_items,) float32 similarities of every item to one, as of logarithms."""
+        return self.of_logs.similarity(item)
+
+    def fold_in(
+        self, item_index: Tensor, values: Tensor, *, seed: int, about: Tensor | None = None
+    ) -> Self:
+        """The model of one user, of index 0, who gave (n,) values above zero to (n,) items."""
+        return self.around(self.of_logs.fold_in(item_index, values.log(), seed=seed, about=about))
+
+    def around(self, of_logs: Model) -> Self:
+        """The same of another model of logarithms."""
+        return type(self)(of_logs, factor=self.factor, lowest=self.lowest, highest=self.highest)
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Everything, to be saved; `from_state` brings it back."""
+        own = {"factor": self.factor, "lowest": self.lowest, "highest": self.highest}
+        return {PREFIX + name: one.cpu() for name, one in own.items()} | dict(
+            self.of_logs.state_dict()
+        )
+
+    @classmethod
+    def from_state(cls, state: Mapping[str, Tensor]) -> Self:
+        """The model that `state_dict` was taken of, on the CPU."""
+        own = {name.removeprefix(PREFIX): one for name, one in state.items() if _is_own(name)}
+        rest = {name: one for name, one in state.items() if not _is_own(name)}
+        kind = Factorization if "user_factors" in rest else Posterior
+        return cls(kind.from_state(rest), **own)
+
+
+class LogarithmicSolver:
+    """The solver of logarithms, and its twin that tells S."""
+
+    def __init__(self, make: Callable[[Ratings], Solver], training: Ratings) -> None:
+        """Before the first epoch.
+
+        Args:
+            make: the solver of ratings, the same whenever it is called with the same.
+            training: all above zero.
+        """
+        known, held_out = split(training, seed=SEED)
+        self._solver, self._twin = make(with_logs(training)), make(with_logs(known))
+        self._held_out = as_new(held_out, known)
+        self._of_twin = self._held_out.values.log()  # (n,) what it predicts of that
+        values = training.values
+        self._mean_square = values.square().mean().item()
+        self._lowest, self._highest = values.min(), values.max()
+
+    @property
+    def model(self) -> Logarithmic:
+        """As it is after the last epoch."""
+        truth, of_logs = self._held_out.values, self._solver.model
+        if isinstance(of_logs, Factorization):
+            of_logs.spread.fill_(_mse(self._of_twin, truth.log()) ** 0.5)
+        return Logarithmic(
+            of_logs,
+            factor=smearing(truth, self._of_twin),
+            lowest=self._lowest,
+            highest=self._highest,
+        )
+
+    def epochs(self, validation: Ratings | None) -> Iterator[Epoch]:
+        """Trains an epoch of both; the training error is that of logarithms, to first order."""
+        of_both = zip(
+            self._solver.epochs(validation), self._twin.epochs(self._held_out), strict=True
+        )
+        for epoch, of_twin in of_both:
+            assert of_twin.validation_predictions is not None
+            self._of_twin = of_twin.validation_predictions
+            logs = epoch.validation_predictions
+            predictions = None if logs is None else self.model.smeared(logs)
+            train_mse = epoch.train_mse * self._mean_square
+            yield measured(epoch.number, train_mse, predictions, validation)
+
+
+def _mse(predictions: Tensor, truth: Tensor) -> float:
+    return (predictions - truth).square().mean().item()
+
+
+def _is_own(name: str) -> bool:
+    return name.startswith(PREFIX)
