@@ -27,13 +27,14 @@ from model.dataset import Pairs, Ratings
 from model.factorization import Factorization
 from model.posterior import Posterior
 from model.solver import Epoch, Model, Solver, measured
-from model.splits import as_new, split
+from model.splits import VALIDATION_SHARE, as_new, split
 
 FEWEST = 500  # ratings: of fewer, the tenth that is held out does not tell S
 TAIL = 10.0  # medians that the highest rating has to exceed
 NARROWER = 0.5  # the share of the RMSE of ratings that the scaled one of logarithms stays below
 MOST_WORSE = 1.03  # times the RMSE of biases; of heavy tails the few highest ratings decide it
-SPLITS = 5  # that tell so
+SPLITS = 5  # that tell so, fewer where ratings are many
+ENOUGH = 50_000  # ratings held out that tell it
 SEED = 0  # of the first of them, and of the split that tells S
 PREFIX = "logarithmic."  # of what is saved
 
@@ -44,7 +45,8 @@ def has_heavy_tail(ratings: Ratings) -> bool:
     if len(values) < FEWEST or values.min() <= 0 or values.max() <= TAIL * values.median():
         return False
     of_ratings, of_logs, smeared = 0.0, 0.0, 0.0
-    for seed in range(SEED, SEED + SPLITS):
+    n_splits = min(SPLITS, max(1, round(ENOUGH / (VALIDATION_SHARE * len(values)))))
+    for seed in range(SEED, SEED + n_splits):
         training, held_out = split(ratings, seed=seed)
         held_out = as_new(held_out, training)
         truth, logs = held_out.values, fit_biases(with_logs(training)).predict(held_out)
