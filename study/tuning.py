@@ -320,6 +320,7 @@ def _run(
 ) -> Exception | None:
     """Does what there is to do in a study, in view: the failure that cut it, if one did."""
     from model.kernels.compiling import where_kept
+    from model.logarithmic import has_heavy_tail
     from study.record.ranking import is_decided
     from study.record.record import n_finished
     from study.workers.claims import StudyFailedError
@@ -344,6 +345,8 @@ def _run(
     if has_context(joined.ratings) and not over:
         on_event(Said("Times and tables: used by gibbs; als and gradient do without"))
     if not over:
+        if has_heavy_tail(joined.objective.training):
+            on_event(Said("Heavy tails: learned by logarithms, answered in rating units"))
         if note := where_kept():
             on_event(Said(note))
         if before < job.total:

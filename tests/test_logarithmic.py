@@ -12,6 +12,8 @@ import torch
 from benchmarks.tails import heavy_tailed
 from model.biases import fit_biases
 from model.dataset import Ratings
+from model.descriptions import of_numbers
+from model.explained import explained
 from model.forgetting import without_user
 from model.influence import influence, rating_influences
 from model.kernels.threads import set_n_threads
@@ -19,6 +21,7 @@ from model.logarithmic import Logarithmic, has_heavy_tail
 from model.solver import Model, mse
 from model.solvers import ORIGINAL, SOLVERS, Config, load_state, make_solver
 from model.updating import updated
+from study.events import Event, Said
 from study.held import Model as Held
 from study.tuning import load, tune
 
@@ -219,6 +222,20 @@ def test_models_take_in_ratings_and_forget(name: str) -> None:
     torch.testing.assert_close(without.predict(shifted), model.predict(rest))
 
 
+def test_what_descriptions_say_is_told_in_rating_units() -> None:
+    ages = of_numbers("age", np.random.default_rng(0).uniform(20, 60, tailed()[0].n_users))
+    effects = []
+    for scale in (1.0, 1000.0):
+        training = replace(tailed(scale=scale)[0], user_descriptions=(ages,))
+        solver = make_solver(GIBBS, training, device=CPU, seed=0)
+        next(epoch for epoch in solver.epochs(None) if epoch.number == 4)
+        assert isinstance(solver.model, Logarithmic)
+        (column,) = explained(solver.model, training).columns
+        effects.append(np.array(column.effects))
+    np.testing.assert_allclose(effects[1], 1000 * effects[0], rtol=0.01)
+    assert 0.01 < np.abs(effects[0]).max() < tailed()[0].values.mean().item()
+
+
 def test_the_original_learns_ratings_as_such() -> None:
     config: Config = replace(ORIGINAL, rank=2)
     solver = make_solver(config, tailed()[0], device=CPU, seed=0)
@@ -231,9 +248,15 @@ def test_a_study_answers_prices(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     for solver, limits in quick.items():
         monkeypatch.setitem(SOLVERS, solver, replace(SOLVERS[solver], **limits))
     known, asked = heavy_tailed(1_500, noise=0.5, seed=1)
-    found = tune(
-        load(known), trials=2, workers=1, storage=f"sqlite:///{tmp_path}/study.db", quiet=True
-    )
+    told: list[str] = []
+
+    def hear(event: Event) -> None:
+        if isinstance(event, Said):
+            told.append(event.text)
+
+    database = f"sqlite:///{tmp_path}/study.db"
+    found = tune(load(known), trials=2, workers=1, storage=database, on_event=hear)
+    assert "Heavy tails: learned by logarithms, answered in rating units" in told
     pairs = {name: asked[name] for name in ("user", "item")}
     table = found.predict(pairs, intervals=True)
     assert (table["lower"] > 0).all()
