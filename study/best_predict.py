@@ -175,7 +175,8 @@ def best_predict(
         if truth is None and queries is not None:
             named = f"column {pairs.truth_name}" if pairs.truth_name else "the ratings"
             drawing.say(f"Scored against: {named} of {pairs.asked_of}")
-        facts["score"] = _score(answers.predictions, true, pairs, drawing)
+        name = str(truth or pairs.asked_of or pairs.source)
+        facts["score"] = _score(answers.predictions, true, pairs, name, drawing)
     result.tidy()
     return Outcome(facts=facts)
 
@@ -204,14 +205,21 @@ def _score(
     predictions: "NDArray[np.float64]",
     truth: "NDArray[np.float64]",
     data: "Data",
+    source: str,
     drawing: Drawing,
 ) -> dict[str, object]:
-    """Tells how far the predictions are from the truth, where it is known; the same for --json."""
+    """Tells how far the predictions are from the truth of a source, where it is known; the same for
+    --json.
+    """
     import numpy as np
 
+    from study.answers.evaluation import doubt_of
     from study.answers.scores import score
 
     known = ~np.isnan(truth)
+    n_learned = int(data.known.are_rated(data.queries)[known].sum())
+    if doubt := doubt_of(n_learned, int(known.sum()), source):
+        complain(PROG, doubt)
     users = np.unique(data.table.query_user_ids, return_inverse=True)[1]
     found = score(predictions[known], truth[known], users[known])
     figures = {"RMSE": found.rmse, "MAE": found.mae, "MSE": found.mse}

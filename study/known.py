@@ -60,6 +60,15 @@ class Known:
         users, items = pairs.user_index.numpy(), pairs.item_index.numpy()
         return self.user_counts[users], self.item_counts[items]
 
+    def are_rated(self, pairs: Pairs) -> NDArray[np.bool_]:
+        """Which of (n,) pairs are among the ratings."""
+        users, items = pairs.user_index.numpy(), pairs.item_index.numpy()
+        n_items, own = len(self.items), self.ratings
+        learned = own.user_index.numpy() * n_items + own.item_index.numpy()
+        is_known = (users != UNKNOWN) & (items != UNKNOWN)
+        found: NDArray[np.bool_] = is_known & np.isin(users * n_items + items, learned)
+        return found
+
     def rated(self, user: int) -> NDArray[np.int64]:
         """The places, in the ratings, of those of a user."""
         first = self._first

@@ -83,9 +83,6 @@ class Test:
         sums = np.bincount(own, ratings.values.numpy(), minlength=len(known.user_counts))
         mean = ratings.values.mean().item()
         means = np.where(known.user_counts, sums / known.user_counts.clip(min=1), mean)
-        is_known = (users != UNKNOWN) & (items != UNKNOWN)
-        learned = own * n_items + ratings.item_index.numpy()
-        again = np.isin((users * n_items + items)[is_known], learned)
         ahead = np.full(len(users), np.nan)
         if times is not None:
             ahead = np.where(np.isnan(times), np.nan, seconds_ahead(ratings, pairs))
@@ -101,7 +98,7 @@ class Test:
             n_items=n_items,
             ahead=ahead,
             labels=labels_of(ratings, pairs),
-            n_learned=int(again.sum()),
+            n_learned=int(known.are_rated(pairs).sum()),
         )
 
 
@@ -269,17 +266,18 @@ def evaluate(
             for (by, label, _, _), one, own in zip(named, errors[1:], lists[1:], strict=True)
         ),
         n_listable=n_listable,
-        doubts=(*doubts, *_doubts(test, source)),
+        doubts=(*doubts, *filter(None, [doubt_of(test.n_learned, len(test.truth), source)])),
     )
 
 
-def _doubts(test: Test, source: str) -> Iterator[str]:
-    """What may be wrong with a test, for people."""
-    if test.n_learned:
-        yield (
-            f"{test.n_learned:,} of the {len(test.truth):,} pairs of {source} are among the "
-            "ratings that were learned from: figures look better than they are"
-        )
+def doubt_of(n_learned: int, n_pairs: int, source: str) -> str:
+    """What is wrong with a test of so many pairs, for people; empty if nothing was learned from."""
+    if not n_learned:
+        return ""
+    return (
+        f"{n_learned:,} of the {n_pairs:,} pairs of {source} are among the ratings that were "
+        "learned from: figures look better than they are"
+    )
 
 
 def _groups(test: Test) -> Iterator[tuple[str, str, Mask, str]]:
