@@ -300,6 +300,8 @@ def test_another_search_space_is_told_once_more(last_week: Record) -> None:
 def test_a_missing_study_is_answered_with_what_may_be_meant(last_week: Record) -> None:
     with pytest.raises(InputError, match=r"is last week: python -m study\.run begins"):
         find(week(950))
+    with pytest.raises(InputError, match=r"did you mean study_name='last week'\?"):
+        find(week(900))
 
 
 # Settings that are borrowed

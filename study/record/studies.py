@@ -208,7 +208,10 @@ def _load(
                 "did you mean other columns=, missing=, items= or users=? "
                 f"Or {source} has changed since"
             )
-        if table and (near := near_study(storage, table)):
+        same = [n for n in known if table and _digest(storage, n) == table.digest]
+        if same:
+            hint = f"did you mean study_name={shlex.quote(same[0])}?"
+        elif table and (near := near_study(storage, table)):
             more = (
                 f"of nearly the same ratings is {near}: python -m study.run begins with its best "
                 f"settings, setting_of={near} answers with them at once"
@@ -224,6 +227,12 @@ def _source(storage: BaseStorage, name: str) -> str:
     attributes = storage.get_study_user_attrs(storage.get_study_id_from_name(name))
     found = re.match(r"(.+), [\d,]+ ratings, ", str(attributes.get(StudyView.data.name, "")))
     return found[1] if found else ""
+
+
+def _digest(storage: BaseStorage, name: str) -> object:
+    """That of the ratings of a study, if it is known."""
+    attributes = storage.get_study_user_attrs(storage.get_study_id_from_name(name))
+    return attributes.get(StudyView.ratings_digest.name)
 
 
 def _check(record: Record, wanted: Mapping[str, object]) -> None:
