@@ -88,7 +88,8 @@ def weights_of(description: Description, value: str) -> Tensor:
     weights = torch.zeros(len(description.labels))
     places = {label: place for place, label in enumerate(description.labels)}
     numbers = [(float(label), places[label]) for label in places if _is_number(label)]
-    if numbers and len(numbers) >= len(places) - 2 and _is_number(value):
+    are_numbers = bool(numbers) and len(numbers) >= len(places) - 2
+    if are_numbers and _is_number(value):
         knots, at = (list(column) for column in zip(*sorted(numbers), strict=True))
         place = float(np.interp(float(value), knots, range(len(knots))))
         left = min(int(place), max(len(knots) - 2, 0))
@@ -99,7 +100,8 @@ def weights_of(description: Description, value: str) -> Tensor:
     for one in [value] if value in places else value.split("|"):
         found = places.get(one.strip(), places.get(OTHER))
         if found is None:
-            raise ValueError(f"expected one of {', '.join(description.labels)}, got {one.strip()}")
+            wanted = "a number" if are_numbers else f"one of {', '.join(description.labels)}"
+            raise ValueError(f"expected {wanted}, got {one.strip()}")
         weights[found] = 1.0
     return weights
 

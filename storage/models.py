@@ -91,13 +91,18 @@ def read_held(path: Path) -> tuple[Arrays, dict[str, Any]]:
         InputError: it cannot be read, is no such file, was cut or changed, or is of a version that
             is not read any more, or not yet.
     """
+    if path.is_dir():
+        raise InputError(f"{path}: expected a saved model, got a directory")
     try:
         arrays, metadata = map_arrays(path)
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
     except DamagedFileError as error:
         why = str(error).removeprefix(f"{path}: ")
-        raise InputError(f"{path}: expected a saved model; {why}") from None
+        raise InputError(
+            f"{path}: expected a saved model, got another file, or one that was cut or changed "
+            f"({why})"
+        ) from None
     found = metadata.get("format")
     if not isinstance(found, int):
         raise InputError(f"{path}: expected a saved model, got other arrays")

@@ -121,7 +121,7 @@ def _of_model(path: Path, test: Path, drawing: Drawing) -> Scored:
     from study.held import Model
 
     held = Model.load(path)
-    drawing.say(f"Model: {path}, {held.card['data']}")
+    drawing.say(f"Model: {path}, {held.data}")
     return [path], {"model": str(path)}, lambda: held.evaluate(test)
 
 

@@ -13,10 +13,11 @@ EPILOG = """\
 examples:
   python -m study.best_predict --save-model movies.model
   python -m study.export --model movies.model --items items.parquet
-  python -m study.export --model movies.model --items i.csv --users u.csv --rank 16
+  python -m study.export --model movies.model \\
+      --items items.csv --users users.csv --rank 16
 
-A prediction is near to mean + bias of the user + bias of the item + the product
-of their factors; the command tells the mean, and how near.
+A prediction is near to mean + bias of the user + bias of the item + the
+product of their factors; the command tells the mean, and how near.
 """
 
 
@@ -68,7 +69,7 @@ def export(
             check_ending(path)
             precious.append(path)
         held = Model.load(model)
-    drawing.say(f"Model: {model}, {held.card['data']}")
+    drawing.say(f"Model: {model}, {held.data}")
     with drawing.status("Working out the factors…"):
         factors = held.factors(rank=rank)
     files = {}

@@ -459,8 +459,15 @@ class Model:
         columns = self.calibration.intervals(found.predictions, found.stds, kinds_of(*counts))
         return replace(found, stds=columns["std"], lower=columns["lower"], upper=columns["upper"])
 
+    @property
+    def data(self) -> str:
+        """What it was trained on, and what it has taken in since, for people."""
+        data: str = self.card["data"]
+        updates = self.card.get("updates")
+        return f"{data}; updated to {updates[-1]['of']}" if updates else data
+
     def __repr__(self) -> str:
-        return f"<Model: {', '.join(self.solvers)} of {self.card['data']}>"
+        return f"<Model: {', '.join(self.solvers)} of {self.data}>"
 
 
 @dataclass(frozen=True, kw_only=True, repr=False, eq=False)

@@ -84,7 +84,7 @@ def serve_model(drawing: Drawing, *, model: Path, host: str, port: int, workers:
         source = Source(model.absolute(), drawing)
     listening = _listening(host, port)
     where = f"[{host}]" if ":" in host else host
-    drawing.say(f"Model: {model}, {source.now.model.card['data']}")
+    drawing.say(f"Model: {model}, {source.now.model.data}")
     drawing.say(f"Serving: http://{where}:{listening.getsockname()[1]}/, Ctrl-C ends")
     config = Config(
         partial(_app, model.absolute(), workers) if workers > 1 else partial(_of, source, workers),

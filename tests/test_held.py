@@ -219,6 +219,7 @@ def test_more_ratings_are_taken_in(model: Model) -> None:
     assert len(after.known.ratings) > N
     assert after.card["updates"][0]["ratings"] == 19
     assert "updates" not in model.card
+    assert repr(after).endswith(f" items; updated to {after.known.summary}>")
     with pytest.raises(InputError, match="user 'neu'"):
         model.recommend("neu")
     with pytest.raises(InputError, match=r"from 1 to 5.* got 7"):
@@ -312,8 +313,14 @@ def test_the_commands_save_and_export(
     ("change", "message"),
     [
         (lambda path: path.unlink(), "no such file"),
-        (lambda path: path.write_bytes(b"film,stars\n1,2\n"), "expected a saved model; "),
-        (lambda path: path.write_bytes(path.read_bytes()[:-9]), "expected a saved model; "),
+        (
+            lambda path: path.write_bytes(b"film,stars\n1,2\n"),
+            "expected a saved model, got another file",
+        ),
+        (
+            lambda path: path.write_bytes(path.read_bytes()[:-9]),
+            "expected a saved model, got another file",
+        ),
         (lambda path: path.write_bytes(_flipped(path.read_bytes())), "does not match its digest"),
         (lambda path: _with(path, format=99), "of format 1, got 99, of a newer version"),
         (lambda path: _with(path, format=0), "of format 1, got 0, of an older version"),

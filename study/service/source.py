@@ -40,7 +40,7 @@ class Source:
             kept = "the model from before goes on"
             self._on_event(Said(f"{reason or f'{self.path}: {error!r}'}; {kept}"))
         else:
-            self._on_event(Said(f"Model: {self.path}, taken up, {self.now.model.card['data']}"))
+            self._on_event(Said(f"Model: {self.path}, taken up, {self.now.model.data}"))
 
     def _read(self) -> Answers:
         answers = Answers(Model.load(self.path))
