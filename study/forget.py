@@ -15,8 +15,8 @@ examples:
   python -m study.forget --user 42
   python -m study.forget --user 42 --model movies.model --model old.model
 
-Take the person out of the file of ratings, too, and out of files with answers:
-these are yours, and stay as they are.
+Take the person out of the file of ratings, too, and out of files with
+answers: these are yours, and stay as they are.
 """
 
 
