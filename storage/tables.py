@@ -27,7 +27,11 @@ if TYPE_CHECKING:
 
 
 def read_ratings(
-    source: "Path | Frame | pa.Table", columns: Columns | None = None, missing: float | None = None
+    source: "Path | Frame | pa.Table",
+    columns: Columns | None = None,
+    missing: float | None = None,
+    *,
+    fewest: int = 2,
 ) -> RatingsTable:
     """The ratings of a `mat_comp` file, a table in any format, or a table in memory.
 
@@ -36,15 +40,17 @@ def read_ratings(
         columns: what the columns of user, item and rating are called, or their positions from 1;
             guessed where it is plain; and maybe that of the time, found by its name if not told.
         missing: the rating that stands for none: rows with it are left out.
+        fewest: how many pairs are to be rated: one to train on and one to validate on, if both
+            are to be done.
 
     Raises:
-        InputError: the file cannot be read, is of no such format, or rates one pair only.
+        InputError: the file cannot be read, is of no such format, or rates fewer pairs.
     """
     if columns is None and isinstance(source, Path) and looks_like_mat_comp(first_lines(source)):
         table = read_mat_comp(source, missing)
     else:
         table = _read_table(source, columns, missing)
-    if table.n_ratings < 2:
+    if table.n_ratings < fewest:
         raise InputError(
             f"{_named(source)}: expected at least 2 different pairs rated, one to train on and one "
             f"to validate on, got {table.n_ratings}"

@@ -26,7 +26,7 @@ from model.solver import Model as Trained
 from model.solvers import load_state
 from model.updating import updated
 from storage.columns import FRAME
-from storage.errors import InputError
+from storage.errors import InputError, ParameterError
 from storage.files import TEXT
 from storage.frames import as_frame, is_frame, read_frame
 from storage.item_tables import item_ratings_of, read_item_ratings
@@ -246,8 +246,9 @@ class Model:
             exact: whether the draws answer, not their compact form.
 
         Raises:
-            InputError: there is no such user, or nothing is left.
+            InputError: there is no such user, nothing is left, or no item is asked for.
         """
+        _check_least("items", items)
         wanted = Wanted(among=among, without=without, rated=rated)
         predict = self.predictor(exact=exact)
 
@@ -268,8 +269,9 @@ class Model:
             exact: whether the draws answer, not their compact form.
 
         Raises:
-            InputError: there is no such item.
+            InputError: there is no such item, or none is asked for.
         """
+        _check_least("items", items)
         models = self.models if exact or self.compact is None else [self.compact]
         with torch_in_one_thread():
             return similar_items(models, self.known, item, n=items)
@@ -340,9 +342,9 @@ class Model:
         given = Path(ratings) if isinstance(ratings, str | Path) else ratings
         source = read_frame(given) if is_frame(given) else given
         try:  # as they are called in those that are known, or as they can be guessed
-            table = read_ratings(source, self.known.columns)
+            table = read_ratings(source, self.known.columns, fewest=1)
         except InputError:
-            table = read_ratings(source)
+            table = read_ratings(source, fewest=1)
         known, new = self.known.with_ratings(table)
         seed = len(known.ratings)
         with torch_in_one_thread():
@@ -392,8 +394,9 @@ class Model:
             rank: of the factors, at most.
 
         Raises:
-            InputError: the models have no factors.
+            InputError: the models have no factors, or none is asked for.
         """
+        _check_least("rank", rank)
         if self.compact is None:
             raise InputError("factors: expected models with factors, got another")
         with torch_in_one_thread():
@@ -478,6 +481,10 @@ class Person:
     given: Given
     models: tuple[Trained, ...]  # of one user, of row 0
 
+    def __repr__(self) -> str:
+        unknown = f", and {n:,} that are not known" if (n := self.given.n_unknown) else ""
+        return f"<Person: {len(self.given.items):,} items rated{unknown}; of {self.model}>"
+
     def predict(self, items: ArrayLike) -> dict[str, Column]:
         """The (n,) columns prediction, std, lower and upper of items by their ids."""
         known = self.model.known
@@ -498,8 +505,9 @@ class Person:
         """The items that they would like best, as of `Model.recommend`.
 
         Raises:
-            InputError: nothing is left.
+            InputError: nothing is left, or no item is asked for.
         """
+        _check_least("items", items)
         found = recommend_to_newcomer(
             self._predict,
             self.model.known,
@@ -547,6 +555,12 @@ class ExportedFactors:
     error: float  # root mean square difference from the model's predictions, over random pairs
     users: dict[str, NDArray[Any]]  # columns (n_users,): id, ratings, bias, factor_1, …
     items: dict[str, NDArray[Any]]  # the same of items
+
+
+def _check_least(name: str, value: int) -> None:
+    """Raises the InputError of a parameter that is not 1 or more."""
+    if value < 1:
+        raise ParameterError(name, f"expected 1 or more, got {value}")
 
 
 def _name_of(source: object) -> str:

@@ -98,6 +98,18 @@ def test_it_answers_as_the_result_that_it_is_of(
     assert np.std(whole["prediction"]) > 0.3
 
 
+def test_a_list_and_factors_are_of_one_or_more(model: Model) -> None:
+    person = model.newcomer({1: 5, "nowhere": 4})
+    assert repr(person).startswith("<Person: 1 items rated, and 1 that are not known; of <Model: ")
+    for ask in (lambda n: model.recommend("ü03", items=n), lambda n: model.similar(1, items=n)):
+        with pytest.raises(InputError, match="items: expected 1 or more, got -1"):
+            ask(-1)
+    with pytest.raises(InputError, match="items: expected 1 or more, got 0"):
+        person.recommend(items=0)
+    with pytest.raises(InputError, match="rank: expected 1 or more, got 0"):
+        model.factors(rank=0)
+
+
 def test_a_file_brings_back_the_same(
     made: Model, model: Model, pairs: dict[str, list[object]]
 ) -> None:
@@ -222,6 +234,7 @@ def test_more_ratings_are_taken_in(model: Model) -> None:
     assert repr(after).endswith(f" items; updated to {after.known.summary}>")
     with pytest.raises(InputError, match="user 'neu'"):
         model.recommend("neu")
+    assert len(model.update([("neu", 99, 5)]).known.ratings) == len(model.known.ratings) + 1
     with pytest.raises(InputError, match=r"from 1 to 5.* got 7"):
         model.update({"who": ["a", "b"], "film": [1, 2], "stars": [7, 7]})
 

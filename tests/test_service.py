@@ -79,9 +79,9 @@ def refusal(response: httpx.Response) -> str:
 
 
 def test_pairs_are_predicted_as_by_the_model(client: TestClient, model: Model) -> None:
-    pairs = [["u3", 101], ["u4", "102"], ["nobody", 103], ["u5", 9]]
+    pairs = [[" u3 ", 101], ["u4", "102"], ["nobody", 103], ["u5", 9]]
     told = answer(client.post("/predict", json={"pairs": pairs, "intervals": True}))["predictions"]
-    frame = {"user": [str(u) for u, _ in pairs], "item": [str(i) for _, i in pairs]}
+    frame = {"user": [str(u).strip() for u, _ in pairs], "item": [str(i) for _, i in pairs]}
     expected = model.predict(frame, intervals=True)
     assert [[one["user"], one["item"]] for one in told] == pairs  # as they were given
     for name in ("prediction", "std", "lower", "upper"):

@@ -230,10 +230,10 @@ def _wanted(asked: schemas.Recommend | schemas.Newcomer) -> dict[str, Any]:
 
 
 def _column(ids: Sequence[int | str]) -> ArrayLike:
-    """The (n,) ids, texts if one is."""
+    """The (n,) ids, texts without blanks around them if one is."""
     if ids and all(isinstance(one, int) for one in ids):
         return np.array(ids, dtype=np.int64)
-    return np.array([str(one) for one in ids], dtype=TEXT)
+    return np.array([str(one).strip() for one in ids], dtype=TEXT)
 
 
 def _rounded(values: NDArray[np.float64]) -> list[float]:
