@@ -47,11 +47,12 @@ class DescriptionTable:
     def described(self) -> str:
         """What is used and what is not, for people."""
         used = ", ".join(column.about for column in self.columns) or "nothing to use"
-        names = [one.name for one in self.left_out]
+        titles = f"; {self.title_name} for lists" if self.title_name else ""
+        names = [one.name for one in self.left_out if one.name != self.title_name]
         if len(", ".join(names)) > LONGEST_LIST:
             names = [f"{len(names)} more"]
         unused = f"; {', '.join(names)} not used" if names else ""
-        return f"{self.name}, {len(self.ids):,} rows: {used}{unused}"
+        return f"{self.name}, {len(self.ids):,} rows: {used}{titles}{unused}"
 
     def titles(self, name: str = "") -> dict[str, str]:
         """The titles by id, or what stands in the column of another name.

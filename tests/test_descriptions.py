@@ -214,13 +214,13 @@ def test_the_content_of_any_format_is_the_same() -> None:
 def test_it_is_said_what_is_used() -> None:
     assert data_with(items="items.csv").described().splitlines()[2:] == [
         "Items: items.csv, 40 rows: year number, budget number, genres several (3), country "
-        "categories (3); title not used; 10 without ratings"
+        "categories (3); title for lists; 10 without ratings"
     ]
     short = {name: values[:25] for name, values in items().items()}
     assert (
         data_with(items=short)
         .described()
-        .endswith("title not used; 25 of 30 items are in the table")
+        .endswith("title for lists; 25 of 30 items are in the table")
     )
     Path("items.csv").write_text(as_csv(items()) + "41,one,field,too,many,of,these\n")
     assert (
