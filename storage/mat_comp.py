@@ -159,7 +159,7 @@ def _explain(path: Path) -> NoReturn:
             raise InputError(f"{path}:{number}: expected {expected}, got {got}")
         return f"{path}:{number}", words
 
-    where, words = next_line("a header of 3 numbers 'n_users n_items n_ratings'", 3)
+    where, words = next_line("a table, or a header of 3 numbers 'n_users n_items n_ratings'", 3)
     n_users = _whole(words[0], where, "number of users", 1, LARGEST_ID)
     n_items = _whole(words[1], where, "number of items", 1, LARGEST_ID)
     n_ratings = _whole(words[2], where, "number of ratings", 1, None)

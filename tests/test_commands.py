@@ -453,7 +453,7 @@ def test_bad_options_are_one_line(call: Call, options: str) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("", "expected a header"),
+        ("", "expected a table, or a header"),
         (GOOD.replace("1 1 5", "0 1 5"), "mat_comp:2: expected as user a whole number, 1 to 3"),
         ("1 1 1\n1 1 5\n0\n", "expected at least 2 different pairs rated"),
         ("2 2 2\n1 1 5\n1 1 4\n0\n", "expected at least 2 different pairs rated"),
