@@ -98,6 +98,28 @@ def test_it_answers_as_the_result_that_it_is_of(
     assert np.std(whole["prediction"]) > 0.3
 
 
+def test_lists_and_reasons_are_printed_as_tables(model: Model) -> None:
+    head, first, *_ = str(model.recommend("ü03", items=2)).splitlines()
+    assert head.split() == [
+        "rank",
+        "film",
+        "title",
+        "prediction",
+        "std",
+        "lower",
+        "upper",
+        "ratings",
+    ]
+    item = model.recommend("ü03", items=1).item_ids[0]
+    assert first.split()[:2] == ["1", str(item)]
+    assert len(head) == len(first)
+    assert str(model.similar(item, items=3)).count("\n") == 3
+    why = model.explain("ü03", item)
+    head, *lines = str(why).splitlines()
+    assert head.split() == ["film", "title", "rating", "influence"]
+    assert len(lines) == len(why) + len(why.descriptions)
+
+
 def test_a_list_and_factors_are_of_one_or_more(model: Model) -> None:
     person = model.newcomer({1: 5, "nowhere": 4})
     assert repr(person).startswith("<Person: 1 items rated, and 1 that are not known; of <Model: ")

@@ -1,6 +1,6 @@
 """Why a prediction is what it is: which of the user's ratings carry it, and which descriptions."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,7 +27,7 @@ class OfDescription:
     effect: float  # in rating units, beside one of whom it is not known
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class Explanation:
     """What a prediction rests on; what counts most comes first."""
 
@@ -50,12 +50,32 @@ class Explanation:
         some = zip(names[:n], self.influences[:n], strict=True)
         return ", ".join(f"{name} {influence:+.2f}" for name, influence in some)
 
+    def __repr__(self) -> str:
+        said = [
+            f"{one.column} of the {one.side}, {', '.join(one.labels)}: {one.effect:+.2f}"
+            for one in self.descriptions
+        ]
+        return "\n".join([as_text(self.columns()), *said])
+
     def columns(self) -> dict[str, ArrayLike]:
         """The ratings as a table: its columns, (n,) each, by name; titles if some are known."""
         columns: dict[str, ArrayLike] = {self.item_name: self.item_ids}
         if any(self.titles):
             columns["title"] = self.titles
         return columns | {"rating": self.ratings, "influence": self.influences}
+
+
+def as_text(columns: Mapping[str, ArrayLike]) -> str:
+    """A table of (n,) columns by name, a line a row, for people."""
+    lines = [""] * (1 + len(np.asarray(next(iter(columns.values())))))
+    for name, column in columns.items():
+        values = np.asarray(column)
+        is_number, is_fraction = values.dtype.kind in "if", values.dtype.kind == "f"
+        cells = [name, *(f"{one:.2f}" if is_fraction else str(one) for one in values.tolist())]
+        width = max(map(len, cells))
+        padded = [cell.rjust(width) if is_number else cell.ljust(width) for cell in cells]
+        lines = [f"{line}  {cell}" for line, cell in zip(lines, padded, strict=True)]
+    return "\n".join(line[2:].rstrip() for line in lines)
 
 
 def explain(

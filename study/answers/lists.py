@@ -26,7 +26,7 @@ from model.dataset import UNKNOWN, Ids, Pairs, Ratings
 from model.solver import Model
 from storage.errors import InputError
 from storage.ratings import IdArray
-from study.answers.explanations import Explanation, explain_by_ratings
+from study.answers.explanations import Explanation, as_text, explain_by_ratings
 from study.answers.levels import Levels
 from study.known import Known
 
@@ -70,7 +70,7 @@ class Wanted:
         return rows
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class Recommendations:
     """Items that a user has not rated, the best first."""
 
@@ -90,6 +90,9 @@ class Recommendations:
     def __len__(self) -> int:
         return len(self.item_ids)
 
+    def __repr__(self) -> str:
+        return as_text(self.columns())
+
     def columns(self, *, titled: bool | None = None) -> dict[str, ArrayLike]:
         """The list as a table: its columns, (n,) each, by name.
 
@@ -106,7 +109,7 @@ class Recommendations:
         }
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class SimilarItems:
     """Items that please the same users as one does, the most alike first."""
 
@@ -120,6 +123,9 @@ class SimilarItems:
 
     def __len__(self) -> int:
         return len(self.item_ids)
+
+    def __repr__(self) -> str:
+        return as_text(self.columns())
 
     def columns(self) -> dict[str, ArrayLike]:
         """The list as a table: its columns, (n,) each, by name; titles only if some are known."""
