@@ -343,7 +343,7 @@ def _run(
         text = f"Trials: see {joined.n_searched:,} ratings, of {users}; finalists see all"
         on_event(Said(text))
     if has_context(joined.ratings) and not over:
-        on_event(Said("Times and tables: used by gibbs; als and gradient do without"))
+        on_event(Said("Times and descriptions: used by gibbs; als and gradient do without"))
     if not over:
         if has_heavy_tail(joined.objective.training):
             on_event(Said("Heavy tails: learned by logarithms, answered in rating units"))

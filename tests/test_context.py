@@ -92,7 +92,7 @@ def test_the_best_setting_is_tried_without_them(result: Result, told: list[str])
         assert errors["nothing"] < most * errors["either"]
     assert found["rmse"]["random"]["nothing"] < 1.01 * found["rmse"]["random"]["descriptions"]
     assert {one["name"] for one in found["columns"]} == {"genre", "age"}
-    assert "Times and tables: used by gibbs; als and gradient do without" in told
+    assert "Times and descriptions: used by gibbs; als and gradient do without" in told
     assert any(text.startswith("Times and descriptions: RMSE ") for text in told)
 
 
