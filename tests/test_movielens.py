@@ -105,7 +105,7 @@ def test_its_tables_and_times_come_along(server: Server, tmp_path: Path) -> None
     assert data.described().splitlines()[2:] == [
         "Times: 1997-12-04 to 1997-12-04",
         "Items: u.item, 6 rows: release_date date, genres "
-        "several (19); title, video_release_date, imdb_url not used; 1 without ratings",
+        "several (19); title for lists; video_release_date, imdb_url not used; 1 without ratings",
         "Users: u.user, 9 rows: age number, gender "
         "categories (2), occupation categories (2); zip_code not used",
     ]
