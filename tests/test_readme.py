@@ -396,6 +396,9 @@ def folder(tmp_path: Path) -> Path:
     (tmp_path / "ratings.csv").write_text("\n".join([*lines, ""]))
     lines += ["3.5,tt0000007,uma-new,", "4.5,tt0000017,uma-new,"]
     (tmp_path / "ratings-2.csv").write_text("\n".join([*lines, ""]))
+    (tmp_path / "today.csv").write_text("\n".join([lines[0], *lines[-2:], ""]))
+    later = [f"4.5,tt{pair % 400:07},uma-{pair // 400}," for pair in pairs[8400:].tolist()]
+    (tmp_path / "next-week.csv").write_text("\n".join([lines[0], *later, ""]))
     with (tmp_path / "pairs.csv").open("w") as file:
         file.write("user_id,movie_id\n")
         file.writelines(f"uma-{pair // 400},tt{pair % 400:07}\n" for pair in pairs[8400:].tolist())

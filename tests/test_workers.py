@@ -98,6 +98,7 @@ def test_many_workers_finish_exactly_as_many_trials_as_were_asked_for() -> None:
     assert len({str(trial.params) for trial in found}) == 13
 
 
+@pytest.mark.slow
 def test_a_worker_that_is_terminated_hands_back_its_trial_and_is_replaced() -> None:
     with started("--trials", "12", "--workers", "2") as process:
         for worker in workers_of(process):
@@ -109,6 +110,7 @@ def test_a_worker_that_is_terminated_hands_back_its_trial_and_is_replaced() -> N
     assert states()[TrialState.RUNNING] == states()[TrialState.WAITING] == 0
 
 
+@pytest.mark.slow
 def test_a_long_path_of_temporary_files(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     temporary = folder / ("x" * 100)  # no socket has a name in it
     temporary.mkdir()
