@@ -121,7 +121,7 @@ def _tell_peers(model: Model, python: Path) -> None:
             text=True,
         )
     for name, ms in json.loads(done.stdout.splitlines()[-1]).items():
-        print(f"| {name} | {ms:,.2f} ms |")
+        print(f"| {name} | {ms:,.3f} ms |")
 
 
 if __name__ == "__main__":
