@@ -17,12 +17,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from benchmarks.noise import Column, Rated, rmse
+from benchmarks.noise import Column, Rated, rmse, studied
 from benchmarks.planted import planted
 from model.kernels.threads import set_n_threads
 from study.answers.ensemble import Ensemble
 from study.record.ranking import best_settings
-from study.tuning import load, tune
 
 PER_USER, PER_ITEM = 15, 30  # ratings, half of them known
 FEWEST_ITEMS = 100
@@ -48,15 +47,7 @@ def ended(
 ) -> tuple[float, int, float, list[float]]:
     """What a study comes to: its RMSE, the models averaged, seconds, RMSE of single settings."""
     began = time.perf_counter()
-    found = tune(
-        load(known),
-        trials=trials,
-        workers=1,
-        seed=seed,
-        storage=f"sqlite:///{folder}/study.db",
-        quiet=True,
-    )
-    data = found.asked({name: asked[name] for name in ("user", "item")})
+    found, data = studied(known, asked, trials=trials, folder=folder, seed=seed)
     truth: Column = asked["rating"]
     answers = found.answer(data)
     seconds = time.perf_counter() - began

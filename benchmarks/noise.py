@@ -21,6 +21,8 @@ from numpy.typing import NDArray
 
 from model.biases import fit_biases
 from model.kernels.threads import set_n_threads
+from study.inputs import Data
+from study.result import Result
 from study.tuning import load, tune
 
 SIZES = (60, 400, 1_200, 5_000)
@@ -53,15 +55,7 @@ def answered(
     known: Rated, asked: Rated, *, trials: int, folder: Path, seed: int
 ) -> Iterator[float]:
     """The ratios to the RMSE of the mean: of the answers, of the models as they are, of biases."""
-    found = tune(
-        load(known),
-        trials=trials,
-        workers=1,
-        seed=seed,
-        storage=f"sqlite:///{folder}/study.db",
-        quiet=True,
-    )
-    data = found.asked({name: asked[name] for name in ("user", "item")})
+    found, data = studied(known, asked, trials=trials, folder=folder, seed=seed)
     ensemble = found.answer(data).ensemble
     truth = asked["rating"].astype(float)
     mean = known["rating"].mean()
@@ -71,6 +65,22 @@ def answered(
         fit_biases(data.ratings).predict(data.queries).numpy(),
     )
     return (rmse(way - truth) / rmse(mean - truth) for way in ways)
+
+
+def studied(
+    known: Rated, asked: Rated, *, trials: int, folder: Path, seed: int
+) -> tuple[Result, Data]:
+    """A study of ratings at its defaults, by one worker, and what else is asked for."""
+    found = tune(
+        load(known),
+        trials=trials,
+        workers=1,
+        seed=seed,
+        storage=f"sqlite:///{folder}/study.db",
+        quiet=True,
+    )
+    data = found.asked({name: asked[name] for name in ("user", "item")})
+    return found, data
 
 
 def rmse(errors: Column) -> float:

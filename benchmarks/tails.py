@@ -11,15 +11,15 @@ that of the mean of the ratings; means over the seeds.
 import argparse
 import tempfile
 from contextlib import nullcontext
+from pathlib import Path
 from unittest.mock import patch
 
 import numpy as np
 import torch
 
-from benchmarks.noise import Rated, rmse
+from benchmarks.noise import Rated, rmse, studied
 from model.biases import fit_biases
 from model.kernels.threads import set_n_threads
-from study.tuning import load, tune
 
 PER_USER, PER_ITEM = 25, 50  # ratings, half of them known
 FEWEST_ITEMS = 60
@@ -50,15 +50,7 @@ def answered(
     """The RMSE of biases and of a study's answers, over that of the mean of the ratings."""
     never = patch("model.logarithmic.has_heavy_tail", return_value=False)
     with tempfile.TemporaryDirectory() as folder, nullcontext() if logarithms else never:
-        found = tune(
-            load(known),
-            trials=trials,
-            workers=1,
-            seed=seed,
-            storage=f"sqlite:///{folder}/study.db",
-            quiet=True,
-        )
-        data = found.asked({name: asked[name] for name in ("user", "item")})
+        found, data = studied(known, asked, trials=trials, folder=Path(folder), seed=seed)
         answers = found.answer(data).predictions
     truth = asked["rating"]
     biases = fit_biases(data.ratings).predict(data.queries).numpy()
