@@ -51,10 +51,6 @@ class Newcomers:
             return self.rotation.new_zeros(self.rotation.shape[1])
         return (about - self.centre) @ self.rotation
 
-    def described_item(self, about: Tensor) -> Tensor:
-        """The (…, K) features of an item that has these (…, l) labels."""
-        return (about - self.item_centre) @ self.item_rotation
-
 
 @dataclass(frozen=True, kw_only=True)
 class Conditions:

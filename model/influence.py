@@ -18,6 +18,7 @@ P⁻¹ Λ Bᵀ f to x.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import accumulate, pairwise
 from typing import Self, TypeVar
 
@@ -131,15 +132,16 @@ class Regression:
 
     def without_each(self) -> Tensor:
         """The (n, D) rows x_(j) without each rating."""
-        solved = torch.cholesky_solve(self.features.mT, self._root()).mT  # P⁻¹ φ
+        solved = torch.cholesky_solve(self.features.mT, self._root).mT  # P⁻¹ φ
         leverage = self.curvatures * (solved * self.features).sum(1)
         steps = self.weights * self.residuals / (1 - leverage).clamp(min=SMALLEST)
         return self.row - solved * steps[:, None]
 
     def from_prior(self, means: Tensor) -> Tensor:
         """The (k, D) that (k, D) parts of m add to the row, P⁻¹ Λ of each."""
-        return torch.cholesky_solve(self.prior_precision @ means.double().mT, self._root()).mT
+        return torch.cholesky_solve(self.prior_precision @ means.double().mT, self._root).mT
 
+    @cached_property
     def _root(self) -> Tensor:
         """(D, D), L with L Lᵀ = P."""
         weighted = self.features * self.curvatures[:, None]
@@ -171,16 +173,7 @@ def _some(draws: Sequence[T]) -> list[T]:
 
 def _ratings_of_draw(scale: Scale, draw: Draw, at: Places, of_own: Places, own: Ratings) -> Tensor:
     """The (m, n) changes of the expected ratings of m pairs without each of n ratings."""
-    user = int(at.user_index[0])
-    regression = _regression(
-        scale,
-        draw,
-        of_own,
-        own.values,
-        others=draw.items[own.item_index],
-        row=draw.user_means[user],
-        prior_precision=draw.prior_precision,
-    )
+    regression = _of_user(scale, draw, of_own, own, int(at.user_index[0]))
     row, columns = regression.row, draw.items[at.item_index]
     towards = _with_one(columns)
     time = draw.time(draw.effect_means, draw.level_means, at)
@@ -209,15 +202,7 @@ def _of_draw(
     """
     (draw, whole), (pair, of_own, of_others) = draws, at
     user, item = int(pair.user_index), int(pair.item_index)
-    users = _regression(
-        model.scale,
-        draw,
-        of_own,
-        own.values,
-        others=draw.items[own.item_index],
-        row=draw.user_means[user],
-        prior_precision=draw.prior_precision,
-    )
+    users = _of_user(model.scale, draw, of_own, own, user)
     items = _regression(
         model.scale,
         whole,
@@ -250,6 +235,19 @@ def _of_draw(
     )
 
 
+def _of_user(scale: Scale, draw: Draw, at: Places, own: Ratings, user: int) -> Regression:
+    """That of a user's row of a draw on the user's own ratings, which stand there."""
+    return _regression(
+        scale,
+        draw,
+        at,
+        own.values,
+        others=draw.items[own.item_index],
+        row=draw.user_means[user],
+        prior_precision=draw.prior_precision,
+    )
+
+
 def _regression(
     scale: Scale,
     draw: Draw,
@@ -265,9 +263,9 @@ def _regression(
     time = draw.time(draw.effects, draw.level, at)
     fit = features @ row + others[:, -1].double() + time
     weights = draw.weights(at)
-    residuals, curvatures = (values - scale.mean) / scale.scale - fit, weights
+    residuals, curvatures = scale.standardized(values) - fit, weights
     if len(draw.thresholds):
-        levels = (values[:, None] - scale.levels).abs().argmin(1)
+        levels = scale.levels_of(values)
         expected, variance = between(draw.thresholds, levels, fit, weights)
         residuals, curvatures = expected - fit, weights * (1 - weights * variance)
     return Regression(

@@ -154,6 +154,16 @@ class Scale:
     highest: Tensor
     levels: Tensor  # (K,) the mean rating of each level; none without an ordinal chain
 
+    def standardized(self, values: Tensor) -> Tensor:
+        """The (n,) standardized ratings."""
+        return (values - self.mean) / self.scale
+
+    def levels_of(self, values: Tensor) -> Tensor:
+        """The (n,) int64 levels of ratings, the nearest; zeros without an ordinal chain."""
+        if not len(self.levels):
+            return torch.zeros_like(values, dtype=torch.int64)
+        return (values[:, None] - self.levels).abs().argmin(1)
+
 
 class Posterior:
     """Predicts the rating of any (user, item) pair, in rating units, and how sure that is."""
@@ -261,9 +271,7 @@ class Posterior:
         In each draw the user's unknowns are drawn anew, the others stay; without ratings they are
         those of who has none, but for what (l,) labels of descriptions say of the user.
         """
-        targets = (values - self.scale.mean) / self.scale.scale
-        distance = (values[:, None] - self.scale.levels).abs()
-        levels = distance.argmin(1) if len(self.scale.levels) else item_index
+        targets, levels = self.scale.standardized(values), self.scale.levels_of(values)
         features = self.newcomers.features(item_index)
         described = self.newcomers.described(about)
         generator = torch.Generator().manual_seed(seed)

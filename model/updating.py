@@ -70,6 +70,20 @@ ITEMS = _Names(
 )
 
 
+class _Grouped:
+    """Where the ratings of each row of a side stand."""
+
+    def __init__(self, index: Tensor) -> None:
+        """Of the (n,) rows of ratings."""
+        self._order = index.argsort(stable=True)
+        self._rows = index[self._order]
+
+    def places(self, row: int) -> Tensor:
+        """Those of a row, rising."""
+        begin, end = torch.searchsorted(self._rows, torch.tensor([row, row + 1])).tolist()
+        return self._order[begin:end]
+
+
 class _Chain:
     """The draws of a chain, stacked, while they take in ratings."""
 
@@ -84,9 +98,9 @@ class _Chain:
             self._before = _widened(self._before, names, n_rows)
         self._after = self._before
         self._n_old = {USERS: old.n_users, ITEMS: old.n_items}
-        self._targets = (new.values - model.scale.mean) / model.scale.scale
-        distance = (new.values[:, None] - model.scale.levels).abs()
-        self._levels = distance.argmin(1) if len(model.scale.levels) else new.item_index
+        self._targets = model.scale.standardized(new.values)
+        self._levels = model.scale.levels_of(new.values)
+        self._rated = {names: _Grouped(getattr(old, names.index)) for names in (USERS, ITEMS)}
         zeros = torch.zeros(len(draws), len(new))
         self._time = zeros + _table(draw.time(draw.effects, draw.level, at) for draw in draws)
         self._time_variance = zeros + _table(draw.time_variance(at) for draw in draws)
@@ -157,8 +171,7 @@ class _Chain:
     def _learned(self, own: _Names, other: _Names, row: int) -> Tensor:
         """The (S, D, D) float64 precision that the old ratings of a row give it."""
         before = self._before
-        of_row = getattr(self._old, own.index) == row
-        seen = getattr(self._old, other.index)[of_row]
+        seen = getattr(self._old, other.index)[self._rated[own].places(row)]
         weights = before.precision * getattr(before, own.noise)[:, row]
         width = before.prior_mean.shape[1]
         total = weights.new_zeros(len(weights), width, width)
@@ -214,8 +227,9 @@ def _solve(model: Factorization, ratings: Ratings, side: str, rows: Tensor) -> N
     factors, bias = getattr(model, f"{side}_factors"), getattr(model, f"{side}_bias")
     others, other_bias = getattr(model, f"{other}_factors"), getattr(model, f"{other}_bias")
     each, once = model.penalty.repeat_interleave(torch.tensor([factors.shape[1], 1]), 1)
+    rated = _Grouped(own_index)
     for row in rows.tolist():
-        here = own_index == row
+        here = rated.places(row)
         seen = other_index[here]
         rest = ratings.values[here] - model.global_mean - other_bias[seen].double()
         found = ridge(others[seen].double(), rest, len(seen) * each + once).float()

@@ -195,10 +195,10 @@ class Model:
         """
         means, spreads = self.predictor(exact=exact)(pairs)
         counts = self.known.counts(pairs)
-        means = np.clip(self.levels.applied(means, *counts), *self.known.range)
-        if not np.isfinite(means).all():
-            raise RuntimeError(f"{len(means):,} pairs, {np.isfinite(means).sum():,} answers")
-        return self.calibration.intervals(means, spreads, kinds_of(*counts))
+        columns = self._levelled(means, spreads, counts)
+        if not (is_number := np.isfinite(columns["prediction"])).all():
+            raise RuntimeError(f"{len(pairs):,} pairs, {is_number.sum():,} answers")
+        return columns
 
     @overload
     def recommend(
@@ -348,10 +348,8 @@ class Model:
         known, new = self.known.with_ratings(table)
         seed = len(known.ratings)
         with torch_in_one_thread():
-            found = [updated(one, self.known.ratings, new, seed=seed) for one in self.models]
-            models = tuple(one for one in found if one is not None)
-            if len(models) < len(found):
-                raise InputError("update: expected models with factors, got another")
+            old = self.known.ratings
+            models = self._changed("update", lambda one: updated(one, old, new, seed=seed))
             compact = Compact.of(models, present=known.present, seed=seed)
         taken_in = {"ratings": table.n_ratings, "of": known.summary}
         return replace(
@@ -372,10 +370,7 @@ class Model:
         """
         known = self.known
         row = find_row(known.users, user, "user", known.source)
-        found = [without_user(one, row) for one in self.models]
-        models = tuple(one for one in found if one is not None)
-        if len(models) < len(found):
-            raise InputError("forget: expected models with factors, got another")
+        models = self._changed("forget", lambda one: without_user(one, row))
         return replace(
             self,
             known=replace(
@@ -456,6 +451,27 @@ class Model:
         known = self.known
         return torch.tensor([find_row(known.items, item, "item", known.source, known.titles)])
 
+    def _changed(
+        self, what: str, change: Callable[[Trained], Trained | None]
+    ) -> tuple[Trained, ...]:
+        """Every model, changed.
+
+        Raises:
+            InputError: one cannot be, for it has no factors; says what was to be done.
+        """
+        found = [change(one) for one in self.models]
+        models = tuple(one for one in found if one is not None)
+        if len(models) < len(found):
+            raise InputError(f"{what}: expected models with factors, got another")
+        return models
+
+    def _levelled(
+        self, means: Column, spreads: Column, counts: tuple[NDArray[np.int64], NDArray[np.int64]]
+    ) -> dict[str, Column]:
+        """Predictions at their level, and calibrated, of pairs with so many ratings."""
+        means = np.clip(self.levels.applied(means, *counts), *self.known.range)
+        return self.calibration.intervals(means, spreads, kinds_of(*counts))
+
     def _sure(self, found: Recommendations) -> Recommendations:
         """The list with calibrated intervals."""
         counts = np.full(len(found), found.n_rated), found.counts
@@ -491,8 +507,7 @@ class Person:
         index = known.items.index(items)
         counts = np.full(len(index), len(self.given.items)), known.item_counts[index.numpy()]
         means, spreads = self._predict(known.at_present(torch.zeros_like(index), index))
-        means = np.clip(self.model.levels.applied(means, *counts), *known.range)
-        return self.model.calibration.intervals(means, spreads, kinds_of(*counts))
+        return self.model._levelled(means, spreads, counts)
 
     def recommend(
         self,

@@ -12,9 +12,8 @@ from model.influence import Influence, influence, rating_influences
 from model.solver import Model
 from storage.errors import InputError
 from storage.ratings import IdArray
+from study.answers.groups import MOSTLY
 from study.known import Known
-
-MOSTLY = 0.5  # the weight from which a row has a label
 
 
 @dataclass(frozen=True, kw_only=True)
