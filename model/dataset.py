@@ -9,6 +9,8 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
+from model.world import ALONE, World
+
 AT_ONCE = 1 << 16  # ratings, or pairs, that are worked on together: what that takes fits a cache
 UNKNOWN = -1  # the index of a user or item without ratings
 TEXT = np.dtypes.StringDType()
@@ -65,6 +67,8 @@ class Ratings(Pairs):
     values: Tensor  # (n_ratings,) float64, in rating units
     user_descriptions: tuple[Description, ...] = ()
     item_descriptions: tuple[Description, ...] = ()
+    world: World = ALONE  # the processes that have all users between them; items are the same
+    first_user: int = 0  # how many users the ranks before have: users are numbered through
 
     def counts(self, pairs: Pairs) -> tuple[Tensor, Tensor]:
         """How many of these the user, and the item, of each of n pairs has: (n,) int64 each."""

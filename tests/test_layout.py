@@ -13,7 +13,7 @@ BY_A_CALL = "an import by a call"
 # What of this project each room may import: whole rooms, or modules. Its own come on top.
 MAY: dict[str, set[str]] = {
     "storage": set(),
-    "model.kernels": {"model.dataset"},
+    "model.kernels": {"model.dataset", "model.world"},
     "model": {"model.kernels"},
     "study.events": set(),
     "study.sides": {"storage", "model"},

@@ -1,0 +1,149 @@
+"""Processes that share the users out between them, and what crosses from one to the others.
+
+Each process, a rank of the world, has the ratings of its own users and a row of every item, so that
+nearly everything is done where it is; what crosses are sums over users. A process alone is a world
+of one, in which every sum is what it has: whoever calls these needs not know which it is. Several
+are started by `torchrun`; `torch.distributed` carries the sums, by gloo on CPUs and nccl on GPUs.
+"""
+
+import os
+from collections.abc import Callable, Sequence
+from datetime import timedelta
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor, distributed
+
+LONGEST = timedelta(days=7)  # that a rank waits for the others; of a dead one it hears at once
+
+Value = TypeVar("Value")
+
+
+class World:
+    """A process alone."""
+
+    rank = 0
+    size = 1
+
+    def sum(self, values: Tensor) -> Tensor:
+        """The sum of what all ranks have, the same on all, bit by bit; `values` may be used up."""
+        return values
+
+    def most(self, values: Tensor) -> Tensor:
+        """The largest, elementwise, of what all ranks have."""
+        return values
+
+    def gathered(self, rows: Tensor) -> Tensor:
+        """The rows of all ranks, one rank's below the other's; each may have any number."""
+        return rows
+
+    def exchanged(self, rows: Tensor, sizes: Sequence[int]) -> Tensor:
+        """What all ranks have for this one, the first rank's first.
+
+        Args:
+            rows: for the first rank, then for the second, …
+            sizes: (size,) how many for each.
+        """
+        return rows
+
+    def everyones(self, value: Value) -> list[Value]:
+        """What each rank has, of anything that pickle takes."""
+        return [value]
+
+    def share(self, n: int) -> tuple[int, int]:
+        """Where this rank's share of n rows begins, and where it ends."""
+        return self.shares(n)[self.rank]
+
+    def shares(self, n: int) -> list[tuple[int, int]]:
+        """Those of all ranks, which differ by a row at most."""
+        return [(n * r // self.size, n * (r + 1) // self.size) for r in range(self.size)]
+
+    def shared_sum(self, rows: Tensor) -> Tensor:
+        """The sums over ranks of (n, …) rows: this rank's share of them alone."""
+        return rows
+
+    def together(self, work: Callable[[], Value], *errors: type[Exception]) -> Value:
+        """What the work of this rank gives, or the error that the first rank that failed raised.
+
+        Whoever raised alone would leave the others waiting for good.
+
+        Args:
+            work: that talks to no other rank.
+            errors: that all raise; any other ends the process, of which the others hear.
+        """
+        failure: Exception | None = None
+        try:
+            value = work()
+        except errors as error:
+            failure = error
+        failures = [one for one in self.everyones(failure) if one is not None]
+        if failures:
+            raise failures[0]
+        return value
+
+
+class Ranks(World):
+    """One of several processes."""
+
+    def __init__(self) -> None:
+        self.rank, self.size = distributed.get_rank(), distributed.get_world_size()
+
+    def sum(self, values: Tensor) -> Tensor:
+        """As `World` says."""
+        values = values.contiguous()
+        distributed.all_reduce(values)
+        return values
+
+    def most(self, values: Tensor) -> Tensor:
+        """As `World` says."""
+        values = values.contiguous()
+        distributed.all_reduce(values, distributed.ReduceOp.MAX)
+        return values
+
+    def gathered(self, rows: Tensor) -> Tensor:
+        """As `World` says."""
+        sizes = [0] * self.size
+        sizes[self.rank] = len(rows)
+        sizes = self.sum(torch.tensor(sizes, device=rows.device)).tolist()
+        found = rows.new_empty(sum(sizes), *rows.shape[1:])
+        rows = rows.contiguous()
+        parts = list(torch.split(found, sizes))
+        for rank, part in enumerate(parts):
+            if rank == self.rank:
+                part.copy_(rows)
+            distributed.broadcast(part, rank)
+        return found
+
+    def exchanged(self, rows: Tensor, sizes: Sequence[int]) -> Tensor:
+        """As `World` says."""
+        told = torch.tensor(sizes, device=rows.device)
+        given = torch.empty_like(told)
+        distributed.all_to_all_single(given, told)
+        found = rows.new_empty(int(given.sum()), *rows.shape[1:])
+        distributed.all_to_all_single(found, rows.contiguous(), given.tolist(), list(sizes))
+        return found
+
+    def everyones(self, value: Value) -> list[Value]:
+        """As `World` says."""
+        values: list[Any] = [None] * self.size
+        distributed.all_gather_object(values, value)
+        return values
+
+    def shared_sum(self, rows: Tensor) -> Tensor:
+        """As `World` says."""
+        sizes = [end - begin for begin, end in self.shares(len(rows))]
+        parts = self.exchanged(rows, sizes)
+        return parts.view(self.size, sizes[self.rank], *rows.shape[1:]).sum(0)
+
+
+ALONE = World()
+
+
+def joined() -> World:
+    """The world of this process: the others that `torchrun` started with it, or itself alone."""
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1 or "TORCHELASTIC_RUN_ID" not in os.environ:
+        return ALONE
+    if not distributed.is_initialized():
+        cuda = ",cuda:nccl" if torch.cuda.is_available() else ""
+        distributed.init_process_group(f"cpu:gloo{cuda}", timeout=LONGEST)
+    return Ranks()
