@@ -78,10 +78,12 @@ def measured(
     """An epoch whose validation error is that of (n_validation,) predictions."""
     if predictions is None or validation is None:
         return Epoch(number=number, train_mse=train_mse, validation_mse=math.nan)
+    squares, world = (predictions - validation.values).square().sum(), validation.world
+    n = world.sum(squares.new_tensor(len(validation)))
     return Epoch(
         number=number,
         train_mse=train_mse,
-        validation_mse=(predictions - validation.values).square().mean().item(),
+        validation_mse=(world.sum(squares) / n).item(),
         validation_predictions=predictions,
     )
 

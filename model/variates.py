@@ -1,7 +1,71 @@
-"""Random variates that `torch.distributions` has, drawn here from a generator of one's own."""
+"""Random variates that `torch.distributions` has, drawn here from a generator of one's own.
+
+What is drawn for the rows of a table comes from a `Stream` instead, by the number of the row: the
+same for a row wherever it stands, and whatever else is drawn beside it.
+"""
+
+import math
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
+
+from model.kernels.philox import Key, normals, uniforms
+
+MOST_ATTEMPTS = 64  # to draw from a gamma distribution, of which each succeeds in 19 of 20 cases
+
+
+class Stream(NamedTuple):
+    """Draws by number: a stream of its own for each seed, sweep and purpose."""
+
+    seed: int
+    sweep: int = 0
+
+    def following(self) -> "Stream":
+        """That of the sweep behind."""
+        return Stream(self.seed, self.sweep + 1)
+
+    def normal(self, purpose: int, rows: Tensor, width: int) -> Tensor:
+        """Standard normal variates, (n, width) float32, of (n,) int64 numbers of rows."""
+        return normals(self._key(purpose), rows, width)
+
+    def normals(self, purpose: int, first: int, n: int, *, device: torch.device) -> Tensor:
+        """Standard normal variates of the numbers first … first + n - 1, (n,) float32."""
+        blocks = torch.arange(first // 4, (first + n + 3) // 4, device=device)
+        return normals(self._key(purpose), blocks, 4).flatten()[first % 4 :][:n]
+
+    def uniform(self, purpose: int, first: Tensor, second: Tensor) -> Tensor:
+        """Uniform float64 variates in (0, 1), of pairs of (n,) int64 numbers."""
+        return uniforms(self._key(purpose), first, second)[0]
+
+    def gamma(self, purpose: int, rows: Tensor, shape: Tensor, rate: Tensor) -> Tensor:
+        """Gamma(shape, rate) variates, (n,) float64, of (n,) int64 numbers of rows; shape ≥ 1.
+
+        From a normal one and a chance, again and again until all are accepted (Marsaglia & Tsang
+        2000, A Simple Method for Generating Gamma Variables).
+        """
+        least = shape - 1 / 3
+        scale = (9 * least).rsqrt()
+        found = least.clone()
+        left = torch.arange(len(rows), device=rows.device)
+        key = self._key(purpose)
+        for attempt in range(MOST_ATTEMPTS):
+            numbers = rows[left]
+            place = torch.full_like(numbers, 2 * attempt)
+            first, second = uniforms(key, place, numbers)
+            noise = (first.log() * -2).sqrt() * (second * (2 * math.pi)).cos()
+            chance, _ = uniforms(key, place + 1, numbers)
+            cube = (1 + scale[left] * noise) ** 3
+            bound = noise.square() / 2 + least[left] * (1 - cube + cube.clamp(min=1e-300).log())
+            good = (cube > 0) & (chance.log() < bound)
+            found[left[good]] = (least[left] * cube)[good]
+            left = left[~good]
+            if not len(left):
+                break
+        return found / rate
+
+    def _key(self, purpose: int) -> Key:
+        return Key(self.seed, self.sweep, purpose)
 
 
 def gamma(shape: Tensor, rate: Tensor, *, generator: torch.Generator) -> Tensor:
