@@ -44,6 +44,9 @@ class Side:
     world: World  # of ranks that have the rows between them
     regressions: Regressions
     counts: Tensor  # (n_rows,) float64, numbers of ratings
+    rated: Tensor  # (n,) int64, the rows that have any
+    n_rated: int  # of all ranks
+    n_rated_before: int  # of the ranks before
     prior: Hyperprior
     rows: Tensor  # (n_rows, D) float32, the present draw, the bias last
     means: Tensor  # (n_rows, D) float32, the mean that the draw was around
@@ -137,11 +140,18 @@ class Chain:
         rows = self._stream.normal(which, self._numbers[which], width) * INITIAL_SCALE
         counts = torch.bincount(own, minlength=n_rows).double()
         world = self._world if which == USERS else ALONE
+        if which == ITEMS:
+            counts = self._world.sum(counts)
+        rated = counts.nonzero()[:, 0]
+        n_rated = world.gathered(torch.tensor([len(rated)]))
         return Side(
             which=which,
             world=world,
             regressions=regressions,
-            counts=counts if which == USERS else self._world.sum(counts),
+            counts=counts,
+            rated=rated,
+            n_rated=int(n_rated.sum()),
+            n_rated_before=int(n_rated[: world.rank].sum()),
             prior=Hyperprior(features, width, world),
             rows=rows,
             means=rows.clone(),
@@ -151,13 +161,11 @@ class Chain:
 
     def _unknown(self, side: Side) -> Unknown:
         """Somebody who is like a rated row of the side drawn at random, but has no ratings."""
-        generator, rated = self._of_unknown, side.row_means[side.counts > 0]
-        device, world = side.row_means.device, side.world
-        sizes = world.gathered(torch.tensor([len(rated)], device=device))
-        one = torch.randint(int(sizes.sum()), (), generator=generator, device=device)
-        one = one - sizes[: world.rank].sum()
-        is_here = (torch.arange(len(rated), device=device) == one).float()
-        sums = world.sum(torch.stack([rated.sum(0), is_here @ rated]))
+        generator, rated = self._of_unknown, side.row_means[side.rated]
+        one = torch.randint(side.n_rated, (), generator=generator, device=generator.device)
+        here = int(one) - side.n_rated_before
+        row = rated[here] if 0 <= here < len(rated) else torch.zeros_like(rated[:1].sum(0))
+        total, row = side.world.sum(torch.stack([rated.sum(0), row])).unbind()
         noise = normal((side.row_means.shape[1], 1), generator=generator)
         factor = torch.linalg.cholesky(side.prior.precision)
         spread = torch.linalg.solve_triangular(factor.mT, noise, upper=True)[:, 0]
@@ -166,8 +174,8 @@ class Chain:
             half = side.noise.new_tensor(self._noise_dof / 2)
             predictability = gamma(half, half, generator=generator)
         return Unknown(
-            mean=sums[0] / sizes.sum(),
-            row=sums[1] + spread.float(),
+            mean=total / side.n_rated,
+            row=row + spread.float(),
             noise=predictability,
         )
 

@@ -4,15 +4,12 @@ What is drawn for the rows of a table comes from a `Stream` instead, by the numb
 same for a row wherever it stands, and whatever else is drawn beside it.
 """
 
-import math
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from model.kernels.philox import Key, normals, uniforms
-
-MOST_ATTEMPTS = 64  # to draw from a gamma distribution, of which each succeeds in 19 of 20 cases
+from model.kernels.philox import Key, gammas, normals, uniforms
 
 
 class Stream(NamedTuple):
@@ -36,33 +33,11 @@ class Stream(NamedTuple):
 
     def uniform(self, purpose: int, first: Tensor, second: Tensor) -> Tensor:
         """Uniform float64 variates in (0, 1), of pairs of (n,) int64 numbers."""
-        return uniforms(self._key(purpose), first, second)[0]
+        return uniforms(self._key(purpose), first, second)
 
     def gamma(self, purpose: int, rows: Tensor, shape: Tensor, rate: Tensor) -> Tensor:
-        """Gamma(shape, rate) variates, (n,) float64, of (n,) int64 numbers of rows; shape ≥ 1.
-
-        From a normal one and a chance, again and again until all are accepted (Marsaglia & Tsang
-        2000, A Simple Method for Generating Gamma Variables).
-        """
-        least = shape - 1 / 3
-        scale = (9 * least).rsqrt()
-        found = least.clone()
-        left = torch.arange(len(rows), device=rows.device)
-        key = self._key(purpose)
-        for attempt in range(MOST_ATTEMPTS):
-            numbers = rows[left]
-            place = torch.full_like(numbers, 2 * attempt)
-            first, second = uniforms(key, place, numbers)
-            noise = (first.log() * -2).sqrt() * (second * (2 * math.pi)).cos()
-            chance, _ = uniforms(key, place + 1, numbers)
-            cube = (1 + scale[left] * noise) ** 3
-            bound = noise.square() / 2 + least[left] * (1 - cube + cube.clamp(min=1e-300).log())
-            good = (cube > 0) & (chance.log() < bound)
-            found[left[good]] = (least[left] * cube)[good]
-            left = left[~good]
-            if not len(left):
-                break
-        return found / rate
+        """Gamma(shape, rate) variates, (n,) float64, of (n,) int64 numbers of rows; shape ≥ 1."""
+        return gammas(self._key(purpose), rows, shape) / rate
 
     def _key(self, purpose: int) -> Key:
         return Key(self.seed, self.sweep, purpose)

@@ -21,12 +21,13 @@ ROUNDS = 10
 MULTIPLIERS = 0xD2511F53, 0xCD9E8D57
 INCREMENTS = 0x9E3779B9, 0xBB67AE85  # of the key, from one round to the next
 WORD = 0xFFFFFFFF
+MOST_ATTEMPTS = 64  # to draw from a gamma distribution, of which each succeeds in 19 of 20 cases
 CHUNK = 1 << 14  # counters that a thread takes at a time: what they come to stays in a cache
 
 _FIRST, _SECOND = (np.uint64(one) for one in MULTIPLIERS)
 _STEPS = tuple(np.uint64(one) for one in INCREMENTS)
 _WORD, _HALF = np.uint64(WORD), np.uint64(32)
-_BYTE, _TWELVE, _TWENTY = np.uint64(8), np.uint64(12), np.uint64(20)
+_ONE, _BYTE, _ELEVEN = np.uint64(1), np.uint64(8), np.uint64(11)
 
 Array = NDArray[Any]
 
@@ -64,16 +65,15 @@ def words(key: Key, first: Tensor, second: Tensor) -> tuple[Tensor, ...]:
     return a, b, c, d
 
 
-def uniforms(key: Key, first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
-    """Two numbers in (0, 1) of each of n counters, (n,) float64."""
+def uniforms(key: Key, first: Tensor, second: Tensor) -> Tensor:
+    """A number in (0, 1) of each of n counters, (n,) float64."""
     if first.device.type != "cpu":
-        a, b, c, d = words(key, first, second)
-        return _between_0_and_1(a, b), _between_0_and_1(c, d)
-    found = np.empty((2, len(first)))
+        return _between_0_and_1(*words(key, first, second)[:2])
+    found = np.empty(len(first))
     arrays = first.numpy(), second.numpy()
     rest = [np.uint64(word) for word in key.words]
     in_threads(lambda chunk: fill_uniforms(*chunk, *arrays, *rest, found), _chunks(len(first), 1))
-    return torch.from_numpy(found[0]), torch.from_numpy(found[1])
+    return torch.from_numpy(found)
 
 
 def normals(key: Key, rows: Tensor, width: int) -> Tensor:
@@ -86,31 +86,69 @@ def normals(key: Key, rows: Tensor, width: int) -> Tensor:
     """
     n_blocks = -(-width // 4)
     half = 2 * n_blocks
-    found = torch.empty(len(rows), 2 * half, device=rows.device)
+    found = torch.empty(len(rows), width, device=rows.device)
 
     def draw(chunk: tuple[int, int]) -> None:
-        some, out = rows[slice(*chunk)], found[slice(*chunk)]
+        some = rows[slice(*chunk)]
         if rows.device.type == "cpu":
-            pairs = np.empty((2, len(some), half), dtype=np.float32)
+            pairs = np.empty((2, half, len(some)), dtype=np.float32)
             fill_pairs(some.numpy(), n_blocks, *(np.uint64(word) for word in key.words), pairs)
             radius, angle = torch.from_numpy(pairs)
         else:
-            blocks = torch.arange(n_blocks, device=rows.device).expand(len(some), -1)
-            of_each = words(key, blocks.flatten(), some.repeat_interleave(n_blocks))
-            parts = [((one >> 8) + 0.5).float().view(len(some), -1) * 2.0**-24 for one in of_each]
-            radius, angle = torch.cat(parts[:2], 1), torch.cat(parts[2:], 1)
+            blocks = torch.arange(n_blocks, device=rows.device).repeat_interleave(len(some))
+            of_each = words(key, blocks, some.repeat(n_blocks))
+            parts = [((one >> 8).float() + 0.5).view(n_blocks, -1) * 2.0**-24 for one in of_each]
+            radius, angle = torch.cat(parts[:2]), torch.cat(parts[2:])
         radius = radius.log_().mul_(-2).sqrt_()
         angle *= 2 * math.pi
-        torch.mul(radius, angle.cos(), out=out[:, :half])
-        torch.mul(radius, angle.sin_(), out=out[:, half:])
+        found[slice(*chunk), :half] = (angle.cos().mul_(radius))[:width].mT
+        found[slice(*chunk), half:] = (angle.sin_().mul_(radius))[: width - half].mT
 
     in_threads(draw, _chunks(len(rows), n_blocks))
-    return found[:, :width].contiguous()
+    return found
+
+
+def gammas(key: Key, rows: Tensor, shape: Tensor) -> Tensor:
+    """Gamma(shape, 1) numbers of n rows, (n,) float64.
+
+    From a normal one and a chance, again and again until all are accepted (Marsaglia & Tsang 2000,
+    A Simple Method for Generating Gamma Variables).
+
+    Args:
+        key: of the stream.
+        rows: (n,) int64, their numbers.
+        shape: (n,) float64, 1 or more.
+    """
+    if rows.device.type == "cpu":
+        found = np.empty(len(rows))
+        arrays = rows.numpy(), shape.numpy()
+        rest = [np.uint64(word) for word in key.words]
+        in_threads(lambda chunk: fill_gammas(*chunk, *arrays, *rest, found), _chunks(len(rows), 4))
+        return torch.from_numpy(found)
+    least = shape - 1 / 3
+    scale = (9 * least).rsqrt()
+    drawn = least.clone()
+    left = torch.arange(len(rows), device=rows.device)
+    for attempt in range(MOST_ATTEMPTS):
+        numbers = rows[left]
+        place = torch.full_like(numbers, 2 * attempt)
+        a, b, c, d = words(key, place, numbers)
+        radius = (_between_0_and_1(a, b).log() * -2).sqrt()
+        noise = radius * (_between_0_and_1(c, d) * (2 * math.pi)).cos()
+        chance = uniforms(key, place + 1, numbers)
+        cube = (1 + scale[left] * noise) ** 3
+        bound = noise.square() / 2 + least[left] * (1 - cube + cube.clamp(min=1e-300).log())
+        good = (cube > 0) & (chance.log() < bound)
+        drawn[left[good]] = (least[left] * cube)[good]
+        left = left[~good]
+        if not len(left):
+            break
+    return drawn
 
 
 def _between_0_and_1(high: Tensor, low: Tensor) -> Tensor:
     """Of 52 bits of two words, (n,) float64."""
-    return ((high << 20 | low >> 12).double() + 0.5) * 2.0**-52
+    return (high >> 1).double() * 2.0**-31 + ((low >> 11).double() + 0.5) * 2.0**-52
 
 
 def _chunks(n: int, counters_each: int) -> list[tuple[int, int]]:
@@ -130,12 +168,50 @@ def fill_uniforms(
     high: np.uint64,
     found: Array,
 ) -> None:
-    """Writes the (2, n) numbers of the counters begin … end - 1."""
+    """Writes the numbers of the counters begin … end - 1."""
     keys = _keys(low, high)
     for n in range(begin, end):
-        a, b, c, d = _rounds(np.uint64(first[n]), np.uint64(second[n]), third, fourth, keys)
-        found[0, n] = (np.float64((a << _TWENTY) | (b >> _TWELVE)) + 0.5) * 2.0**-52
-        found[1, n] = (np.float64((c << _TWENTY) | (d >> _TWELVE)) + 0.5) * 2.0**-52
+        a, b, _, _ = _rounds(np.uint64(first[n]), np.uint64(second[n]), third, fourth, keys)
+        found[n] = _pair(a, b)
+
+
+@njit(nogil=True, cache=True)
+def fill_gammas(
+    begin: int,
+    end: int,
+    rows: Array,
+    shape: Array,
+    third: np.uint64,
+    fourth: np.uint64,
+    low: np.uint64,
+    high: np.uint64,
+    found: Array,
+) -> None:
+    """Writes the numbers of the rows begin … end - 1."""
+    keys = _keys(low, high)
+    for n in range(begin, end):
+        row, least = np.uint64(rows[n]), shape[n] - 1 / 3
+        scale = 1 / math.sqrt(9 * least)
+        found[n] = least
+        for attempt in range(MOST_ATTEMPTS):
+            a, b, c, d = _rounds(np.uint64(2 * attempt), row, third, fourth, keys)
+            noise = math.sqrt(-2 * math.log(_pair(a, b))) * math.cos(2 * math.pi * _pair(c, d))
+            a, b, _, _ = _rounds(np.uint64(2 * attempt + 1), row, third, fourth, keys)
+            root = 1 + scale * noise
+            if root <= 0:
+                continue
+            cube = root * root * root
+            bound = noise * noise / 2 + least * (1 - cube + math.log(cube))
+            if math.log(_pair(a, b)) < bound:
+                found[n] = least * cube
+                break
+
+
+@njit(nogil=True, cache=True)
+def _pair(high: np.uint64, low: np.uint64) -> np.float64:
+    """A number in (0, 1) of 52 bits of two words; of signed halves, which vectors can turn into."""
+    upper, lower = np.float64(np.int32(high >> _ONE)), np.float64(np.int32(low >> _ELEVEN))
+    return upper * 2.0**-31 + (lower + 0.5) * 2.0**-52
 
 
 @njit(nogil=True, cache=True)
@@ -148,16 +224,18 @@ def fill_pairs(
     high: np.uint64,
     pairs: Array,
 ) -> None:
-    """Writes the (2, n, 2 n_blocks) numbers in (0, 1) that normal ones are made of."""
-    keys, size = _keys(low, high), np.float32(2.0**-24)
-    for n in range(len(rows)):
-        row = np.uint64(rows[n])
-        for block in range(n_blocks):
-            a, b, c, d = _rounds(np.uint64(block), row, third, fourth, keys)
-            pairs[0, n, block] = (np.float32(a >> _BYTE) + np.float32(0.5)) * size
-            pairs[0, n, n_blocks + block] = (np.float32(b >> _BYTE) + np.float32(0.5)) * size
-            pairs[1, n, block] = (np.float32(c >> _BYTE) + np.float32(0.5)) * size
-            pairs[1, n, n_blocks + block] = (np.float32(d >> _BYTE) + np.float32(0.5)) * size
+    """Writes the (2, 2 n_blocks, n) numbers in (0, 1) that normal ones are made of."""
+    keys, size, half = _keys(low, high), np.float32(2.0**-24), np.float32(0.5)
+    for block in range(n_blocks):
+        radius, more = pairs[0, block], pairs[0, n_blocks + block]
+        angle, further = pairs[1, block], pairs[1, n_blocks + block]
+        for n in range(len(rows)):
+            a, b, c, d = _rounds(np.uint64(block), np.uint64(rows[n]), third, fourth, keys)
+            # As signed numbers, which vectors turn into floating ones.
+            radius[n] = (np.float32(np.int32(a >> _BYTE)) + half) * size
+            more[n] = (np.float32(np.int32(b >> _BYTE)) + half) * size
+            angle[n] = (np.float32(np.int32(c >> _BYTE)) + half) * size
+            further[n] = (np.float32(np.int32(d >> _BYTE)) + half) * size
 
 
 @njit(nogil=True, cache=True)
