@@ -23,6 +23,7 @@ from storage.frames import Frame as HeldFrame
 from storage.frames import is_frame, read_frame
 from storage.missing import are_missing
 from storage.movielens import NAMES, Files, fetch
+from storage.parts import is_pattern
 from storage.ratings import RatingsTable
 from storage.sources import Sources
 from storage.tables import read_pairs, read_ratings
@@ -415,8 +416,11 @@ def _located(file: Path, runs: Path, on_event: OnEvent) -> tuple[Path, str, File
             return spooled(stream, runs / "cache"), "a pipe", None
     if file.is_dir():
         inside = [file / known for known in ("ratings.csv", "ratings.dat", "u.data")]
-        hints = [f"; did you mean {path}?" for path in inside if path.exists()]
-        raise InputError(f"{file}: expected a file, got a directory{''.join(hints[:1])}")
+        for path in filter(Path.exists, inside):
+            raise InputError(f"{file}: expected a file, got a directory; did you mean {path}?")
+        return file, name, None
+    if is_pattern(file):
+        return file, name, None
     if not file.exists() and not file.is_symlink():
         if re.match(r"\w[\w+]+:/|[^/]*:.*@", name):
             raise InputError(f"{hidden(name)}: expected a file, got a URL")
