@@ -203,3 +203,10 @@ def joined() -> World:
         cuda = ",cuda:nccl" if torch.cuda.is_available() else ""
         distributed.init_process_group(f"cpu:gloo{cuda}", timeout=LONGEST)
     return Ranks()
+
+
+def leave() -> None:
+    """Waits until all ranks are done, if there are others: one that ends at once ends them too."""
+    if distributed.is_initialized():
+        distributed.barrier()
+        distributed.destroy_process_group()

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -46,6 +47,7 @@ class RatingsTable:
     code: float | None = None  # a rating that seems to stand for none
     n_code: int = 0  # rows that have it
     about: str = ""  # for people: which columns were read, if it had to be found out
+    digest_of_all: str = ""  # if these are the ratings of some users, that of the ratings of all
 
     @classmethod
     def from_columns(
@@ -141,20 +143,56 @@ class RatingsTable:
         """A digest of the ratings, their times and what is known of users and items, whatever the
         file, the order of its lines, the queries.
         """
-        digest = hashlib.sha256(b"ratings")
-        columns = [(self.user_index, "<i4"), (self.item_index, "<i4"), (self.ratings, "<f8")]
-        if all(_are_short(ids) for ids in (self.users, self.items)):
+        if self.digest_of_all:
+            return self.digest_of_all
+        columns = self.hashed(are_short=self.are_short)
+        return digest_of((memoryview(column) for column in columns), self.context)
+
+    @property
+    def are_short(self) -> bool:
+        """Whether all ids are whole numbers of at most 32 bits."""
+        return all(_are_short(ids) for ids in (self.users, self.items))
+
+    def hashed(
+        self, *, are_short: bool, first_user: int = 0, is_last: bool = True
+    ) -> list[NDArray[np.uint8]]:
+        """The bytes of each column that the digest is of; those of all users are those of some, one
+        behind the other.
+
+        Args:
+            are_short: whether those of all are.
+            first_user: how many users come before these.
+            is_last: whether none come behind.
+        """
+        columns: list[tuple[NDArray[Any], str]] = [
+            (self.user_index.astype(np.int64) + first_user, "<i4"),
+            (self.item_index, "<i4"),
+            (self.ratings, "<f8"),
+        ]
+        text = ""
+        if are_short:
             columns[0] = self.users.astype("<i4")[self.user_index], "<i4"
             columns[1] = self.items.astype("<i4")[self.item_index], "<i4"
         else:
-            digest.update(json.dumps([self.users.tolist(), self.items.tolist()]).encode())
-        for column, kind in columns:
-            digest.update(np.ascontiguousarray(column, dtype=kind).data)
+            text = ", " if first_user else "[["
+            text += json.dumps(self.users.tolist())[1:-1]
+            text += f"], {json.dumps(self.items.tolist())}]" if is_last else ""
         if self.times is not None:
-            digest.update(b"times")
-            digest.update(np.ascontiguousarray(self.times, dtype="<f8").data)
-        digest.update(self.context.encode())
-        return digest.hexdigest()[:32]
+            columns.append((self.times, "<f8"))
+        found = [np.ascontiguousarray(one, dtype=kind).view(np.uint8) for one, kind in columns]
+        found = [np.frombuffer(text.encode(), np.uint8), *found]
+        if self.times is not None:
+            found.insert(-1, np.frombuffer(b"times", np.uint8)[: 5 * is_last])
+        return found
+
+
+def digest_of(columns: Iterable[bytes | memoryview], context: str) -> str:
+    """The digest of the bytes of `RatingsTable.hashed`, and of what is known besides."""
+    digest = hashlib.sha256(b"ratings")
+    for column in columns:
+        digest.update(column)
+    digest.update(context.encode())
+    return digest.hexdigest()[:32]
 
 
 def as_ids(ids: ArrayLike) -> IdArray:

@@ -42,6 +42,7 @@ class Read:
     time_note: str
     n_joined: int  # ids that differ from others in the blanks around them alone
     n_missing: int  # rows left out
+    numbers: NDArray[np.int64] | None = None  # of the rows in the table, if these are some of them
 
 
 Choose = Callable[..., Chosen]
@@ -104,6 +105,7 @@ class Pairs:
     rating_name: str = ""  # of the column that has them; empty if it has no name
     has_header: bool
     about: str
+    numbers: NDArray[np.int64] | None = None  # (n_pairs,) of their rows, if these are some of them
 
 
 def read_pairs(
@@ -159,6 +161,7 @@ def read_pairs(
         rating_name=found.chosen.rating_name,
         has_header=bool(found.chosen.names),
         about=f"{found.about}; ratings are not used ({note})" if note else found.about,
+        numbers=found.numbers,
     )
 
 

@@ -138,8 +138,7 @@ class Ensemble:
         training, validation = self.without.of(self.data.ratings)
         predictions, _ = self.predict(validation, without=self.without)
         residuals = Residuals.of(training, validation, predictions)
-        std = float(self.data.table.ratings.std())
-        return Levels.fitted([residuals], kind=self.kind, std=std)
+        return Levels.fitted([residuals], kind=self.kind, std=self.data.ratings.std)
 
     @property
     def without(self) -> Without:

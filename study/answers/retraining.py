@@ -2,6 +2,7 @@
 
 import contextlib
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -46,15 +47,18 @@ def load_or_train(
 ) -> tuple[Model, bool]:
     """The model of a setting, of every rating, and whether it was found saved from before.
 
-    With a split it is the model of that split's training ratings.
+    Each of several ranks has a file of its own, of its users: all are loaded, or none. With a split
+    it is the model of that split's training ratings.
 
     Raises:
         InputError: it diverges on these ratings.
     """
     seed = setting_seed(record.seed or 0, setting.config)
-    recipe = _recipe(setting, record, seed=seed, without=without)
+    world = data.ratings.world
+    recipe = _recipe(setting, record, seed=seed, without=without, shard=_shard(data.ratings))
     path = recipe_path(folder / "models", record.name, recipe)
-    if (arrays := load_model(path)) is not None:
+    arrays = load_model(path)
+    if all(world.everyones(arrays is not None)) and arrays is not None:
         state = {n: torch.from_numpy(a.copy()) for n, a in arrays.items() if "_ids" not in n}
         return load_state(setting.solver, state), True
     ratings = without.of(data.ratings)[0] if without else data.ratings
@@ -79,10 +83,11 @@ def is_unused(path: Path, *, record: Record, folder: Path) -> bool:
         one for kind in record.kinds for one in best_settings(record.study, MOST, kind=kind)
     ]
     splits = [None, *(calibrating(kind, record) for kind in Split)]
+    shard = recipe_of(path).get("shard")
     for setting in settings:
         seed = setting_seed(record.seed or 0, setting.config)
         for without in splits:
-            recipe = _recipe(setting, record, seed=seed, without=without)
+            recipe = _recipe(setting, record, seed=seed, without=without, shard=shard)
             if path == recipe_path(folder / "models", record.name, recipe):
                 return False
     return True
@@ -93,8 +98,22 @@ def calibrating(kind: Split, record: Record) -> Without:
     return Without(kind, stable_seed("calibration", record.seed))
 
 
+def _shard(ratings: Ratings) -> Mapping[str, int] | None:
+    """Which of all users the ratings of one of several ranks are of."""
+    world = ratings.world
+    if world.size == 1:
+        return None
+    n = {"first_user": ratings.first_user, "n_users": ratings.n_users}
+    return {"rank": world.rank, "ranks": world.size, **n}
+
+
 def _recipe(
-    setting: Setting, record: Record, *, seed: int, without: Without | None
+    setting: Setting,
+    record: Record,
+    *,
+    seed: int,
+    without: Without | None,
+    shard: object,
 ) -> dict[str, object]:
     """Everything that a model follows from."""
     recipe = {
@@ -107,6 +126,8 @@ def _recipe(
     }
     if without and without.kind is not Split.RANDOM:
         recipe["split"] = without.kind
+    if shard:
+        recipe["shard"] = shard
     return recipe
 
 
@@ -118,7 +139,7 @@ def train(setting: Setting, ratings: Ratings, *, seed: int, device: torch.device
     """
     solver = make_solver(setting.config, ratings.to(device), device=device, seed=seed)
     for epoch in solver.epochs(validation=None):
-        if not math.isfinite(epoch.train_mse):
+        if not all(ratings.world.everyones(math.isfinite(epoch.train_mse))):
             raise InputError(
                 f"trial {setting.trial.number}: diverged in epoch {epoch.number} on all the "
                 "ratings; more trials= may find a better one"
