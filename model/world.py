@@ -98,6 +98,10 @@ class World:
             raise failures[0]
         return value
 
+    def of_first(self, work: Callable[[], Value], *errors: type[Exception]) -> Value | None:
+        """What the work of the first rank gives there, on others nothing; `together` says more."""
+        return self.together(lambda: None if self.rank else work(), *errors)
+
 
 class Ranks(World):
     """One of several processes."""
@@ -201,6 +205,8 @@ def joined() -> World:
         return ALONE
     if not distributed.is_initialized():
         cuda = ",cuda:nccl" if torch.cuda.is_available() else ""
+        if cuda:
+            torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
         distributed.init_process_group(f"cpu:gloo{cuda}", timeout=LONGEST)
     return Ranks()
 

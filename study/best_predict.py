@@ -1,20 +1,24 @@
 """`python -m study.best_predict`: trains the best setting on every rating, answers the queries."""
 
-from collections.abc import Sequence
+import shutil
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from storage.errors import InputError, ParameterError
 from study.cli import (
     DATA,
     DEVICE,
     KEEP,
     OUTPUT,
     SETTING_OF,
+    AnswersPath,
     Asked,
     AtLeast,
     FilePath,
+    FolderPath,
     Outcome,
     as_options,
     complain,
@@ -42,12 +46,16 @@ examples:
   python -m study.best_predict --data next-week.csv --setting-of STUDY \\
       --queries pairs.csv --out answers.csv
   python -m study.best_predict --save-model movies.model
+
+ratings that outgrow one machine, on 4 processes that share the users out:
+  torchrun --standalone --nproc-per-node 4 -m study.best_predict \\
+      --data ratings/ --setting-of STUDY --queries pairs/ --out answers/
 """
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """The command; exits with one of `study.cli.EXIT_CODES`."""
-    run_command(best_predict, PROG, arguments, epilog=EPILOG)
+    run_command(best_predict, PROG, arguments, epilog=EPILOG, may_share=True)
 
 
 @options(
@@ -56,12 +64,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     DEVICE,
     click.option(
         "--out",
-        type=FilePath(),
+        type=AnswersPath(),
         default=Path("mat_comp_ans"),
         show_default=True,
         metavar="FILE",
         help="Where the predictions go: with .csv, .tsv or .parquet at the end a table of user, "
-        "item and prediction, else one prediction a line.",
+        "item and prediction, else one prediction a line; with a slash a folder of Parquet files.",
     ),
     click.option(
         "--queries",
@@ -117,30 +125,21 @@ def best_predict(
     """
     with drawing.status("Reading the ratings…"):
         from storage.database import database_file
-        from storage.predictions import check_ending, check_writable, write_answers
-        from storage.truths import read_truth
         from study.result import Ended
 
         url = asked.url(must_exist=True)
         result = asked.find(asked.load(drawing), drawing)
-        is_asked = queries is not None or result.ratings.table.n_queries or save_model is None
+        world = result.ratings.ratings.world
+        if world.size > 1 and save_model is not None:
+            raise ParameterError("save_model", f"expected one process, got {world.size} ranks")
+        is_asked = queries is not None or result.ratings.totals.n_queries or save_model is None
         pairs = result.asked(queries) if is_asked else result.ratings
-    true, table = pairs.truth, pairs.table
-    if truth is not None:
-        true = read_truth(
-            truth,
-            table.query_user_ids,
-            table.query_item_ids,
-            names=(table.user_name, table.item_name, table.rating_name or "rating"),
-            positions=pairs.positions,
-        )
+    n_queries = pairs.totals.n_queries
+    told = _truth_told(truth, pairs) if truth is not None else None
     precious = list(filter(None, (*pairs.files, queries, truth, database_file(url))))
-    for path in filter(None, (out if is_asked else None, intervals, save_model)):
-        check_writable(path, precious=precious)
-        if path != save_model:
-            check_ending(path)
-        precious.append(path)
 
+    writes = list(filter(None, (out if is_asked else None, intervals, save_model)))
+    world.of_first(lambda: _check_files(writes, precious, any_name=save_model), InputError)
     if pairs.doubt:
         complain(PROG, pairs.doubt)
     drawing.say(as_options(f"Data: {pairs.described()}"))
@@ -149,7 +148,7 @@ def best_predict(
     facts: dict[str, object] = {
         "study": result.record.name,
         "data": pairs.source,
-        "predictions": pairs.table.n_queries,
+        "predictions": n_queries,
         "files": {
             "out": str(out) if is_asked else None,
             "intervals": intervals and str(intervals),
@@ -159,8 +158,8 @@ def best_predict(
     if is_asked:
         with drawing.status("Predicting…"):
             answers = result.answer(pairs, average=average)
-        write_answers(out, pairs.table, answers.predictions)
-        drawing.say(f"Wrote: {out}, {pairs.table.n_queries:,} predictions")
+        _write(out, pairs, {"prediction": answers.predictions})
+        drawing.say(f"Wrote: {out}, {n_queries:,} predictions")
         settings = answers.ensemble.settings
         facts["trials"] = [setting.trial.number for setting in settings]
         facts["validation_rmse"] = round(settings[0].rmse, 6)
@@ -171,14 +170,91 @@ def best_predict(
             result.model(average=average).save(save_model)
         size = save_model.stat().st_size
         drawing.say(f"Wrote: {save_model}, a model to hold and to serve, {size / 1e6:,.0f} MB")
-    if is_asked and true is not None and pairs.table.n_queries:
+    if is_asked and n_queries and (truth is not None or pairs.truth is not None):
         if truth is None and queries is not None:
             named = f"column {pairs.truth_name}" if pairs.truth_name else "the ratings"
             drawing.say(f"Scored against: {named} of {pairs.asked_of}")
         name = str(truth or pairs.asked_of or pairs.source)
-        facts["score"] = _score(answers.predictions, true, pairs, name, drawing)
+        facts["score"] = _score(answers.predictions, told, pairs, name, drawing)
     result.tidy()
     return Outcome(facts=facts)
+
+
+def _check_files(writes: Sequence[Path], precious: list[Path], *, any_name: Path | None) -> None:
+    """Raises InputError if a file or folder could or should not be written.
+
+    Args:
+        writes: what is to be written.
+        precious: files that must stay as they are.
+        any_name: the file whose name may end as it likes.
+    """
+    from storage.predictions import check_ending, check_new_folder, check_writable
+
+    for path in writes:
+        if isinstance(path, FolderPath):
+            check_new_folder(path, precious=precious)
+            continue
+        check_writable(path, precious=precious)
+        if path != any_name:
+            check_ending(path)
+        precious.append(path)
+
+
+def _truth_told(path: Path, pairs: "Data") -> "NDArray[np.float64] | None":
+    """The (n_queries,) ratings in a file of those of all ranks' queries, on the first rank."""
+    from storage.truths import read_truth
+
+    world, table, given = pairs.ratings.world, pairs.table, pairs.of_all_queries({})
+
+    def read() -> "NDArray[np.float64]":
+        assert given is not None
+        return read_truth(
+            path,
+            given[0].query_user_ids,
+            given[0].query_item_ids,
+            names=(table.user_name, table.item_name, table.rating_name or "rating"),
+            positions=pairs.positions,
+        )
+
+    return world.of_first(read, InputError)
+
+
+def _write(path: Path, pairs: "Data", columns: "Mapping[str, NDArray[np.float64]]") -> None:
+    """Writes (n_queries,) columns of all ranks' queries: the first rank to a file, or each its own
+    to a folder.
+    """
+    from storage.predictions import (
+        asked_ids,
+        begun_folder,
+        finish_folder,
+        write_answers,
+        write_part,
+        write_table,
+    )
+
+    world = pairs.ratings.world
+    if isinstance(path, FolderPath):
+        begun = world.everyones(world.of_first(lambda: begun_folder(path), InputError))[0]
+        assert begun is not None
+        try:
+            own = [*asked_ids(pairs.table), *columns.items()]
+            world.together(lambda: write_part(begun, own, rank=world.rank), InputError)
+            world.of_first(lambda: finish_folder(begun, path), InputError)
+        except InputError:
+            shutil.rmtree(begun, ignore_errors=True)
+            raise
+        return
+    found = pairs.of_all_queries(columns)
+
+    def write() -> None:
+        assert found is not None
+        table, of_all = found
+        if list(of_all) == ["prediction"]:
+            write_answers(path, table, of_all["prediction"])
+        else:
+            write_table(path, table, of_all)
+
+    world.of_first(write, InputError)
 
 
 def _study_of(result: "Result") -> str:
@@ -190,11 +266,9 @@ def _study_of(result: "Result") -> str:
 
 
 def _write_intervals(path: Path, answers: "Answers", pairs: "Data", drawing: Drawing) -> None:
-    from storage.predictions import write_table
-
     with drawing.status("Calibrating the intervals…"):
         calibration = answers.calibration
-    write_table(path, pairs.table, answers.intervals)
+    _write(path, pairs, answers.intervals)
     n = calibration.n_ratings
     drawing.say(f"Wrote: {path}, 90 % intervals, calibrated on {n:,} held-out ratings")
     if calibration.doubt:
@@ -203,26 +277,40 @@ def _write_intervals(path: Path, answers: "Answers", pairs: "Data", drawing: Dra
 
 def _score(
     predictions: "NDArray[np.float64]",
-    truth: "NDArray[np.float64]",
+    told: "NDArray[np.float64] | None",
     data: "Data",
     source: str,
     drawing: Drawing,
-) -> dict[str, object]:
+) -> dict[str, object] | None:
     """Tells how far the predictions are from the truth of a source, where it is known; the same for
-    --json.
+    --json. Nothing on other ranks than the first.
+
+    Args:
+        predictions: (n_queries,) of this rank.
+        told: the truth of all, if it does not come with the queries.
+        data: with the queries.
+        source: of the truth.
+        drawing: that tells.
     """
     import numpy as np
 
     from study.answers.evaluation import doubt_of
     from study.answers.scores import score
 
+    columns = {"prediction": predictions, "learned": data.known.are_rated(data.queries)}
+    if data.truth is not None:
+        columns["truth"] = data.truth
+    if (found := data.of_all_queries(columns)) is None:
+        return None
+    table, columns = found
+    truth = columns["truth"] if told is None else told
     known = ~np.isnan(truth)
-    n_learned = int(data.known.are_rated(data.queries)[known].sum())
+    n_learned = int(columns["learned"][known].sum())
     if doubt := doubt_of(n_learned, int(known.sum()), source):
         complain(PROG, doubt)
-    users = np.unique(data.table.query_user_ids, return_inverse=True)[1]
-    found = score(predictions[known], truth[known], users[known])
-    figures = {"RMSE": found.rmse, "MAE": found.mae, "MSE": found.mse}
+    users = np.unique(table.query_user_ids, return_inverse=True)[1]
+    errors = score(columns["prediction"][known], truth[known], users[known])
+    figures = {"RMSE": errors.rmse, "MAE": errors.mae, "MSE": errors.mse}
     for name, figure in figures.items():
         drawing.say(f"{name}: {figure}")
     if data.noise_std is not None:

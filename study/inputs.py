@@ -33,7 +33,7 @@ from storage.times import span_of
 from storage.urls import hidden
 from study.events import OnEvent, Said, ignored
 from study.known import Known, are_in, timed
-from study.shards import Ranges, Together, digest_of_all, read_shard
+from study.shards import Ranges, Together, digest_of_all, gathered_first, read_shard
 from study.sides import Side, read_side, rows_of
 
 
@@ -175,6 +175,20 @@ class Data:
             self.items.index(self.table.query_item_ids),
         )
         return timed(present, self.table.query_times)
+
+    def of_all_queries(
+        self, columns: Mapping[str, NDArray[Any]]
+    ) -> tuple[RatingsTable, Mapping[str, NDArray[Any]]] | None:
+        """The queries of all ranks in their order, with (n_queries,) columns; on the first rank."""
+        if self.query_numbers is None:
+            return self.table, columns
+        ids = [("user", self.table.query_user_ids), ("item", self.table.query_item_ids)]
+        given = [*ids, *columns.items()]
+        found = gathered_first(self.ratings.world, self.query_numbers, given)
+        if found is None:
+            return None
+        users, items = found.pop("user"), found.pop("item")
+        return replace(self.table, query_user_ids=users, query_item_ids=items), found
 
     def in_files(self, folder: Path) -> Sources:
         """Where another process reads the same; what came from memory is kept in `folder`.

@@ -365,7 +365,8 @@ def gathered_first(
             texts = [text for part in parts for text in part.to_pylist()]
             found[name] = np.array(texts, dtype=TEXT)[order]
         else:
-            found[name] = np.concatenate([part.to_numpy() for part in parts])[order]
+            values = [part.to_numpy(zero_copy_only=False) for part in parts]
+            found[name] = np.concatenate(values)[order]
     return found
 
 
