@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -155,7 +155,7 @@ class RatingsTable:
 
     def hashed(
         self, *, are_short: bool, first_user: int = 0, is_last: bool = True
-    ) -> list[NDArray[np.uint8]]:
+    ) -> Iterator[NDArray[np.uint8]]:
         """The bytes of each column that the digest is of; those of all users are those of some, one
         behind the other.
 
@@ -164,26 +164,22 @@ class RatingsTable:
             first_user: how many users come before these.
             is_last: whether none come behind.
         """
-        columns: list[tuple[NDArray[Any], str]] = [
-            (self.user_index.astype(np.int64) + first_user, "<i4"),
-            (self.item_index, "<i4"),
-            (self.ratings, "<f8"),
-        ]
         text = ""
-        if are_short:
-            columns[0] = self.users.astype("<i4")[self.user_index], "<i4"
-            columns[1] = self.items.astype("<i4")[self.item_index], "<i4"
-        else:
+        if not are_short:
             text = ", " if first_user else "[["
             text += json.dumps(self.users.tolist())[1:-1]
             text += f"], {json.dumps(self.items.tolist())}]" if is_last else ""
+        yield np.frombuffer(text.encode(), np.uint8)
+        if are_short:
+            yield _bytes_of(self.users.astype("<i4")[self.user_index], "<i4")
+            yield _bytes_of(self.items.astype("<i4")[self.item_index], "<i4")
+        else:
+            yield _bytes_of(self.user_index + np.int32(first_user), "<i4")
+            yield _bytes_of(self.item_index, "<i4")
+        yield _bytes_of(self.ratings, "<f8")
         if self.times is not None:
-            columns.append((self.times, "<f8"))
-        found = [np.ascontiguousarray(one, dtype=kind).view(np.uint8) for one, kind in columns]
-        found = [np.frombuffer(text.encode(), np.uint8), *found]
-        if self.times is not None:
-            found.insert(-1, np.frombuffer(b"times", np.uint8)[: 5 * is_last])
-        return found
+            yield np.frombuffer(b"times" if is_last else b"", np.uint8)
+            yield _bytes_of(self.times, "<f8")
 
 
 def digest_of(columns: Iterable[bytes | memoryview], context: str) -> str:
@@ -248,6 +244,11 @@ def _newest(pair: NDArray[np.int64], times: NDArray[np.float64]) -> NDArray[np.b
     kept = np.ones(len(pair), np.bool_)
     kept[rows] = ages == newest
     return kept
+
+
+def _bytes_of(column: NDArray[Any], kind: str) -> NDArray[np.uint8]:
+    """The bytes of a column as of that kind."""
+    return np.ascontiguousarray(column, dtype=kind).view(np.uint8)
 
 
 def _are_short(ids: IdArray) -> bool:

@@ -7,7 +7,7 @@ are numbered alike everywhere. Blocks cross as streams of Arrow, whatever they h
 """
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
@@ -42,7 +42,7 @@ from storage.tables import (
 
 SAMPLED = 1_000  # rows a rank whose users say where ranges end
 LOOKED_AT = 100_000  # values of all ranks that tell the unit of times, or a code
-ROWS_AT_ONCE = 1 << 20  # that a rank sends
+ROWS_AT_ONCE, BYTES_AT_ONCE = 1 << 20, 1 << 24  # that a rank sends
 NUMBER = "number"  # the column of rows' numbers
 
 Owners = Callable[["pa.RecordBatch"], NDArray[np.int64]]
@@ -101,27 +101,30 @@ class Together:
             raise no_rows(found.path)
         seconds, note = self._seconds(found)
         chosen = found.chosen if seconds is not None else replace(found.chosen, time=None)
-        n_missing = found.n_rows - sum(map(len, found.blocks))
-        names = (*chosen.roles[: len(chosen.positions)], NUMBER)
-        batches = _numbered(found.blocks, names, sum(n_rows[: world.rank]))
-        if seconds is not None:
-            batches = _with_times(batches, seconds)
+        n_missing = int(_sum(world, found.n_rows - sum(map(len, found.blocks))))
+        names, are_pairs = chosen.roles[: len(chosen.positions)], self.ranges is not None
+        more = {} if seconds is None else {TIME: seconds}
+        if are_pairs:
+            first = sum(n_rows[: world.rank])
+            more[NUMBER] = np.arange(first, first + found.n_rows)
+        about = chosen.described(found.n_columns)
+        batches = _with_more(found.blocks, names, more)
+        del found, seconds, more
         return replace(
-            self.shared(batches, are_pairs=self.ranges is not None),
+            self.shared(batches, are_pairs=are_pairs),
             chosen=chosen,
-            about=chosen.described(found.n_columns),
+            about=about,
             time_note=note,
-            n_missing=int(_sum(world, n_missing)),
+            n_missing=n_missing,
         )
 
     def shared(self, batches: "list[pa.RecordBatch]", *, are_pairs: bool) -> Read:
-        """The columns of this rank's users, of batches of users, items, numbers and maybe more that
-        all ranks have.
+        """The columns of this rank's users, of batches of users, items and maybe more of all ranks.
 
         Args:
             batches: which are used up.
-            are_pairs: whether they are to be in the order of their numbers, with ids of items of
-                these alone.
+            are_pairs: whether they are to be in the order of their numbers, which they have, with
+                ids of these items alone; else items are those of all ranks.
         """
         world = self.world
         users_are_texts, items_are_texts = (
@@ -145,18 +148,16 @@ class Together:
             items = joined_ids(_chunks(received, 1), are_texts=items_are_texts)
         else:
             items = _of_all(world, _chunks(received, 1), are_texts=items_are_texts)
-        columns = {
-            name: np.concatenate([np.empty(0), *(one.column(name).to_numpy() for one in received)])
-            for name in names[2:-1]
-        }
-        numbers = np.concatenate(
-            [np.empty(0, np.int64), *(one.column(NUMBER).to_numpy() for one in received)]
-        )
-        del received
         rows = [users[1], items[1]]
+        columns = {
+            name: np.concatenate([one.column(name).to_numpy() for one in received] or [np.empty(0)])
+            for name in names[2:]
+        }
+        del received
+        release()
         if are_pairs:
-            order = np.argsort(numbers)
-            numbers, rows = numbers[order], [one[order] for one in rows]
+            order = np.argsort(columns[NUMBER])
+            rows = [one[order] for one in rows]
             columns = {name: column[order] for name, column in columns.items()}
         n_joined = int(_sum(world, users[2])) + (
             int(_sum(world, items[2])) if are_pairs else items[2]
@@ -170,7 +171,7 @@ class Together:
             time_note="",
             n_joined=n_joined,
             n_missing=0,
-            numbers=numbers,
+            numbers=columns[NUMBER].astype(np.int64) if are_pairs else None,
         )
 
     def _seconds(self, found: Scanned) -> tuple[NDArray[np.float64] | None, str]:
@@ -296,14 +297,13 @@ def digest_of_all(table: RatingsTable, world: World, *, first_user: int, context
     """
     are_short = all(world.everyones(table.are_short))
     is_last = world.rank == world.size - 1
-    columns = table.hashed(are_short=are_short, first_user=first_user, is_last=is_last)
-    sizes = world.everyones([len(column) for column in columns])
 
     def passing() -> Iterator[memoryview]:
-        for number, column in enumerate(columns):
-            for rank, theirs in enumerate(sizes):
-                for start in range(0, theirs[number], ROWS_AT_ONCE):
-                    mine = column[start : start + ROWS_AT_ONCE] if rank == world.rank else []
+        hashed = table.hashed(are_short=are_short, first_user=first_user, is_last=is_last)
+        for column in hashed:
+            for rank, size in enumerate(world.everyones(len(column))):
+                for start in range(0, size, BYTES_AT_ONCE):
+                    mine = column[start : start + BYTES_AT_ONCE] if rank == world.rank else []
                     sent = torch.from_numpy(np.array(mine, np.uint8))
                     to_first = [len(mine)] + [0] * (world.size - 1)
                     yield memoryview(world.exchanged(sent, to_first).numpy())
@@ -410,29 +410,19 @@ def _of_all(
     return ids, own[np.concatenate([one.indices.to_numpy() for one in mine.chunks])], n_joined
 
 
-def _numbered(
-    blocks: "list[pa.RecordBatch]", names: Sequence[str], first: int
+def _with_more(
+    blocks: "list[pa.RecordBatch]", names: Sequence[str], more: Mapping[str, NDArray[Any]]
 ) -> "list[pa.RecordBatch]":
-    """The blocks with the numbers of their rows, from the first on."""
-    found = []
-    for block in blocks:
-        numbers = pa.array(np.arange(first, first + len(block)))
-        found.append(pa.RecordBatch.from_arrays([*block.columns, numbers], names=list(names)))
-        first += len(block)
-    return found
-
-
-def _with_times(
-    batches: "list[pa.RecordBatch]", seconds: NDArray[np.float64]
-) -> "list[pa.RecordBatch]":
-    """The batches with the (n,) times of all their rows."""
+    """The blocks, which are used up, with more columns than these of all their rows."""
     found, start = [], 0
-    for batch in batches:
-        own = pa.array(seconds[start : start + len(batch)])
-        names = [*batch.schema.names[:-1], TIME, NUMBER]
-        columns = [*batch.columns[:-1], own, batch.columns[-1]]
-        found.append(pa.RecordBatch.from_arrays(columns, names=names))
-        start += len(batch)
+    blocks.reverse()
+    while blocks:
+        block = blocks.pop()
+        own = [pa.array(column[start : start + len(block)]) for column in more.values()]
+        found.append(
+            pa.RecordBatch.from_arrays([*block.columns, *own], names=[*names, *more.keys()])
+        )
+        start += len(block)
     return found
 
 
@@ -467,8 +457,7 @@ def _of_ratings(table: RatingsTable) -> "Iterator[pa.RecordBatch]":
         if table.times is not None:
             columns.append(pa.array(table.times[rows]))
             names.append(TIME)
-        columns.append(pa.array(np.arange(start, start + len(columns[2]))))
-        yield pa.RecordBatch.from_arrays(columns, names=[*names, NUMBER])
+        yield pa.RecordBatch.from_arrays(columns, names=names)
 
 
 def _of_queries(table: RatingsTable) -> "Iterator[pa.RecordBatch]":
