@@ -110,8 +110,8 @@ class Asked:
         check_database(url, must_exist=must_exist)
         return url
 
-    def load(self, drawing: Drawing) -> "Data":
-        """The ratings.
+    def load(self, drawing: Drawing, *, alone: bool = False) -> "Data":
+        """The ratings: of several ranks, unless this one reads alone, those of its own users.
 
         Raises:
             InputError: they cannot be read.
@@ -120,10 +120,10 @@ class Asked:
         from storage.memory import check_addresses
 
         check_addresses()
-        from model.world import joined
+        from model.world import ALONE, joined
         from study.inputs import load_data
 
-        world, runs = joined(), runs_folder(parse_storage_url(self.storage))
+        world, runs = ALONE if alone else joined(), runs_folder(parse_storage_url(self.storage))
         if world.size > 1:
             drawing.say(f"Ranks: {world.size}")
         return load_data(self.sources, runs=runs, on_event=drawing, world=world)
@@ -389,15 +389,15 @@ def run_command(
         if "data" in named:
             named["sources"] = Sources(**_taken(named, Sources))
             named["asked"] = Asked(**_taken(named, Asked))
-        if (size := _ranks()[1]) > 1 and not may_share:
+        if (size := ranks()[1]) > 1 and not may_share:
             raise click.UsageError(f"expected one process, got {size} ranks of torchrun")
-        is_quiet = quiet or _ranks()[0] > 0
+        is_quiet = quiet or ranks()[0] > 0
         with Drawing(sys.stderr if as_json else None, quiet=is_quiet) as drawing:
             outcome = function(drawing, **named)
         if isinstance(outcome, int):
             outcome = Outcome(code=outcome)
         _end_together()
-        if as_json and not _ranks()[0]:
+        if as_json and not ranks()[0]:
             print(json.dumps(outcome.facts, indent=2))
         return outcome.code
 
@@ -462,14 +462,14 @@ def as_options(text: str) -> str:
 
 def complain(prog: str, message: str, *, begin: str = "") -> None:
     """Prints what is wrong, in one line on standard error, unless the first rank is to say so."""
-    if _ranks()[0]:
+    if ranks()[0]:
         return
     name = as_called(f"python -m {prog}").removeprefix("python -m ")
     said = without_passwords(as_called(" ".join(message.split())))
     print(f"{begin}{name}: {printable(said)}", file=sys.stderr)
 
 
-def _ranks() -> tuple[int, int]:
+def ranks() -> tuple[int, int]:
     """Which of the processes that `torchrun` started this one is, and how many there are."""
     if "TORCHELASTIC_RUN_ID" not in os.environ:
         return 0, 1
@@ -478,7 +478,7 @@ def _ranks() -> tuple[int, int]:
 
 def _end_together() -> None:
     """Waits for the other ranks, if there are any: one that ends before them ends them too."""
-    if _ranks()[1] > 1:
+    if ranks()[1] > 1:
         from model.world import leave
 
         leave()
@@ -486,7 +486,7 @@ def _end_together() -> None:
 
 def _give_way(code: int) -> None:
     """Waits, on other ranks than the first, for that one to say what is wrong and end them all."""
-    if code and _ranks()[0]:
+    if code and ranks()[0]:
         time.sleep(LONGEST_SILENCE)
 
 

@@ -18,6 +18,7 @@ import pyarrow as pa
 import torch
 from numpy.typing import NDArray
 
+from model.selection import drawn_keys, first_rows
 from model.world import World
 from storage import times
 from storage.columns import Columns
@@ -311,6 +312,45 @@ def digest_of_all(table: RatingsTable, world: World, *, first_user: int, context
     return world.everyones(digest_of(passing(), context))[0]
 
 
+def of_some_users(
+    table: RatingsTable, world: World, *, n_ratings: int, seed: int
+) -> RatingsTable | None:
+    """On the first rank all ratings of users of all ranks drawn at random, about `n_ratings`.
+
+    Whom it draws does not depend on how many ranks there are; None elsewhere.
+    """
+    counts = np.bincount(table.user_index, minlength=len(table.users))
+    keys = drawn_keys(seed, len(counts), world)
+    rows = first_rows([keys], n_ratings, world, weights=counts)[table.user_index]
+    some = replace(
+        table,
+        user_index=table.user_index[rows],
+        item_index=table.item_index[rows],
+        ratings=table.ratings[rows],
+        times=None if table.times is None else table.times[rows],
+    )
+    received = exchanged(world, list(_of_ratings(some)), _first_of)
+    if world.rank:
+        return None
+    sides = [
+        joined_ids(_chunks(received, side), are_texts=ids.dtype == TEXT)
+        for side, ids in enumerate((table.users, table.items))
+    ]
+    columns = {
+        name: np.concatenate([one.column(name).to_numpy() for one in received])
+        for name in received[0].schema.names[2:]
+    }
+    found = RatingsTable.from_indices(
+        *((ids, index) for ids, index, _ in sides),
+        ratings=columns[ROLES[2]],
+        times=columns.get(TIME),
+        query_user_ids=table.query_user_ids[:0],
+        query_item_ids=table.query_item_ids[:0],
+    )
+    names = ("user_name", "item_name", "rating_name", "time_name")
+    return replace(found, **{name: getattr(table, name) for name in names})
+
+
 def exchanged(
     world: World, batches: "list[pa.RecordBatch]", owners: Owners
 ) -> "list[pa.RecordBatch]":
@@ -354,7 +394,7 @@ def gathered_first(
     names = [*(str(n) for n in range(len(columns))), NUMBER]
     whole = pa.table([*arrays, pa.array(numbers)], names=names)
     batches = whole.combine_chunks().to_batches(max_chunksize=ROWS_AT_ONCE)
-    received = exchanged(world, batches, lambda batch: np.zeros(len(batch), np.int64))
+    received = exchanged(world, batches, _first_of)
     if world.rank:
         return None
     order = np.argsort(np.concatenate([one.column(NUMBER).to_numpy() for one in received]))
@@ -368,6 +408,11 @@ def gathered_first(
             values = [part.to_numpy(zero_copy_only=False) for part in parts]
             found[name] = np.concatenate(values)[order]
     return found
+
+
+def _first_of(batch: "pa.RecordBatch") -> NDArray[np.int64]:
+    """The owners of rows that all go to the first rank."""
+    return np.zeros(len(batch), np.int64)
 
 
 def _sum(world: World, value: Any) -> float:

@@ -18,7 +18,7 @@ MAY: dict[str, set[str]] = {
     "study.events": set(),
     "study.sides": {"storage", "model"},
     "study.known": {"storage", "model", "study.sides"},
-    "study.shards": {"storage", "model.world"},
+    "study.shards": {"storage", "model.world", "model.selection"},
     "study.inputs": {
         *("storage", "model", "study.events", "study.shards", "study.sides", "study.known"),
     },
