@@ -120,7 +120,7 @@ class Ratings(Pairs):
         """That of (n_ratings,) values, of all ranks."""
         n = values.new_tensor(len(values))
         total, n = self.world.sum(torch.stack([values.sum(), n]))
-        return (total / n).item()
+        return float(total / n)
 
     def last_times(self) -> Tensor:
         """When each user rated last, (n_users + 1,) float64; -inf if never, or not known.

@@ -89,10 +89,10 @@ def _held_out(ratings: "Ratings", *, seed: int, kind: Split) -> NDArray[np.bool_
     if kind in (Split.ITEMS, Split.USERS):
         is_items = kind is Split.ITEMS
         own = ratings.item_index if is_items else ratings.user_index
-        counts = own.bincount(minlength=ratings.n_items if is_items else ratings.n_users)
+        found = own.bincount(minlength=ratings.n_items if is_items else ratings.n_users)
         # All ranks have the same items, but each has users of its own.
         sharing = ALONE if is_items else world
-        counts = (world.sum(counts) if is_items else counts).numpy()
+        counts = (world.sum(found) if is_items else found).numpy()
         rated = np.flatnonzero(counts)
         keys = drawn_keys(seed, len(rated), sharing)
         out = np.zeros(len(counts), dtype=bool)

@@ -146,7 +146,7 @@ class RatingsTable:
         if self.digest_of_all:
             return self.digest_of_all
         columns = self.hashed(are_short=self.are_short)
-        return digest_of((memoryview(column) for column in columns), self.context)
+        return digest_of((column.data for column in columns), self.context)
 
     @property
     def are_short(self) -> bool:

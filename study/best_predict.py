@@ -297,10 +297,10 @@ def _score(
     from study.answers.evaluation import doubt_of
     from study.answers.scores import score
 
-    columns = {"prediction": predictions, "learned": data.known.are_rated(data.queries)}
+    own = {"prediction": predictions, "learned": data.known.are_rated(data.queries)}
     if data.truth is not None:
-        columns["truth"] = data.truth
-    if (found := data.of_all_queries(columns)) is None:
+        own["truth"] = data.truth
+    if (found := data.of_all_queries(own)) is None:
         return None
     table, columns = found
     truth = columns["truth"] if told is None else told

@@ -104,7 +104,7 @@ class Together:
         chosen = found.chosen if seconds is not None else replace(found.chosen, time=None)
         n_missing = int(_sum(world, found.n_rows - sum(map(len, found.blocks))))
         names, are_pairs = chosen.roles[: len(chosen.positions)], self.ranges is not None
-        more = {} if seconds is None else {TIME: seconds}
+        more: dict[str, NDArray[Any]] = {} if seconds is None else {TIME: seconds}
         if are_pairs:
             first = sum(n_rows[: world.rank])
             more[NUMBER] = np.arange(first, first + found.n_rows)
@@ -139,7 +139,8 @@ class Together:
 
         def owners(batch: "pa.RecordBatch") -> NDArray[np.int64]:
             users = batch.column(0)
-            return ranges.owners(id_array(users.dictionary))[users.indices.to_numpy()]
+            found: NDArray[np.int64] = ranges.owners(id_array(users.dictionary))
+            return found[users.indices.to_numpy()]
 
         names = next(filter(None, world.everyones(_names(batches))))
         received = exchanged(world, batches, owners)
@@ -210,9 +211,10 @@ class Together:
             for some, of in world.everyones((sample, n_rows))
             for one in some
         )
-        ids, weights = [one for one, _ in weighted], np.cumsum([weight for _, weight in weighted])
+        weights = np.cumsum([weight for _, weight in weighted])
         ends = np.searchsorted(weights, weights[-1] * np.arange(1, world.size) / world.size)
-        return Ranges(np.array([ids[end] for end in ends], TEXT if are_texts else np.int64))
+        begins = [weighted[end][0] for end in ends]
+        return Ranges(np.array(begins, TEXT if are_texts else np.int64))
 
     def _found_code(self, batches: "list[pa.RecordBatch]") -> tuple[float, int] | None:
         """What `suspected_code` says of the ratings of all ranks, by a part of them if many."""
@@ -304,10 +306,10 @@ def digest_of_all(table: RatingsTable, world: World, *, first_user: int, context
         for column in hashed:
             for rank, size in enumerate(world.everyones(len(column))):
                 for start in range(0, size, BYTES_AT_ONCE):
-                    mine = column[start : start + BYTES_AT_ONCE] if rank == world.rank else []
-                    sent = torch.from_numpy(np.array(mine, np.uint8))
-                    to_first = [len(mine)] + [0] * (world.size - 1)
-                    yield memoryview(world.exchanged(sent, to_first).numpy())
+                    end = start + BYTES_AT_ONCE if rank == world.rank else start
+                    sent = torch.from_numpy(column[start:end].copy())
+                    to_first = [len(sent)] + [0] * (world.size - 1)
+                    yield world.exchanged(sent, to_first).numpy().data
 
     return world.everyones(digest_of(passing(), context))[0]
 
