@@ -201,6 +201,7 @@ class Scanned:
     moments: list[times.Block]  # of all rows, if there is a column of times
     kept: list[NDArray[np.bool_]]  # which of all rows are rated, if some may not be
     place: Callable[[int], str]  # where a row stands
+    n_weighed: int = 0  # rows or bytes of all pieces, if these are some of them
 
     @property
     def n_rows(self) -> int:
@@ -253,6 +254,7 @@ def scan(
     blocks: list[pa.RecordBatch] = []
     kept: list[NDArray[np.bool_]] = []
     moments: list[times.Block] = []
+    n_weighed = 0
     if isinstance(source, Path):
         files = files_of(source)
         first = _opened(files[0])
@@ -260,7 +262,9 @@ def scan(
         n_columns = len(first.rows[0])
         pieces = [Piece(path=file, weight=0) for file in files]
         if size > 1:
-            pieces = dealt(pieces_of(files), rank, size)
+            pieces = pieces_of(files)
+            n_weighed = sum(piece.weight for piece in pieces)
+            pieces = dealt(pieces, rank, size)
         read = fitting(path, _rows_of(pieces, first, chosen, starts, lambda: n_read))
     else:
         names = source.column_names
@@ -293,6 +297,7 @@ def scan(
         moments=moments,
         kept=kept,
         place=place,
+        n_weighed=n_weighed,
     )
 
 

@@ -124,6 +124,8 @@ class Asked:
         from study.inputs import load_data
 
         world, runs = ALONE if alone else joined(), runs_folder(parse_storage_url(self.storage))
+        if len(set(world.everyones(f"{_version()} {self}"))) > 1:
+            raise InputError("expected the same command, of one version, on all ranks, got others")
         if world.size > 1:
             drawing.say(f"Ranks: {world.size}")
         return load_data(self.sources, runs=runs, on_event=drawing, world=world)

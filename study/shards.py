@@ -97,6 +97,8 @@ class Together:
         found = world.together(
             lambda: scan(source, choose, missing, rank=world.rank, size=world.size), InputError
         )
+        if len(set(world.everyones(found.n_weighed))) > 1:
+            raise InputError(f"{found.path}: expected the same files for all ranks, got others")
         n_rows = world.everyones(found.n_rows)
         if not sum(n_rows):
             raise no_rows(found.path)
@@ -139,8 +141,9 @@ class Together:
 
         def owners(batch: "pa.RecordBatch") -> NDArray[np.int64]:
             users = batch.column(0)
-            found: NDArray[np.int64] = ranges.owners(id_array(users.dictionary))
-            return found[users.indices.to_numpy()]
+            of_ids = ranges.owners(id_array(users.dictionary))
+            found: NDArray[np.int64] = of_ids[users.indices.to_numpy()]
+            return found
 
         names = next(filter(None, world.everyones(_names(batches))))
         received = exchanged(world, batches, owners)
@@ -213,8 +216,11 @@ class Together:
         )
         weights = np.cumsum([weight for _, weight in weighted])
         ends = np.searchsorted(weights, weights[-1] * np.arange(1, world.size) / world.size)
-        begins = [weighted[end][0] for end in ends]
-        return Ranges(np.array(begins, TEXT if are_texts else np.int64))
+        begins = [weighted[0][0]]
+        for end in ends:  # one user may have more than a rank's part
+            beyond = (one for one, _ in weighted[end:] if one > begins[-1])
+            begins.append(next(beyond, begins[-1]))
+        return Ranges(np.array(begins[1:], TEXT if are_texts else np.int64))
 
     def _found_code(self, batches: "list[pa.RecordBatch]") -> tuple[float, int] | None:
         """What `suspected_code` says of the ratings of all ranks, by a part of them if many."""

@@ -9,6 +9,7 @@ import pytest
 from pyarrow import csv
 from pyarrow.parquet import write_table
 
+from storage.cache import is_outdated, read_cached, read_parsed
 from storage.columns import choose_columns
 from storage.errors import InputError
 from storage.parts import PIECE_BYTES, dealt, files_of, pieces_of
@@ -128,3 +129,16 @@ def test_files_that_do_not_belong_together(tmp_path: Path) -> None:
     assert complaint(tmp_path).startswith("/part-0.csv:2: expected a rating in column 'rating'")
     with pytest.raises(InputError, match=r"none\*: no such files"):
         read_ratings(tmp_path / "none*")
+
+
+def test_what_was_parsed_of_a_folder_is_kept(tmp_path: Path) -> None:
+    (tmp_path / "ratings").mkdir()
+    folder, cache = of_text(tmp_path / "ratings"), tmp_path / "cache"
+    first = read_cached(folder, cache)
+    (kept,) = cache.iterdir()
+    assert read_cached(folder, cache).digest == first.digest == read_parsed(kept).digest
+    assert not is_outdated(kept)
+    (folder / "part-1.csv").write_text('"user","item","rating","timestamp"\n1,2,5,1000000000\n')
+    assert is_outdated(kept)
+    assert read_cached(folder, cache).digest != first.digest
+    assert len(list(cache.iterdir())) == 2

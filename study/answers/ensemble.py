@@ -57,7 +57,8 @@ class Ensemble:
         Raises:
             InputError: no trial has finished yet.
         """
-        settings = best_settings(record.study, n, kind=kind)
+        # All ranks have those of the first: more trials may end meanwhile.
+        settings = data.ratings.world.everyones(best_settings(record.study, n, kind=kind))[0]
         if not settings:
             raise InputError(
                 f"study '{record.name}': no trial has finished yet; python -m study.run goes on"
@@ -131,7 +132,7 @@ class Ensemble:
         Where they met on no such, or the study's ratings are unlike these, each model is trained
         once more.
         """
-        held_out = self.record.held_out_on(self.kind)
+        held_out = self.data.ratings.world.everyones(self.record.held_out_on(self.kind))[0]
         if self.kind in self.record.kinds and self.record.tells_levels:
             kept = held_out.get("levels") if held_out else None
             return Levels.of(kept) if kept else Levels.none()
