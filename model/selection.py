@@ -60,6 +60,16 @@ def drawn_keys(seed: int, n: int, world: World) -> Keys:
     return found
 
 
+def spread_rows(n: int, most: int, world: World) -> slice:
+    """Which of this rank's n rows are among so many at most of all ranks, evenly spread.
+
+    It does not depend on how the rows are shared out.
+    """
+    sizes = world.everyones(n)
+    every = sum(sizes) // (most + 1) + 1
+    return slice(-sum(sizes[: world.rank]) % every, None, every)
+
+
 def latest_first(times: NDArray[np.float64]) -> Keys:
     """The (n,) keys by which the latest time comes first; no time is NaN."""
     bits = (times + 0.0).view(np.uint64)  # -0 is 0

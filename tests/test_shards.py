@@ -1,7 +1,7 @@
 """Tables that ranks read together: what they have is, put together, what one process reads."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from pyarrow import csv
 from pyarrow.parquet import write_table
 
 from model.dataset import Ratings
+from model.selection import spread_rows
 from model.splits import Split, split
 from model.world import ALONE, World
 from storage.errors import InputError
@@ -154,6 +155,7 @@ def seen(world: World, folder: Path, name: str) -> Seen:
     residuals = Residuals.of(training, validation, validation.values.numpy() * 0.9)
     queries = data.of_all_queries({"known": data.queries.user_index.numpy() >= 0})
     sample = Hashed(load_data(told, runs=folder / "runs").table).sample()
+    columns["spread"] = numbers_of(ratings)[spread_rows(len(ratings), 500, world)].numpy()
     shared = {
         "items": table.items.tolist(),
         "described": data.described(),
@@ -174,10 +176,15 @@ def seen(world: World, folder: Path, name: str) -> Seen:
     return Seen(columns=columns, shared=shared, n_users=ratings.n_users)
 
 
-def held_out(ratings: Ratings, kind: Split, window: int) -> NDArray[Any]:
-    """The (n,) numbers of the ratings that are held out, as they are in all."""
+def numbers_of(ratings: Ratings) -> torch.Tensor:
+    """The (n,) numbers of the ratings, as they are in all."""
     before = sum(ratings.world.everyones(len(ratings))[: ratings.world.rank])
-    numbered = Ratings(**{**vars(ratings), "values": before + torch.arange(len(ratings)) + 0.0})
+    return before + torch.arange(len(ratings))
+
+
+def held_out(ratings: Ratings, kind: Split, window: int) -> NDArray[Any]:
+    """Those of the ratings that are held out."""
+    numbered = replace(ratings, values=numbers_of(ratings).double())
     return split(numbered, seed=5, kind=kind, window=window)[1].values.numpy()
 
 

@@ -22,6 +22,7 @@ import torch
 from numpy.typing import NDArray
 
 from model.dataset import UNKNOWN
+from model.selection import spread_rows
 from model.world import World
 from study.answers.ensemble import LITTLE, Ensemble, counts_of, kinds_of
 from study.record.attributes import Calibrated, StudyView
@@ -30,6 +31,7 @@ COVERAGE = 0.9
 LEVELS = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
 FEWEST = 100  # held-out ratings to trust: of these, 90 % are known to about 3 %
 N_GROUPS = 10  # by spread
+MOST_TOLD = 4_000_000  # held-out ratings that scales are taken from
 MOST_UNKNOWN = 10_000  # ratings that are predicted as if their users or items were unknown
 
 
@@ -121,9 +123,10 @@ def calibrate(ensemble: Ensemble) -> Calibration:
     levelled = ensemble.levelled(predicted[:own], held_out, training)
     far = np.abs(predicted[own:].reshape(3, -1) - own_truth[rows]) / spreads[own:].reshape(3, -1)
     simulated = _gathered(world, far.T).T
-    counts = counts_of(held_out, training)
+    counts, some = counts_of(held_out, training), spread_rows(own, MOST_TOLD, world)
     predictions, spread, truth, kinds = (
-        _gathered(world, one) for one in (levelled, spreads[:own], own_truth, kinds_of(*counts))
+        _gathered(world, one[some])
+        for one in (levelled, spreads[:own], own_truth, kinds_of(*counts))
     )
     score = np.abs(predictions - truth) / spread
     found = kinds.copy()

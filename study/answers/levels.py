@@ -39,6 +39,7 @@ import torch
 from numpy.typing import NDArray
 
 from model.dataset import Ratings
+from model.selection import spread_rows
 from model.splits import Split
 from study.record.attributes import Shifts
 
@@ -58,7 +59,7 @@ ALL_SHARE = 0.1  # of the level of all
 SWEEPS = 4
 UNCERTAIN = 4.0  # squared standard errors that a slope has to exceed to count as more than zero
 WORTH = 1e-3  # the share of the RMSE that a slope has to be worth
-MOST_GATHERED = 4_000_000  # residuals of all ranks that each sees
+MOST_TOLD = 4_000_000  # residuals of all ranks that are looked at
 FEW = 2_000  # residuals; of fewer, means within twice their standard errors are chance
 LATER = (Split.LATEST, Split.TIME)  # splits on which the level of all may have moved
 
@@ -82,7 +83,7 @@ class Residuals:
     def of(cls, training: Ratings, held_out: Ratings, predicted: Column) -> Self:
         """Those of (n,) predictions for what was held out, by who knows the training ratings.
 
-        Those of all ranks, of many as large a part of each.
+        They are those of all ranks, or a part of them.
         """
         user_counts, item_counts = training.counts(held_out)
         mean = training.mean
@@ -93,10 +94,8 @@ class Residuals:
             *(users, held_out.item_index, user_counts, item_counts),
         ]
         world = training.world
-        every = 1
-        if world.size > 1:
-            every = sum(world.everyones(len(held_out))) // MOST_GATHERED + 1
-        values, above, *counts = (world.gathered(one[::every]).numpy() for one in columns)
+        rows = spread_rows(len(held_out), MOST_TOLD, world)
+        values, above, *counts = (world.gathered(one[rows]).numpy() for one in columns)
         return cls(
             values=values,
             above=above,
