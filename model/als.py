@@ -8,7 +8,7 @@ for the Netflix Prize), sec. 3.1, here with biases inside the rows, which start 
 """
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import torch
 from torch import Tensor
@@ -59,14 +59,31 @@ class ALS:
             self._items[:, -1] = biases.item_bias[:-1] / self._scale
         self._unseen_users = torch.bincount(users, minlength=n_users) == 0
         self._unseen_items = self._world.sum(torch.bincount(items, minlength=n_items)) == 0
+        self._n_epochs = 0
+        self._write_model()
+
+    def state(self) -> dict[str, Tensor]:
+        """As `Resumable` says."""
+        return {
+            "n_epochs": torch.tensor(self._n_epochs),
+            "users": self._users,
+            "items": self._items,
+        }
+
+    def restore(self, state: Mapping[str, Tensor]) -> None:
+        """As `Resumable` says."""
+        self._n_epochs = int(state["n_epochs"])
+        self._users.copy_(state["users"])
+        self._items.copy_(state["items"])
         self._write_model()
 
     def epochs(self, validation: Ratings | None) -> Iterator[Epoch]:
         """Solves for users, then for items: a sweep an epoch."""
-        for number in itertools.count(1):
+        for number in itertools.count(self._n_epochs + 1):
             self._users, _ = self._solve(self._user_side, self._users, self._items)
             self._items, squared_error = self._solve(self._item_side, self._items, self._users)
             self._write_model()
+            self._n_epochs = number
             train_mse = squared_error / self._n_ratings * self._scale**2
             predictions = None if validation is None else self.model.predict(validation)
             yield measured(number, train_mse, predictions, validation)

@@ -10,7 +10,7 @@ rows at once, then a, which is conjugate given the residuals.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -127,6 +127,44 @@ class Chain:
             thresholds=self.ordinal.thresholds if self.ordinal else None,
             effects=self.effects,
         )
+
+    def state(self) -> dict[str, Tensor]:
+        """What the next sweeps follow from, beside what the chain was made of."""
+        generators = {"generator": self._generator, "of_unknown": self._of_unknown}
+        return (
+            {name: getattr(owner, attribute) for name, owner, attribute in self._unknowns()}
+            | {name: generator.get_state() for name, generator in generators.items()}
+            | {"sweep": torch.tensor(self._stream.sweep)}
+        )
+
+    def restore(self, state: Mapping[str, Tensor]) -> None:
+        """Goes on from a state."""
+        for name, owner, attribute in self._unknowns():
+            getattr(owner, attribute).copy_(state[name])
+        self._generator.set_state(state["generator"])
+        self._of_unknown.set_state(state["of_unknown"])
+        self._stream = self._stream._replace(sweep=int(state["sweep"]))
+
+    def _unknowns(self) -> Iterator[tuple[str, object, str]]:
+        """Every unknown: its name, what it is an attribute of, and which."""
+        owners: dict[str, tuple[object, Sequence[str]]] = {
+            "chain": (self, ("precision", "targets", "residuals"))
+        }
+        for name, side in (("users", self.users), ("items", self.items)):
+            owners[name] = side, ("rows", "means", "row_means", "noise")
+            owners[f"{name}.prior"] = side.prior, ("mean", "precision")
+            for number, link in enumerate(side.prior.links):
+                owners[f"{name}.link{number}"] = link, ("matrix", "precision")
+        if self.effects:
+            of_time = ("values", "means", "precisions", "total")
+            owners["effects"] = (
+                self.effects,
+                (*of_time, "level", "level_means", "level_precision"),
+            )
+        if self.ordinal:  # whose latent z are the targets
+            owners["ordinal"] = self.ordinal, ("precision", "thresholds")
+        for name, (owner, attributes) in owners.items():
+            yield from ((f"{name}.{attribute}", owner, attribute) for attribute in attributes)
 
     def _side(
         self,

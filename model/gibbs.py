@@ -7,7 +7,7 @@ prediction over the sweeps after the burn-in, which is the first half of them, a
 
 import itertools
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
 import torch
@@ -90,6 +90,23 @@ class Gibbs:
         )
         grids = [c.effects.grid if c.effects else Grid.empty(values) for c in self._chains]
         self.model = Posterior(self._scale, self._newcomers, grids)
+        self._n_sweeps = 0
+
+    def state(self) -> dict[str, Tensor]:
+        """As `Resumable` says."""
+        state = {"n_sweeps": torch.tensor(self._n_sweeps)}
+        for number, chain in enumerate(self._chains):
+            state |= {f"of_chain{number}.{name}": one for name, one in chain.state().items()}
+        return state | self.model.kept()
+
+    def restore(self, state: Mapping[str, Tensor]) -> None:
+        """As `Resumable` says."""
+        self._n_sweeps = int(state["n_sweeps"])
+        for number, chain in enumerate(self._chains):
+            prefix = f"of_chain{number}."
+            own = {n.removeprefix(prefix): s for n, s in state.items() if n.startswith(prefix)}
+            chain.restore(own)
+        self.model.take_back(state)
 
     def epochs(self, validation: Ratings | None) -> Iterator[Epoch]:
         """Draws every unknown of every chain once: a sweep an epoch."""
@@ -102,13 +119,16 @@ class Gibbs:
 
         chains = list(zip(self._chains, asked, strict=True))
         total = torch.zeros(())
-        first: deque[Tensor | float] = deque()  # of the sweeps that the mean will be without
-        for number in itertools.count(1):
+        # Of the sweeps that the mean will be without; nothing is validated by who goes on.
+        n_first = min(self._n_sweeps, BURN_IN) - min(self._n_sweeps // 2, BURN_IN)
+        first: deque[Tensor | float] = deque([0.0] * n_first)
+        for number in itertools.count(self._n_sweeps + 1):
             draws, expected = zip(*in_threads(lambda both: sweep(*both), chains), strict=True)
             if number % 2 == 0 and number <= 2 * BURN_IN:
                 self.model.forget_first()
                 total = total - first.popleft()
             self.model.add(draws)
+            self._n_sweeps = number
             of_sweep = sum(expected)
             total = total + of_sweep
             if number <= BURN_IN:

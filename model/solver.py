@@ -7,7 +7,7 @@ or stops: whoever asks for the next epoch decides.
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Protocol, Self
+from typing import Protocol, Self, runtime_checkable
 
 from torch import Tensor
 
@@ -69,6 +69,19 @@ class Solver(Protocol):
 
     def epochs(self, validation: Ratings | None) -> Iterator[Epoch]:
         """Trains an epoch each time it is asked for one, without end."""
+        ...
+
+
+@runtime_checkable
+class Resumable(Protocol):
+    """A solver that can go on where another one, made of the same, was stopped."""
+
+    def state(self) -> dict[str, Tensor]:
+        """What its next epochs follow from, beside what it was made of; of this rank."""
+        ...
+
+    def restore(self, state: Mapping[str, Tensor]) -> None:
+        """Goes on from a state: `epochs(None)` counts on from the epoch that it was of."""
         ...
 
 
