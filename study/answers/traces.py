@@ -46,9 +46,9 @@ def remove_traces(user: str, folder: Path, storage: BaseStorage | None) -> Remov
     """
     removed, digests = Removed(), set[object]()
     for path in sorted((folder / "models").glob("*.safetensors")):
-        ids = user_ids_of(path)
-        if ids is not None and _has(ids, user):
-            digests.add(recipe_of(path).get("ratings_digest"))
+        ids, recipe = user_ids_of(path), recipe_of(path)
+        if "unfinished" in recipe or (ids is not None and _has(ids, user)):
+            digests.add(recipe.get("ratings_digest"))
             path.unlink()
             removed.files.append(str(path))
     for path in sorted((folder / "cache").glob("*")):
