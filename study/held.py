@@ -77,10 +77,10 @@ class Model:
     card: Mapping[str, Any]  # where it came from, and how good it is
     known: Known
     solvers: tuple[str, ...]  # the name of that of each model
-    models: tuple[Trained, ...]
-    compact: Compact | None  # None of models that are not of factors
+    models: Sequence[Trained]
+    compact: Compact | None  # None of models that are not of factors, or where the draws answer
     levels: Levels
-    calibration: Calibration
+    calibration: Calibration | None  # None where spreads are told as they are
 
     @classmethod
     def load(cls, path: str | Path) -> Self:
@@ -113,6 +113,7 @@ class Model:
         Raises:
             InputError: the file cannot be written.
         """
+        assert self.calibration
         arrays, about = arrays_of(self.known)
         states = {f"model{n}.": one.state_dict() for n, one in enumerate(self.models)}
         if self.compact:
@@ -179,12 +180,12 @@ class Model:
             Test.of(known, asked, table.ratings, ids=ids, times=table.times),
             columns["prediction"],
             source=_name_of(test),
-            intervals=(columns["lower"], columns["upper"]),
+            intervals=(columns["lower"], columns["upper"]) if self.calibration else None,
             scores=lambda users: list_scores(
                 lambda pairs: predict(pairs)[0], known, users, levels=self.levels
             ),
             most_predicted=MOST_PREDICTED if exact or not self.compact else MOST_QUICK,
-            doubts=list(filter(None, [self.calibration.doubt])),
+            doubts=[self.calibration.doubt] if self.calibration and self.calibration.doubt else [],
         )
 
     def answers(self, pairs: Pairs, *, exact: bool = False) -> dict[str, Column]:
@@ -209,6 +210,7 @@ class Model:
         among: ArrayLike | None = ...,
         without: ArrayLike = ...,
         rated: bool = ...,
+        why: bool = ...,
         exact: bool = ...,
     ) -> Recommendations: ...
 
@@ -232,6 +234,7 @@ class Model:
         among: ArrayLike | None = None,
         without: ArrayLike = (),
         rated: bool = False,
+        why: bool = False,
         exact: bool = False,
     ) -> "Recommendations | pa.Table":
         """The items that users would like best.
@@ -243,10 +246,12 @@ class Model:
             among: ids of the items that may be listed; all if not told.
             without: ids of items that may not.
             rated: whether those that the user has rated may be, too.
+            why: whether the list of one user has the `reasons` of each item.
             exact: whether the draws answer, not their compact form.
 
         Raises:
-            InputError: there is no such user, nothing is left, or no item is asked for.
+            InputError: there is no such user, nothing is left, no item is asked for, or the models
+                cannot tell why.
         """
         _check_least("items", items)
         wanted = Wanted(among=among, without=without, rated=rated)
@@ -257,7 +262,10 @@ class Model:
             return self._sure(found)
 
         if isinstance(users, str | int | np.generic):
-            return listed(users)
+            found = listed(users)
+            return replace(found, reasons=self.reasons(users, found.item_ids)) if why else found
+        if why:
+            raise ParameterError("why", "expected one user, whose list has reasons, got many")
         return _all_lists(self.known, users, listed)
 
     def similar(self, item: Id, *, items: int = LENGTH, exact: bool = False) -> SimilarItems:
@@ -275,6 +283,10 @@ class Model:
         models = self.models if exact or self.compact is None else [self.compact]
         with torch_in_one_thread():
             return similar_items(models, self.known, item, n=items)
+
+    def titled(self, titles: Mapping[str, str]) -> Self:
+        """The model with other titles of items, by their ids as texts."""
+        return replace(self, known=replace(self.known, titles=titles))
 
     def newcomer(
         self,
@@ -313,7 +325,7 @@ class Model:
         )
         return replace(found, user_id=known.users.values[row])
 
-    def reasons(self, user: Id, items: ArrayLike) -> list[Explanation]:
+    def reasons(self, user: Id, items: ArrayLike) -> tuple[Explanation, ...]:
         """What `explain` tells of a user's ratings, for each of many items by their ids, quicker.
 
         Raises:
@@ -470,10 +482,14 @@ class Model:
     ) -> dict[str, Column]:
         """Predictions at their level, and calibrated, of pairs with so many ratings."""
         means = np.clip(self.levels.applied(means, *counts), *self.known.range)
+        if self.calibration is None:
+            return {"prediction": means, "std": spreads}
         return self.calibration.intervals(means, spreads, kinds_of(*counts))
 
     def _sure(self, found: Recommendations) -> Recommendations:
-        """The list with calibrated intervals."""
+        """The list with calibrated intervals, if there is what calibrates them."""
+        if self.calibration is None:
+            return found
         counts = np.full(len(found), found.n_rated), found.counts
         columns = self.calibration.intervals(found.predictions, found.stds, kinds_of(*counts))
         return replace(found, stds=columns["std"], lower=columns["lower"], upper=columns["upper"])
@@ -516,11 +532,12 @@ class Person:
         among: ArrayLike | None = None,
         without: ArrayLike = (),
         rated: bool = False,
+        why: bool = False,
     ) -> Recommendations:
         """The items that they would like best, as of `Model.recommend`.
 
         Raises:
-            InputError: nothing is left, or no item is asked for.
+            InputError: nothing is left, no item is asked for, or the models cannot tell why.
         """
         _check_least("items", items)
         found = recommend_to_newcomer(
@@ -531,7 +548,8 @@ class Person:
             wanted=Wanted(among=among, without=without, rated=rated),
             levels=self.model.levels,
         )
-        return self.model._sure(found)
+        found = self.model._sure(found)
+        return replace(found, reasons=self.reasons(found.item_ids)) if why else found
 
     def explain(self, item: Id) -> Explanation:
         """What the prediction for an item, named by id or title, rests on.
@@ -545,7 +563,7 @@ class Person:
             self.models, known, self.given.own(known), pair=pair, trained=self.model.models
         )
 
-    def reasons(self, items: ArrayLike) -> list[Explanation]:
+    def reasons(self, items: ArrayLike) -> tuple[Explanation, ...]:
         """What `explain` tells of their ratings, for each of many items by their ids, quicker.
 
         Raises:

@@ -23,9 +23,8 @@ from study.cli import (
 from study.drawing import Drawing
 
 if TYPE_CHECKING:
-    from numpy.typing import ArrayLike
-
     from study.answers.lists import Recommendations, SimilarItems
+    from study.known import Known
 
 PROG = "study.recommend"
 SHORTEST_TITLE = 12  # characters, however long the ids are
@@ -119,32 +118,16 @@ def recommend(
         import numpy as np
 
         from storage.database import database_file
-        from storage.item_tables import read_item_ratings, read_titles
         from storage.predictions import check_ending, check_writable, write_columns
 
         url = asked.url(must_exist=True)
         loaded = asked.load(drawing)
-        table, named = loaded.table, {}
-        given: tuple[ArrayLike, ArrayLike] = ([], [])
-        known = frozenset(map(str, loaded.items.values.tolist())) if titles or ratings else set()
+        known, result = loaded.known, asked.find(loaded, drawing)
         if titles is None or (loaded.sources.items is not None and not titles.exists()):
-            named = loaded.titles(str(titles or ""))
+            result = result.titled(loaded.titles(str(titles or "")))
             titles = None
         else:
-            named = read_titles(
-                titles,
-                item_name=table.item_name,
-                item_ids=known,
-                warn=lambda text: complain(PROG, text),
-            )
-        if ratings:
-            given = read_item_ratings(
-                ratings,
-                names=(table.item_name, table.rating_name or "rating"),
-                item_ids=known,
-                within=(table.ratings.min(), table.ratings.max()),
-            )
-        result = asked.find(loaded, drawing)
+            result = result.titled(_titles(titles, known))
     if out is not None:
         read = [*loaded.files, titles, ratings, database_file(url)]
         check_writable(out, precious=[path for path in read if path is not None])
@@ -152,22 +135,22 @@ def recommend(
 
     found: Recommendations | SimilarItems
     if similar is not None:
-        found = result.similar(similar, n=top, titles=named)
-        heading = f"Like {found.item_id} ({table.item_name})"
+        found = result.similar(similar, items=top)
+        heading = f"Like {found.item_id} ({known.item_name})"
         heading += f", {found.title}" if found.title else ""
         whose: dict[str, object] = {"item": found.item_id}
     elif is_new:
-        found = result.recommend_to_newcomer(
-            *given, n=top, titles=named, about=_columns_of(about), why=why
-        )
+        person = result.newcomer(ratings or (), about=_columns_of(about))
+        found = person.recommend(items=top, why=why)
         whose = {"user": None}
         heading = f"For a new user who has rated {found.n_rated:,} of the items"
         if found.n_unknown:
             heading += f", and {found.n_unknown:,} that the data do not have"
     else:
-        found = result.recommend(user, n=top, titles=named, why=why)
+        assert user is not None
+        found = result.recommend(user, items=top, why=why)
         whose = {"user": found.user_id}
-        heading = f"For {user} ({table.user_name}), who has rated {found.n_rated:,}"
+        heading = f"For {user} ({known.user_name}), who has rated {found.n_rated:,}"
     _show(drawing, heading, found)
     if out is not None:
         write_columns(out, list(found.columns().items()))
@@ -184,6 +167,18 @@ def recommend(
             ],
             "files": {"out": out and str(out)},
         }
+    )
+
+
+def _titles(path: Path, known: "Known") -> dict[str, str]:
+    """The titles of a table, by item id as text."""
+    from storage.item_tables import read_titles
+
+    return read_titles(
+        path,
+        item_name=known.item_name,
+        item_ids=frozenset(map(str, known.items.values.tolist())),
+        warn=lambda text: complain(PROG, text),
     )
 
 

@@ -193,6 +193,26 @@ def test_lists_of_one_and_of_many(model: Model) -> None:
         model.recommend(["ü03", "ü99"])
 
 
+def test_a_result_lists_as_its_model_does(result: Result) -> None:
+    renamed = result.titled({"5": "Fünf"})
+    model = renamed.model()
+    mine = result.recommend("ü03", items=3, without=[1], why=True)
+    same = model.recommend("ü03", items=3, without=[1], why=True, exact=True)
+    assert mine.item_ids.tolist() == same.item_ids.tolist()
+    np.testing.assert_allclose(mine.predictions, same.predictions, atol=2e-6)
+    assert [len(one) for one in mine.reasons] == [len(one) for one in same.reasons]
+    assert mine.lower is None  # not calibrated
+    person, other = (one.newcomer({1: 5.0, 2: 1.0}) for one in (result, model))
+    told = person.predict([7])
+    assert list(told) == ["prediction", "std"]
+    np.testing.assert_allclose(told["prediction"], other.predict([7])["prediction"], atol=2e-6)
+    assert renamed.similar("fünf", items=2).item_id == 5
+    assert model.known.titles == {"5": "Fünf"}
+    assert model.titled({"5": "Cinq"}).similar(5).title == "Cinq"
+    with pytest.raises(InputError, match="why: expected one user"):
+        model.recommend(["ü03", "ü05"], why=True)
+
+
 def ratings_of(model: Model, user: str) -> list[tuple[int, float]]:
     row = int(model.known.users.index([user])[0])
     places = model.known.rated(row)

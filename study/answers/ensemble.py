@@ -1,10 +1,10 @@
 """Predictions of a study's best settings: each trained on every rating, their mean taken."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cache as once
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -71,6 +71,11 @@ class Ensemble:
             device=device,
             on_event=on_event,
         )
+
+    @property
+    def solvers(self) -> tuple[str, ...]:
+        """The name of that of each model."""
+        return tuple(setting.solver for setting in self.settings)
 
     def described(self, *, wanted: int) -> str:
         """Of how many settings the mean is, and how much worse than the first any of them is."""
@@ -146,18 +151,9 @@ class Ensemble:
         """The ratings that models do without to show what they are worth."""
         return calibrating(self.kind, self.record)
 
-    def loaded(self, change: Callable[[Model], Model] | None = None) -> Callable[[], list[Model]]:
-        """What gives the models, which are loaded when it is first called.
-
-        Args:
-            change: what each model is to become; itself if not told.
-        """
-
-        @once
-        def models() -> list[Model]:
-            return [change(one) if change else one for one in self.models()]
-
-        return models
+    def loaded(self) -> Sequence[Model]:
+        """The models, which are loaded or trained when one is first asked for."""
+        return _Loaded(self)
 
     def models(self, *, without: Without | None = None) -> Iterator[Model]:
         """The model of each setting, loaded or trained when it is asked for."""
@@ -193,6 +189,21 @@ class Ensemble:
             error = f"RMSE {setting.fresh_rmse:.4f} on such ratings"
         on = ", for the intervals" if held_out else f": {error}"
         self.on_event(Said(f"Trial {trial.number}, {setting.solver}{on}, {done}"))
+
+
+class _Loaded(Sequence[Model]):
+    def __init__(self, ensemble: Ensemble) -> None:
+        self._ensemble = ensemble
+
+    @cached_property
+    def _models(self) -> list[Model]:
+        return list(self._ensemble.models())
+
+    def __len__(self) -> int:
+        return len(self._ensemble.settings)
+
+    def __getitem__(self, at: Any) -> Any:
+        return self._models[at]
 
 
 def kinds_of(user_counts: NDArray[np.int64], item_counts: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -126,7 +126,7 @@ def explain(
 
 def explain_by_ratings(
     models: Sequence[Model], known: Known, own: Ratings, *, pairs: Pairs
-) -> list[Explanation]:
+) -> tuple[Explanation, ...]:
     """What the mean predictions of models rest on of the ratings of one user: quick for a list.
 
     Args:
@@ -144,7 +144,7 @@ def explain_by_ratings(
         raise InputError("explain: expected models with factors, got none")
     influences = torch.stack(parts).mean(0).numpy()
     rows = zip(pairs.item_index.tolist(), influences, strict=True)
-    return [_explanation(known, own, item, influence) for item, influence in rows]
+    return tuple(_explanation(known, own, item, influence) for item, influence in rows)
 
 
 def _explanation(

@@ -12,7 +12,7 @@ k is twice the number of ratings that the item of a rating drawn at random has.
 """
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from typing import Protocol, Self
@@ -26,7 +26,7 @@ from model.dataset import UNKNOWN, Ids, Pairs, Ratings
 from model.solver import Model
 from storage.errors import InputError
 from storage.ratings import IdArray
-from study.answers.explanations import Explanation, as_text, explain_by_ratings
+from study.answers.explanations import Explanation, as_text
 from study.answers.levels import Levels
 from study.known import Known
 
@@ -166,26 +166,6 @@ def recommend(
         )
     found = _listed(predict, known, row, seen, n=n, wanted=wanted or Wanted(), levels=levels)
     return replace(found, user_id=known.users.values[row])
-
-
-def with_reasons(
-    found: Recommendations, models: Sequence[Model], known: Known, own: Ratings, *, row: int
-) -> Recommendations:
-    """The list with which of the user's own ratings each prediction rests on.
-
-    Args:
-        found: the list.
-        models: that made it.
-        known: the ratings.
-        own: those of the user.
-        row: of the user, in the models.
-
-    Raises:
-        InputError: none of the models can tell.
-    """
-    index = known.items.index(found.item_ids)
-    pairs = known.at_present(torch.full_like(index, row), index)
-    return replace(found, reasons=tuple(explain_by_ratings(models, known, own, pairs=pairs)))
 
 
 def listing_score(

@@ -24,7 +24,7 @@ MOST_STEPS = 1_000  # of a scale; beyond it ratings are any numbers
 FEW = 3  # ratings to rate, from which answers are warmed up
 
 Answer = dict[str, Any]
-Reasons = Callable[[ArrayLike], list[Explanation]]
+Reasons = Callable[[ArrayLike], tuple[Explanation, ...]]
 
 
 class NotFoundError(Exception):
