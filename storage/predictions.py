@@ -3,7 +3,7 @@
 import contextlib
 import csv
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -22,15 +22,19 @@ if TYPE_CHECKING:
 TABLES = (".csv", ".tsv", ".parquet")
 ENDINGS = (*TABLES, ".txt", "")  # of names of answers
 
+Named = Sequence[tuple[str, ArrayLike]]
+"""Columns with their names."""
 
-def write_answers(path: Path, table: RatingsTable, predictions: NDArray[np.floating]) -> None:
-    """Writes the (n_queries,) predictions: a table if the file's name ends so, else one a line.
+
+def write_answers(path: Path, ids: Named, predictions: NDArray[np.floating]) -> None:
+    """Writes (n,) predictions: a table with the (n,) ids of users and items if the file's name ends
+    so, else one a line.
 
     Raises:
         InputError: the file cannot be written; one that was there stays as it was.
     """
     if path.suffix.lower() in TABLES:
-        write_table(path, table, {"prediction": predictions})
+        write_columns(path, [*ids, ("prediction", predictions)])
     else:
         write_predictions(path, predictions)
 
@@ -45,22 +49,11 @@ def write_predictions(path: Path, predictions: NDArray[np.floating]) -> None:
         np.savetxt(file, predictions, fmt="%.6f")
 
 
-def write_table(
-    path: Path, table: RatingsTable, columns: Mapping[str, NDArray[np.floating]]
-) -> None:
-    """Writes the queries' users and items, and (n_queries,) columns.
+def write_columns(path: Path, columns: Named) -> None:
+    """Writes named columns of equal length.
 
     A file that ends in .parquet is one, another text with six digits after the point, separated by
     tabs if it ends in .tsv, else by commas.
-
-    Raises:
-        InputError: the file cannot be written; one that was there stays as it was.
-    """
-    write_columns(path, [*asked_ids(table), *columns.items()])
-
-
-def write_columns(path: Path, columns: Sequence[tuple[str, ArrayLike]]) -> None:
-    """Writes named columns of equal length, in the formats of `write_table`.
 
     Raises:
         InputError: the file cannot be written; one that was there stays as it was.
@@ -84,12 +77,12 @@ def write_columns(path: Path, columns: Sequence[tuple[str, ArrayLike]]) -> None:
         writer.writerows(zip(*texts, strict=True))
 
 
-def asked_ids(table: RatingsTable) -> list[tuple[str, ArrayLike]]:
+def asked_ids(table: RatingsTable) -> Named:
     """The queries' users and items, as named columns."""
     return [(table.user_name, table.query_user_ids), (table.item_name, table.query_item_ids)]
 
 
-def arrow_table(columns: Sequence[tuple[str, ArrayLike]]) -> "pa.Table":
+def arrow_table(columns: Named) -> "pa.Table":
     """Named columns of equal length as an Arrow table."""
     import pyarrow as pa
 

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 Columns = tuple[str, ...]
 
+COMMANDLINE = click.core.ParameterSource.COMMANDLINE
 FAILED = 1
 BAD_INPUT = 2
 INTERRUPTED = 130
@@ -293,6 +294,12 @@ DATA = [
         help="The study in that database; named after the ratings if not told.",
     ),
 ]
+MODEL = click.option(
+    "--model",
+    type=FilePath(),
+    metavar="FILE",
+    help="A saved model that answers, which needs neither --data nor a study.",
+)
 SETTING_OF = click.option(
     "--setting-of",
     type=StudyName(),
@@ -407,6 +414,21 @@ def run_command(
         complain(prog, f"{reason}; what was finished before is kept")
         code = FAILED
     sys.exit(code)
+
+
+def refuse_beside_model(*more: str) -> None:
+    """Raises UsageError if the command was told what a saved model has no use for.
+
+    Args:
+        more: parameters of the command, besides those that say which ratings and which study.
+    """
+    context = click.get_current_context()
+    of_study = {one.name for kind in (Sources, Asked) for one in fields(kind)} | set(more)
+    for one in context.command.params:
+        if one.name in of_study and context.get_parameter_source(one.name) is COMMANDLINE:
+            raise click.UsageError(
+                f"Expected no {one.opts[0]} beside --model, which answers without a study"
+            )
 
 
 def as_called(text: str) -> str:

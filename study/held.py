@@ -148,7 +148,7 @@ class Model:
         Raises:
             InputError: the pairs cannot be read, or look swapped.
         """
-        table = self._read(pairs)
+        table = self.asked(pairs)
         asked = self.known.index(table)
         columns = self.answers(asked, exact=exact)
         if not intervals:
@@ -156,6 +156,27 @@ class Model:
         ids = [(table.user_name, table.user_ids), (table.item_name, table.item_ids)]
         frame: Frame = as_frame(arrow_table([*ids, *columns.items()]), like=pairs)
         return frame
+
+    def asked(self, pairs: "Source | Frame", *, rated: bool = False) -> PairsTable:
+        """The pairs of a file or a frame, whose columns are called as in the ratings.
+
+        Args:
+            pairs: as of `predict`.
+            rated: whether they must have ratings.
+
+        Raises:
+            InputError: they cannot be read, look swapped, or lack ratings.
+        """
+        given, known = Path(pairs) if isinstance(pairs, str | Path) else pairs, self.known
+        table = read_pairs(
+            read_frame(given) if is_frame(given) else given,
+            names=(known.user_name, known.item_name),
+            rating_name=known.rating_name,
+            time_name=known.time_name,
+            needs_ratings=rated,
+        )
+        known.check(table, _name_of(pairs))
+        return table
 
     def evaluate(self, test: "Source | Frame", *, exact: bool = False) -> Evaluation:
         """How predictions, their intervals and lists do on ratings that were not learned from.
@@ -171,7 +192,7 @@ class Model:
             InputError: it has no ratings, cannot be read, or has nobody and nothing that is known.
         """
         known, predict = self.known, self.predictor(exact=exact)
-        table = self._read(test, needs_ratings=True)
+        table = self.asked(test, rated=True)
         known.check_met(table, _name_of(test))
         assert table.ratings is not None
         asked, ids = known.index(table), (table.user_ids, table.item_ids)
@@ -440,23 +461,6 @@ class Model:
             return mean, std
 
         return predict
-
-    def _read(self, pairs: "Source | Frame", *, needs_ratings: bool = False) -> PairsTable:
-        """Pairs of a file or a frame, whose columns are called as in the ratings.
-
-        Raises:
-            InputError: they cannot be read, or look swapped.
-        """
-        given, known = Path(pairs) if isinstance(pairs, str | Path) else pairs, self.known
-        table = read_pairs(
-            read_frame(given) if is_frame(given) else given,
-            names=(known.user_name, known.item_name),
-            rating_name=known.rating_name,
-            time_name=known.time_name,
-            needs_ratings=needs_ratings,
-        )
-        known.check(table, _name_of(pairs))
-        return table
 
     def _row_of(self, item: Id) -> Tensor:
         """The (1,) row of an item that is named by id or title."""

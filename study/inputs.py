@@ -29,7 +29,7 @@ from storage.tables import read_pairs, read_ratings
 from storage.times import span_of
 from storage.urls import hidden
 from study.events import OnEvent, Said, ignored
-from study.known import Known, are_in, timed
+from study.known import Known, doubt_of_queries, timed
 from study.sides import Side, read_side
 
 
@@ -46,7 +46,6 @@ Frame = ArrowStream | Columnar | Rows
 
 DEFAULT_FILE = Path("mat_comp")
 STANDARD_INPUT = "-"
-FEW = 3  # queries may all be of newcomers, by chance
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -161,8 +160,7 @@ class Data:
     @cached_property
     def n_known(self) -> int:
         """The number of queries whose user and item both have ratings, or are in a table."""
-        users = are_in(self.users, self.table.query_user_ids)
-        return int((users & are_in(self.items, self.table.query_item_ids)).sum())
+        return self.known.n_met(self.table.query_user_ids, self.table.query_item_ids)
 
     @property
     def positions(self) -> Columns | None:
@@ -172,12 +170,7 @@ class Data:
     @property
     def doubt(self) -> str:
         """What seems wrong with the queries, for people; empty if nothing does."""
-        if self.table.n_queries <= FEW or self.n_known:
-            return ""
-        return (
-            f"none of the {self.table.n_queries:,} queries has a user and an item that the ratings "
-            "have: are these the columns, and the ids, that were meant?"
-        )
+        return doubt_of_queries(self.table.n_queries, n_known=self.n_known)
 
     def __repr__(self) -> str:
         text = self.described().replace("\n", "\n ")

@@ -18,6 +18,8 @@ from storage.ratings import IdArray, RatingsTable
 from storage.tables import Pairs as PairsTable
 from study.sides import labels_about
 
+FEW = 3  # queries may all be of newcomers, by chance
+
 
 @dataclass(frozen=True, kw_only=True, repr=False, eq=False)
 class Known:
@@ -92,6 +94,10 @@ class Known:
             InputError: there is no such column, or a value is none that it may have.
         """
         return labels_about(self.ratings.user_descriptions, about)
+
+    def n_met(self, user_ids: IdArray, item_ids: IdArray) -> int:
+        """How many of (n,) pairs have a user and an item that are known."""
+        return int((are_in(self.users, user_ids) & are_in(self.items, item_ids)).sum())
 
     def index(self, pairs: PairsTable) -> Pairs:
         """Pairs that were asked for by their ids, UNKNOWN who and what is not known.
@@ -208,6 +214,18 @@ class Known:
     def _first(self) -> NDArray[np.int64]:
         first: NDArray[np.int64] = np.concatenate([[0], self.user_counts.cumsum()])
         return first
+
+
+def doubt_of_queries(n: int, *, n_known: int) -> str:
+    """What seems wrong with n queries, for people, of which so many have a user and an item that
+    are known; empty if nothing does.
+    """
+    if n <= FEW or n_known:
+        return ""
+    return (
+        f"none of the {n:,} queries has a user and an item that the ratings have: are these the "
+        "columns, and the ids, that were meant?"
+    )
 
 
 def timed(pairs: Pairs, times: NDArray[np.float64] | None) -> Pairs:

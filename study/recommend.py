@@ -10,6 +10,7 @@ from study.cli import (
     DATA,
     DEVICE,
     KEEP,
+    MODEL,
     OUTPUT,
     SETTING_OF,
     Asked,
@@ -18,13 +19,19 @@ from study.cli import (
     Outcome,
     complain,
     options,
+    refuse_beside_model,
     run_command,
 )
 from study.drawing import Drawing
+from study.result import Result
 
 if TYPE_CHECKING:
     from study.answers.lists import Recommendations, SimilarItems
+    from study.held import Model
     from study.known import Known
+
+    Answering = tuple[Result | Model, Known, list[Path | None], dict[str, object]]
+    """What answers, what it knows, the files that were read, and facts for --json."""
 
 PROG = "study.recommend"
 SHORTEST_TITLE = 12  # characters, however long the ids are
@@ -37,6 +44,7 @@ examples:
   python -m study.recommend --ratings mine.csv       for who is not in them
   python -m study.recommend --about age=31,gender=F  who has rated nothing yet
   python -m study.recommend --similar 50 --top 5     five items like item 50
+  python -m study.recommend --user 42 --model movies.model
 """
 
 
@@ -49,6 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     DATA,
     SETTING_OF,
     DEVICE,
+    MODEL,
     click.option("--user", metavar="ID", help="A user of the data."),
     click.option(
         "--ratings",
@@ -97,6 +106,7 @@ def recommend(
     drawing: Drawing,
     *,
     asked: Asked,
+    model: Path | None,
     user: str | None,
     ratings: Path | None,
     similar: str | None,
@@ -114,33 +124,29 @@ def recommend(
     if not is_one or (why and similar is not None):
         more = ", which --why is not for" if why and is_one else ""
         raise click.UsageError(f"Expected one of --user, --ratings or --about, and --similar{more}")
+    if model is not None:
+        refuse_beside_model()
     with drawing.status("Reading the ratings…"):
         import numpy as np
 
-        from storage.database import database_file
         from storage.predictions import check_ending, check_writable, write_columns
 
-        url = asked.url(must_exist=True)
-        loaded = asked.load(drawing)
-        known, result = loaded.known, asked.find(loaded, drawing)
-        if titles is None or (loaded.sources.items is not None and not titles.exists()):
-            result = result.titled(loaded.titles(str(titles or "")))
-            titles = None
+        if model is not None:
+            answering, known, read, facts = _of_model(model, titles, drawing)
         else:
-            result = result.titled(_titles(titles, known))
+            answering, known, read, facts = _of_study(asked, titles, drawing)
     if out is not None:
-        read = [*loaded.files, titles, ratings, database_file(url)]
-        check_writable(out, precious=[path for path in read if path is not None])
+        check_writable(out, precious=[path for path in (*read, titles, ratings) if path])
         check_ending(out)
 
     found: Recommendations | SimilarItems
     if similar is not None:
-        found = result.similar(similar, items=top)
+        found = answering.similar(similar, items=top)
         heading = f"Like {found.item_id} ({known.item_name})"
         heading += f", {found.title}" if found.title else ""
         whose: dict[str, object] = {"item": found.item_id}
     elif is_new:
-        person = result.newcomer(ratings or (), about=_columns_of(about))
+        person = answering.newcomer(ratings or (), about=_columns_of(about))
         found = person.recommend(items=top, why=why)
         whose = {"user": None}
         heading = f"For a new user who has rated {found.n_rated:,} of the items"
@@ -148,18 +154,19 @@ def recommend(
             heading += f", and {found.n_unknown:,} that the data do not have"
     else:
         assert user is not None
-        found = result.recommend(user, items=top, why=why)
+        found = answering.recommend(user, items=top, why=why)
         whose = {"user": found.user_id}
         heading = f"For {user} ({known.user_name}), who has rated {found.n_rated:,}"
     _show(drawing, heading, found)
     if out is not None:
         write_columns(out, list(found.columns().items()))
         drawing.say(f"Wrote: {out}, {len(found):,} items")
-    result.tidy()
+    if isinstance(answering, Result):
+        answering.tidy()
     listed = {name: np.asarray(values).tolist() for name, values in found.columns().items()}
     return Outcome(
         facts={
-            "study": result.record.name,
+            **facts,
             **{kind: np.asarray(one).tolist() for kind, one in whose.items()},
             "heading": heading,
             "items": [
@@ -168,6 +175,32 @@ def recommend(
             "files": {"out": out and str(out)},
         }
     )
+
+
+def _of_study(asked: Asked, titles: Path | None, drawing: Drawing) -> "Answering":
+    """What a study's best settings answer."""
+    from storage.database import database_file
+
+    url = asked.url(must_exist=True)
+    loaded = asked.load(drawing)
+    known, result = loaded.known, asked.find(loaded, drawing)
+    if titles is None or (loaded.sources.items is not None and not titles.exists()):
+        named = loaded.titles(str(titles or ""))
+    else:
+        named = _titles(titles, known)
+    read = [*loaded.files, database_file(url)]
+    return result.titled(named), known, read, {"study": result.record.name}
+
+
+def _of_model(path: Path, titles: Path | None, drawing: Drawing) -> "Answering":
+    """What a saved model answers."""
+    from study.held import Model
+
+    held = Model.load(path)
+    if titles is not None:
+        held = held.titled(_titles(titles, held.known))
+    drawing.say(f"Model: {path}, {held.data}")
+    return held, held.known, [path], {"model": str(path)}
 
 
 def _titles(path: Path, known: "Known") -> dict[str, str]:

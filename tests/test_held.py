@@ -1,5 +1,6 @@
 """A model to hold: what it answers alone, from a file, to many threads, after more ratings."""
 
+import json
 import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -18,7 +19,7 @@ from pyarrow import parquet
 from model.solvers import SOLVERS
 from storage.errors import InputError
 from storage.files import read_arrays, write_arrays
-from study import Model, best_predict, evaluate, export, load, tune
+from study import Model, best_predict, evaluate, export, load, recommend, tune
 from study.result import Result
 
 N_USERS, N_ITEMS, N = 60, 40, 1500
@@ -362,6 +363,60 @@ def test_the_commands_save_and_export(
     assert "one that is used here" in err
     code, _, err = outcome_of(export.main, "--model", "x.model")
     assert (code, "--items, --users, or both" in err) == (2, True)
+
+
+def test_the_commands_answer_by_a_saved_model(
+    model: Model,
+    path: Path,
+    outcome_of: Callable[..., Outcome],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """In a folder that has no study, no database and no ratings."""
+    monkeypatch.chdir(tmp_path)
+    rated, _ = ratings_of(model, "ü05")[0]
+    Path("pairs.csv").write_text(f"who,film,stars\nü03,41,5\nü05,{rated},4\nnobody,40,3\n")
+    asked = "--model", path, "--queries", "pairs.csv"
+    code, out, err = outcome_of(
+        best_predict.main, *asked, "--out", "answers.csv", "--intervals", "sure.csv"
+    )
+    assert (code, "Scored against: column stars of pairs.csv\nRMSE: " in out) == (0, True)
+    assert "Queries: pairs.csv, user who, item film" in out
+    assert ", 1 of unknown users or items\n" in out
+    expected = model.predict("pairs.csv", intervals=True).to_pandas()
+    pd.testing.assert_frame_equal(pd.read_csv("sure.csv"), expected, atol=1e-6)
+    columns = ["who", "film", "prediction"]
+    pd.testing.assert_frame_equal(pd.read_csv("answers.csv"), expected[columns], atol=1e-6)
+    assert err.startswith("study.best_predict: 1 of the 3 pairs of pairs.csv are among the rat")
+    Path("true").write_text("5\n4\n3\n")
+    code, told, _ = outcome_of(best_predict.main, *asked, "--truth", "true", "--json", "--quiet")
+    assert f"RMSE: {json.loads(told)['score']['rmse']['value']:.4f}" in out
+    code, out, err = outcome_of(recommend.main, "--model", path, "--user", "ü03", "--json")
+    listed = json.loads(out)
+    assert (code, listed["model"]) == (0, str(path))
+    own = model.recommend("ü03")
+    assert [one["film"] for one in listed["items"]] == own.item_ids.tolist()
+    assert [one["upper"] for one in listed["items"]] == pytest.approx(list(own.upper))
+    Path("titles.csv").write_text("film,title\n5,Fünf\n")
+    code, out, err = outcome_of(
+        recommend.main, "--model", path, "--similar", "fünf", "--titles", "titles.csv"
+    )
+    assert (code, err) == (0, "")
+    assert "\nLike 5 (film), Fünf\n" in out
+    for main, more, wrong in (
+        (recommend.main, ("--user", "ü03", "--data", "x"), "--data"),
+        (recommend.main, ("--user", "ü03", "--setting-of", "x"), "--setting-of"),
+        (best_predict.main, ("--queries", "pairs.csv", "--average", 2), "--average"),
+        (evaluate.main, ("--test", "pairs.csv", "--study-name", "x"), "--study-name"),
+    ):
+        code, out, err = outcome_of(main, "--model", path, *more)
+        assert (code, out) == (2, "")
+        assert f"Expected no {wrong} beside --model, which answers without a study; " in err
+    code, _, err = outcome_of(best_predict.main, "--model", path)
+    assert (code, "Expected --queries FILE" in err) == (2, True)
+    assert {one.name for one in tmp_path.iterdir()} == {
+        *("pairs.csv", "answers.csv", "sure.csv", "true", "mat_comp_ans", "titles.csv")
+    }
 
 
 @pytest.mark.parametrize(

@@ -30,7 +30,7 @@ from model.solvers import (
 from model.splits import Split, split
 from storage.database import open_storage, parse_storage_url
 from storage.errors import InputError
-from storage.predictions import write_table
+from storage.predictions import asked_ids, write_columns
 from storage.ratings import RatingsTable
 from storage.sources import Sources
 from study import best_predict
@@ -579,11 +579,11 @@ def test_a_full_disk_leaves_the_old_intervals(
     with monkeypatch.context() as patch:
         patch.setattr(os, "fsync", full)
         with pytest.raises(InputError, match=r"cannot be written \(No space left on device\)"):
-            write_table(path, table, columns)
+            write_columns(path, [*asked_ids(table), *columns.items()])
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
 
-    write_table(path, table, columns)
+    write_columns(path, [*asked_ids(table), *columns.items()])
     assert path.read_text().splitlines() == [
         "user,item,prediction,std",
         "3,1,1.000000,0.000000",
