@@ -6,6 +6,7 @@ card that says where it came from. Nothing in it changes after it is made, so th
 threads may ask at once, and it writes nothing but the file that `save` is told.
 """
 
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from numbers import Real
@@ -18,7 +19,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from model.compact import Compact
-from model.dataset import Ids, Pairs
+from model.dataset import UNKNOWN, Ids, Pairs
 from model.factors import RANK, Factors
 from model.forgetting import compact_without_user, ratings_without_user, without_user
 from model.kernels.threads import in_threads, torch_in_one_thread
@@ -46,11 +47,13 @@ from study.answers.lists import (
     Recommendations,
     SimilarItems,
     Wanted,
-    find_row,
+    find_item,
+    find_user,
     list_scores,
     recommend,
     recommend_to_newcomer,
     similar_items,
+    unknown_items,
 )
 from study.held_file import arrays_of, known_of, tensors_of
 from study.known import Known
@@ -264,8 +267,8 @@ class Model:
             users: the id of one, whose list comes back; or many of them, or all if not told: an
                 Arrow table of all lists, of user, rank, item, title, prediction, std, …
             items: how many each at most.
-            among: ids of the items that may be listed; all if not told.
-            without: ids of items that may not.
+            among: ids, or titles, of the items that may be listed; all if not told.
+            without: those of items that may not.
             rated: whether those that the user has rated may be, too.
             why: whether the list of one user has the `reasons` of each item.
             exact: whether the draws answer, not their compact form.
@@ -287,6 +290,8 @@ class Model:
             return replace(found, reasons=self.reasons(users, found.item_ids)) if why else found
         if why:
             raise ParameterError("why", "expected one user, whose list has reasons, got many")
+        if n := wanted.n_unknown(self.known):
+            warnings.warn(unknown_items(n), stacklevel=2)
         return _all_lists(self.known, users, listed)
 
     def similar(self, item: Id, *, items: int = LENGTH, exact: bool = False) -> SimilarItems:
@@ -318,7 +323,7 @@ class Model:
         """The model of somebody who is not in the ratings; nothing is trained.
 
         Args:
-            ratings: by the id of the item; or a frame, or a file, of item and rating.
+            ratings: by the id or title of the item; or a frame, or a file, of item and rating.
             about: what is known of them by column of the users' table, as in {"age": "31"}.
 
         Raises:
@@ -337,12 +342,12 @@ class Model:
             InputError: there is no such user or item, or the models cannot tell.
         """
         known = self.known
-        row = find_row(known.users, user, "user", known.source)
+        row = find_user(known, user)
         found = explain(
             self.models,
             known,
             known.of_user(row),
-            pair=known.at_present(torch.tensor([row]), self._row_of(item)),
+            pair=known.at_present(torch.tensor([row]), _found(known, [item])),
         )
         return replace(found, user_id=known.users.values[row])
 
@@ -353,8 +358,8 @@ class Model:
             InputError: there is no such user, or the models cannot tell.
         """
         known = self.known
-        row = find_row(known.users, user, "user", known.source)
-        index = known.items.index(items)
+        row = find_user(known, user)
+        index = _found(known, items)
         pairs = known.at_present(torch.full_like(index, row), index)
         with torch_in_one_thread():
             return explain_by_ratings(self.models, known, known.of_user(row), pairs=pairs)
@@ -402,7 +407,7 @@ class Model:
             InputError: there is no such user, or the models cannot.
         """
         known = self.known
-        row = find_row(known.users, user, "user", known.source)
+        row = find_user(known, user)
         models = self._changed("forget", lambda one: without_user(one, row))
         return replace(
             self,
@@ -462,11 +467,6 @@ class Model:
 
         return predict
 
-    def _row_of(self, item: Id) -> Tensor:
-        """The (1,) row of an item that is named by id or title."""
-        known = self.known
-        return torch.tensor([find_row(known.items, item, "item", known.source, known.titles)])
-
     def _changed(
         self, what: str, change: Callable[[Trained], Trained | None]
     ) -> tuple[Trained, ...]:
@@ -524,7 +524,7 @@ class Person:
     def predict(self, items: ArrayLike) -> dict[str, Column]:
         """The (n,) columns prediction, std, lower and upper of items by their ids."""
         known = self.model.known
-        index = known.items.index(items)
+        index = torch.from_numpy(known.item_rows(items))
         counts = np.full(len(index), len(self.given.items)), known.item_counts[index.numpy()]
         means, spreads = self._predict(known.at_present(torch.zeros_like(index), index))
         return self.model._levelled(means, spreads, counts)
@@ -562,7 +562,7 @@ class Person:
             InputError: there is no such item, or the models cannot tell.
         """
         known = self.model.known
-        pair = known.at_present(torch.tensor([0]), self.model._row_of(item))
+        pair = known.at_present(torch.tensor([0]), _found(known, [item]))
         return explain(
             self.models, known, self.given.own(known), pair=pair, trained=self.model.models
         )
@@ -574,7 +574,7 @@ class Person:
             InputError: the models cannot tell.
         """
         known = self.model.known
-        index = known.items.index(items)
+        index = _found(known, items)
         pairs = known.at_present(torch.zeros_like(index), index)
         with torch_in_one_thread():
             return explain_by_ratings(self.models, known, self.given.own(known), pairs=pairs)
@@ -598,6 +598,18 @@ def _check_least(name: str, value: int) -> None:
     """Raises the InputError of a parameter that is not 1 or more."""
     if value < 1:
         raise ParameterError(name, f"expected 1 or more, got {value}")
+
+
+def _found(known: Known, items: ArrayLike) -> Tensor:
+    """The (n,) rows of items by their ids or titles.
+
+    Raises:
+        InputError: there is no such item, or more than one.
+    """
+    given, rows = np.asarray(items), known.item_rows(items)
+    for place in np.flatnonzero(rows == UNKNOWN):
+        rows[place] = find_item(known, given[place])
+    return torch.from_numpy(rows)
 
 
 def _name_of(source: object) -> str:

@@ -261,8 +261,8 @@ class Result:
         Args:
             user: the id.
             items: how many at most.
-            among: ids of the items that may be listed; all if not told.
-            without: ids of items that may not.
+            among: ids, or titles, of the items that may be listed; all if not told.
+            without: those of items that may not.
             rated: whether those that the user has rated may be, too.
             why: whether to tell which of the user's ratings each prediction rests on.
 
@@ -290,7 +290,7 @@ class Result:
         """The model of somebody who is not in the ratings, as of `Model.newcomer`.
 
         Args:
-            ratings: by the id of the item; or a frame, or a file, of item and rating.
+            ratings: by the id or title of the item; or a frame, or a file, of item and rating.
             about: what is known of them by column of the users' table, as in {"age": "31"}.
 
         Raises:

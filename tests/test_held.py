@@ -236,6 +236,14 @@ def test_somebody_new_gets_a_model(model: Model) -> None:
     table = pd.DataFrame({"film": list(good), "rating": list(good.values())})
     again = model.newcomer(table, about={"age": "30"})
     np.testing.assert_allclose(again.predict([7])["prediction"], answers["prediction"][:1])
+    titled = model.newcomer({f"Film {film}": rating for film, rating in good.items()})
+    assert (
+        titled.predict(["film 7"])["prediction"] == model.newcomer(good).predict([7])["prediction"]
+    )
+    with pytest.raises(InputError, match="item 'Film 99': not among the 42 items"):
+        titled.reasons([1, "Film 99"])
+    with pytest.warns(UserWarning, match="1 of the items that were named is not known"):
+        model.recommend(["ü03", "ü05"], among=[40, "Film 41", "Film 99"])
     nobody = model.newcomer()
     assert nobody.predict([7])["std"][0] > answers["std"][0]
     with pytest.raises(InputError, match="expected a rating from 1 to 5"):

@@ -401,7 +401,7 @@ def test_lists_are_those_that_are_recommended(call: Call) -> None:
     result = study.find(study.load("ratings.csv", users="users.csv"), quiet=True)
     precision, recall, gain = [], [], []
     for user, items in liked.items():
-        hits = [item in items for item in result.recommend(user, n=LENGTH).item_ids.tolist()]
+        hits = [item in items for item in result.recommend(user, items=LENGTH).item_ids.tolist()]
         gains = [1 / math.log2(place + 2) for place in range(LENGTH)]
         precision.append(sum(hits) / LENGTH)
         recall.append(sum(hits) / len(items))

@@ -99,6 +99,10 @@ def test_a_user_gets_the_models_list_by_either_method(client: TestClient, model:
     assert answer(got) == posted
     found = model.recommend("u3", items=4, without=[101], among=[101, 102, 103, 104], rated=True)
     assert [one["item"] for one in posted["items"]] == found.item_ids.tolist()
+    among = ["Night 4 (1964)", 101, " night 2 (1962)", "Night"]
+    named = answer(client.post("/recommend", json={**asked, "among": among}))
+    assert {one["item"] for one in named["items"]} == {102, 104}
+    assert (posted["unknown"], named["unknown"]) == (0, 1)
     assert [one["lower"] for one in posted["items"]] == pytest.approx(list(found.lower), abs=1e-6)
     assert posted["items"][0]["title"] == found.titles[0]
     assert posted["rated"] == found.n_rated
@@ -118,6 +122,9 @@ def test_a_newcomer_gets_a_list_with_reasons(client: TestClient, model: Model) -
     assert [one["item"] for one in why] == expected.item_ids.tolist()
     assert [one["by"] for one in why] == pytest.approx(list(expected.influences), abs=1e-6)
     assert {str(one["item"]): one["rating"] for one in why} == RATED
+    titled = {"Night 0 (1960)": 5, "Night 5 (1965)": 1, "Night 10 (1970)": 4}
+    same = answer(client.post("/newcomer", json={**asked, "ratings": titled, "why": False}))
+    assert [one["prediction"] for one in same["items"]] == predicted
     other = answer(client.post("/newcomer", json={"ratings": {"100": 1, "105": 5}, "top": 3}))
     assert other["items"] != told["items"]
     assert "why" not in other["items"][0]
