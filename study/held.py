@@ -663,7 +663,7 @@ def _item_ratings(
     """
     names = (known.item_name, "rating")
     if isinstance(ratings, str | Path):
-        ids = frozenset(map(str, known.items.values.tolist()))
+        ids = frozenset([*map(str, known.items.values.tolist()), *known.titles.values()])
         return read_item_ratings(Path(ratings), names=names, item_ids=ids, within=known.range)
     if isinstance(ratings, Mapping):
         values = list(ratings.values())
