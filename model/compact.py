@@ -328,7 +328,7 @@ def _directions(sources: Sequence[_Source], total: float, *, generator: torch.Ge
 
     def times(dense: Tensor) -> Tensor:
         found = dense.new_zeros(len(tables[0]), len(dense.mT))
-        for one, part in zip(tables, dense.split(ranks), strict=True):
+        for one, part in zip(tables, torch.split(dense, ranks), strict=True):
             found += one.float() @ part
         return found
 
