@@ -406,7 +406,8 @@ def test_a_row_a_query_the_same_from_saved_models(
     assert (code, err) == (0, "")
     assert "Wrote: intervals.csv, 90 % intervals" in out
     assert [len(ratings) for ratings in trained] == [700, 630]
-    assert f"Trial 0, {solver}, for the intervals, trained for {EPOCHS[solver]} epochs" in out
+    said = f"Trial 0, {solver}, without held-out ratings, trained for {EPOCHS[solver]} epochs"
+    assert said in out
     assert Path("intervals.csv").read_text().startswith("user,item,prediction,std,lower,upper")
     rows = rows_of("intervals.csv")
     assert [(int(row["user"]), int(row["item"])) for row in rows] == QUERIES
@@ -427,7 +428,7 @@ def test_a_row_a_query_the_same_from_saved_models(
     code, out, _ = call("--intervals", "again.csv", "--out", "again")
     assert code == 0
     assert out.count("loaded, trained before") == 2
-    assert "for the intervals, loaded, trained before" in out
+    assert "without held-out ratings, loaded, trained before" in out
     assert len(trained) == 2
     assert [Path(name).read_bytes() for name in ("again", "again.csv")] == first
     assert models == sorted(

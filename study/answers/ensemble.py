@@ -1,7 +1,7 @@
 """Predictions of a study's best settings: each trained on every rating, their mean taken."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -37,6 +37,7 @@ class Ensemble:
     folder: Path  # beside the database
     device: torch.device
     on_event: OnEvent = ignored
+    told: set[tuple[int, bool]] = field(init=False, default_factory=set)  # which models were
 
     @classmethod
     def of_best(
@@ -180,14 +181,18 @@ class Ensemble:
             self.on_event(Said(note))
 
     def _tell(self, setting: Setting, *, held_out: bool, saved: bool) -> None:
+        """Says once of each model that it is there."""
         trial = setting.trial
+        if (trial.number, held_out) in self.told:
+            return
+        self.told.add((trial.number, held_out))
         epochs = "1 epoch" if setting.epochs == 1 else f"{setting.epochs} epochs"
         done = "loaded, trained before" if saved else f"trained for {epochs}"
         cut = ", cut by the timeout" if setting.was_cut else ""
         error = f"validation RMSE {setting.rmse:.4f}{cut}"
         if self.kind in self.record.kinds[1:] and setting.fresh_rmse is not None:
             error = f"RMSE {setting.fresh_rmse:.4f} on such ratings"
-        on = ", for the intervals" if held_out else f": {error}"
+        on = ", without held-out ratings" if held_out else f": {error}"
         self.on_event(Said(f"Trial {trial.number}, {setting.solver}{on}, {done}"))
 
 
