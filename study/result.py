@@ -182,9 +182,8 @@ class Result:
         test = Test.of(known, data.queries, data.truth, ids=ids, times=table.query_times)
         answers = self.answer(data, quiet=quiet)
         columns, doubt = answers.intervals, answers.calibration.doubt
-        lists = answers.ensemble
-        if lists.kind is not self.record.kinds[0]:
-            lists = self._ensemble(self.ratings, None, ignored if quiet else self.on_event)
+        lists = self._ensemble(self.ratings, None, ignored if quiet else self.on_event)
+        lists.told.update(answers.ensemble.told)
         with torch_in_one_thread():
             models, levels = list(lists.models()), lists.levels
             # Which of all pairs at present come first need not be asked of each draw.
