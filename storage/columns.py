@@ -127,8 +127,8 @@ def choose_columns(
     if len(first) == 2:
         raise InputError(
             f"{path}: expected at least three columns, user, item and rating, got two, "
-            f"{' and '.join(map(shown, first))}: a rating is missing; pairs to predict come by "
-            "queries="
+            f"{' and '.join(map(shown, first))}: a rating is missing; such pairs can be predicted, "
+            "not learned from"
         )
     found = [_called(first, role) for role in ROLES]
     if all(len(positions) == 1 for positions in found):

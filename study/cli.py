@@ -16,10 +16,10 @@ import click
 
 from storage.errors import InputError, ParameterError, fault_outside, printable
 from storage.keeping import DEFAULT_KEEP, parse_size
-from storage.sources import Sources
+from storage.sources import Sources, parse_columns
 from storage.urls import hidden, without_passwords
 from study.drawing import Drawing
-from study.tuning import DEFAULT_STORAGE, find, parse_columns
+from study.tuning import DEFAULT_STORAGE, find
 
 if TYPE_CHECKING:
     from sqlalchemy import URL

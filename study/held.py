@@ -32,7 +32,8 @@ from storage.files import TEXT
 from storage.frames import as_frame, is_frame, read_frame
 from storage.item_tables import item_ratings_of, read_item_ratings
 from storage.models import read_held, write_held
-from storage.predictions import arrow_table
+from storage.predictions import arrow_table, check_writable
+from storage.sources import as_columns
 from storage.tables import Pairs as PairsTable
 from storage.tables import read_pairs, read_ratings
 from study.answers.ensemble import combined, kinds_of
@@ -114,9 +115,11 @@ class Model:
         """Writes all of it to one file, whole or not at all: its path.
 
         Raises:
-            InputError: the file cannot be written.
+            InputError: the file cannot be written, or there is no such folder.
         """
         assert self.calibration
+        path = Path(path)
+        check_writable(path)
         arrays, about = arrays_of(self.known)
         states = {f"model{n}.": one.state_dict() for n, one in enumerate(self.models)}
         if self.compact:
@@ -130,7 +133,6 @@ class Model:
             "levels": self.levels.to_keep(),
             "calibration": self.calibration.to_keep(),
         }
-        path = Path(path)
         write_held(path, arrays, metadata)
         return path
 
@@ -364,7 +366,9 @@ class Model:
         with torch_in_one_thread():
             return explain_by_ratings(self.models, known, known.of_user(row), pairs=pairs)
 
-    def update(self, ratings: "Source | Frame") -> Self:
+    def update(
+        self, ratings: "Source | Frame", *, columns: str | Sequence[str] | None = None
+    ) -> Self:
         """The model that has taken in more ratings, without training: a new one.
 
         The rows of the users and items that were rated are drawn anew, given all others; who and
@@ -373,15 +377,20 @@ class Model:
 
         Args:
             ratings: a file or frame of user, item, rating and maybe time.
+            columns: which hold them, as `load` takes it; those that are called as in the ratings
+                before, or that names make plain, if not told.
 
         Raises:
             InputError: they cannot be read, or one is out of the range of the others.
         """
         given = Path(ratings) if isinstance(ratings, str | Path) else ratings
         source = read_frame(given) if is_frame(given) else given
-        try:  # as they are called in those that are known, or as they can be guessed
-            table = read_ratings(source, self.known.columns, fewest=1)
+        told = as_columns(columns)
+        try:
+            table = read_ratings(source, told or self.known.columns, fewest=1)
         except InputError:
+            if told:
+                raise
             table = read_ratings(source, fewest=1)
         known, new = self.known.with_ratings(table)
         seed = len(known.ratings)

@@ -141,6 +141,8 @@ def test_a_file_brings_back_the_same(
         for name in ("prediction", "lower"):
             np.testing.assert_allclose(one[name], other[name], rtol=0, atol=2e-6)
     assert model.recommend("ü03").titles == made.recommend("ü03").titles
+    with pytest.raises(InputError, match=r"no/some\.model: no such folder"):
+        made.save("no/some.model")
     assert model.card == made.card
     assert model.card["settings"][0]["params"]["solver"] in SOLVERS
     assert "1,500 ratings" in repr(model)
@@ -287,6 +289,15 @@ def test_more_ratings_are_taken_in(model: Model) -> None:
     with pytest.raises(InputError, match="user 'neu'"):
         model.recommend("neu")
     assert len(model.update([("neu", 99, 5)]).known.ratings) == len(model.known.ratings) + 1
+    mine = {"a": ["neu"], "b": [99], "c": [5]}
+    assert len(model.update(mine, columns="a,b,c").known.ratings) == len(model.known.ratings) + 1
+    for wrong, columns, said in (
+        (mine, None, "name them in that order, like columns='a,b,c'"),
+        (mine, "a,b", "columns: expected three, of user, item and rating"),
+        ([("neu", 99)], None, "a rating is missing; such pairs can be predicted, not learned"),
+    ):
+        with pytest.raises(InputError, match=said):
+            model.update(wrong, columns=columns)
     with pytest.raises(InputError, match=r"from 1 to 5.* got 7"):
         model.update({"who": ["a", "b"], "film": [1, 2], "stars": [7, 7]})
 
