@@ -16,6 +16,7 @@ import pytest
 import torch
 from pyarrow import parquet
 
+from model.descriptions import weights_of
 from model.solvers import SOLVERS
 from storage.errors import InputError
 from storage.files import read_arrays, write_arrays
@@ -266,8 +267,13 @@ def test_why(model: Model) -> None:
     theirs = person.explain(7)
     assert sorted(theirs.item_ids.tolist()) == [1, 2, 3]
     assert theirs.influences.max() > 0
-    said = {one.column: one for one in found.descriptions}
-    assert not said or said["genre"].labels == ("good",)
+    assert [one.labels for one in found.descriptions if one.column == "genre"] == [("good",)]
+    (age,) = model.known.ratings.user_descriptions
+    between = next(row for row in range(N_USERS) if ((age.values[row] > 0).sum() == 2).item())
+    found = model.explain(f"ü{between:02d}", 7)
+    (labels,) = (one.labels for one in found.descriptions if one.column == "age")
+    assert labels[0] not in age.labels  # the age, not a number near it
+    torch.testing.assert_close(weights_of(age, labels[0]), age.values[between], atol=1e-4, rtol=0)
 
 
 def test_more_ratings_are_taken_in(model: Model) -> None:
@@ -285,6 +291,7 @@ def test_more_ratings_are_taken_in(model: Model) -> None:
     assert len(after.known.ratings) > N
     assert after.card["updates"][0]["ratings"] == 19
     assert "updates" not in model.card
+    assert {one.column for one in after.explain("neu", 99).descriptions} == {"genre", "age"}
     assert repr(after).endswith(f" items; updated to {after.known.summary}>")
     with pytest.raises(InputError, match="user 'neu'"):
         model.recommend("neu")
