@@ -198,6 +198,8 @@ def choose_pair_columns(
     found = [one or _called(first, role) for one, role in zip(told, roles, strict=True)]
     if roles[1] == "title" and found[1] and not found[0]:
         found[0] = [p for p, name in enumerate(first) if plain_name(name) == "id"]
+    if roles == ("item", "rating") and not found[0]:  # where a title names an item
+        found[0] = _called(first, "title")
     is_row = not (has_header or all(told)) and any(
         field in known or is_number(field) for field in first[:2]
     )

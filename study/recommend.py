@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from textwrap import wrap
 from typing import TYPE_CHECKING
 
 import click
@@ -132,7 +133,7 @@ def recommend(
         from storage.predictions import check_ending, check_writable, write_columns
 
         if model is not None:
-            answering, known, read, facts = _of_model(model, titles, drawing)
+            answering, known, read, facts = _of_model(model, titles)
         else:
             answering, known, read, facts = _of_study(asked, titles, drawing)
     if out is not None:
@@ -157,6 +158,8 @@ def recommend(
         found = answering.recommend(user, items=top, why=why)
         whose = {"user": found.user_id}
         heading = f"For {user} ({known.user_name}), who has rated {found.n_rated:,}"
+    if not isinstance(answering, Result):
+        drawing.say(f"Model: {model}, {answering.data}")
     _show(drawing, heading, found)
     if out is not None:
         write_columns(out, list(found.columns().items()))
@@ -192,14 +195,13 @@ def _of_study(asked: Asked, titles: Path | None, drawing: Drawing) -> "Answering
     return result.titled(named), known, read, {"study": result.record.name}
 
 
-def _of_model(path: Path, titles: Path | None, drawing: Drawing) -> "Answering":
+def _of_model(path: Path, titles: Path | None) -> "Answering":
     """What a saved model answers."""
     from study.held import Model
 
     held = Model.load(path)
     if titles is not None:
         held = held.titled(_titles(titles, held.known))
-    drawing.say(f"Model: {path}, {held.data}")
     return held, held.known, [path], {"model": str(path)}
 
 
@@ -255,7 +257,8 @@ def _show(drawing: Drawing, heading: str, found: "Recommendations | SimilarItems
         console.print(table)
     drawing.say(f"{heading}\n{shown.get()}".rstrip("\n"))
     for reason in getattr(found, "reasons", ()):  # of predictions alone
-        drawing.say(f"{reason.title or reason.item_id}: {reason.told(N_REASONS)}")
+        said = f"{reason.title or reason.item_id}: {reason.told(N_REASONS)}"
+        drawing.say("\n".join(wrap(said, console.width, subsequent_indent="  ")))
 
 
 if __name__ == "__main__":

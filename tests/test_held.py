@@ -430,6 +430,10 @@ def test_the_commands_answer_by_a_saved_model(
     )
     assert (code, err) == (0, "")
     assert "\nLike 5 (film), Fünf\n" in out
+    Path("mine.csv").write_text("rating,title\n5,Film 7\n1,Film 8\n3,Film 99\n")
+    code, out, err = outcome_of(recommend.main, "--model", path, "--ratings", "mine.csv")
+    assert (code, err) == (0, "")
+    assert "who has rated 2 of the items, and 1 that the data do not have\n" in out
     for main, more, wrong in (
         (recommend.main, ("--user", "ü03", "--data", "x"), "--data"),
         (recommend.main, ("--user", "ü03", "--setting-of", "x"), "--setting-of"),
@@ -442,7 +446,8 @@ def test_the_commands_answer_by_a_saved_model(
     code, _, err = outcome_of(best_predict.main, "--model", path)
     assert (code, "Expected --queries FILE" in err) == (2, True)
     assert {one.name for one in tmp_path.iterdir()} == {
-        *("pairs.csv", "answers.csv", "sure.csv", "true", "mat_comp_ans", "titles.csv")
+        *("pairs.csv", "answers.csv", "sure.csv", "true", "mat_comp_ans", "titles.csv"),
+        "mine.csv",
     }
 
 

@@ -450,6 +450,7 @@ def test_reasons_are_told_below_a_list(call: Call) -> None:
         assert item in row
         assert len(re.findall(r"tt\d{4} [+-]0\.\d\d", told)) == 3
         assert item not in told
+    Path("mine.csv").write_text("movie_id,rating\ntt0001,5\ntt0002,5\ntt0003,1\n")
     code, out, err = call(command.main, "--ratings", "mine.csv", "--top", 1, "--why")
     assert (code, err) == (0, "")
     assert out.splitlines()[-1].count(" +") + out.splitlines()[-1].count(" -") >= 1
