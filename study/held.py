@@ -36,7 +36,7 @@ from storage.predictions import arrow_table, check_writable
 from storage.sources import as_columns
 from storage.tables import Pairs as PairsTable
 from storage.tables import read_pairs, read_ratings
-from study.answers.ensemble import combined, kinds_of
+from study.answers.ensemble import combined, kinds_of, mean_of
 from study.answers.evaluation import MOST_PREDICTED, MOST_QUICK, Evaluation, Test, evaluate
 from study.answers.explanations import Explanation, explain, explain_by_ratings
 from study.answers.intervals import Calibration
@@ -196,23 +196,57 @@ class Model:
         Raises:
             InputError: it has no ratings, cannot be read, or has nobody and nothing that is known.
         """
-        known, predict = self.known, self.predictor(exact=exact)
-        table = self.asked(test, rated=True)
+        known, table = self.known, self.asked(test, rated=True)
         known.check_met(table, _name_of(test))
         assert table.ratings is not None
         asked, ids = known.index(table), (table.user_ids, table.item_ids)
-        columns = self.answers(asked, exact=exact)
-        return evaluate(
+        return self.score(
             Test.of(known, asked, table.ratings, ids=ids, times=table.times),
-            columns["prediction"],
+            self.answers(asked, exact=exact),
             source=_name_of(test),
-            intervals=(columns["lower"], columns["upper"]) if self.calibration else None,
-            scores=lambda users: list_scores(
-                lambda pairs: predict(pairs)[0], known, users, levels=self.levels
-            ),
-            most_predicted=MOST_PREDICTED if exact or not self.compact else MOST_QUICK,
             doubts=[self.calibration.doubt] if self.calibration and self.calibration.doubt else [],
+            exact=exact,
         )
+
+    def score(
+        self,
+        test: Test,
+        columns: Mapping[str, Column],
+        *,
+        source: str,
+        doubts: Sequence[str] = (),
+        exact: bool = False,
+    ) -> Evaluation:
+        """How (n,) predictions and intervals did on a test of n ratings, and the lists of this.
+
+        Args:
+            test: of n ratings.
+            columns: (n,) each, as of `answers`.
+            source: of the test, for people.
+            doubts: what may be wrong with the predictions, for people.
+            exact: whether the draws make the lists, not their compact form.
+        """
+        is_quick = self.compact is not None and not exact
+        answering = [self.compact] if self.compact and is_quick else self.models
+
+        def scores(users: NDArray[np.int64]) -> Column:
+            return list_scores(
+                lambda pairs: mean_of(answering, pairs, self.known.range),
+                self.known,
+                users,
+                levels=self.levels,
+            )
+
+        with torch_in_one_thread():
+            return evaluate(
+                test,
+                columns["prediction"],
+                source=source,
+                intervals=(columns["lower"], columns["upper"]) if "lower" in columns else None,
+                scores=scores,
+                most_predicted=MOST_QUICK if is_quick else MOST_PREDICTED,
+                doubts=doubts,
+            )
 
     def answers(self, pairs: Pairs, *, exact: bool = False) -> dict[str, Column]:
         """The (n,) columns prediction, std, lower and upper for pairs of rows.

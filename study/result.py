@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     import torch
     from numpy.typing import ArrayLike, NDArray
 
-    from model.dataset import Pairs
     from model.splits import Split
     from study.answers.ensemble import Ensemble
     from study.answers.evaluation import Evaluation
@@ -170,9 +169,7 @@ class Result:
 
         from model.compact import Compact
         from model.kernels.threads import torch_in_one_thread
-        from study.answers.ensemble import mean_of
-        from study.answers.evaluation import MOST_PREDICTED, MOST_QUICK, Test, evaluate
-        from study.answers.lists import list_scores
+        from study.answers.evaluation import Test
         from study.record.attributes import StudyView
 
         if data.truth is None or np.isnan(data.truth).any():
@@ -184,24 +181,16 @@ class Result:
         columns, doubt = answers.intervals, answers.calibration.doubt
         lists = self._ensemble(self.ratings, None, ignored if quiet else self.on_event)
         lists.told.update(answers.ensemble.told)
+        held, seed = self._answering(lists), self.record.seed or 0
         with torch_in_one_thread():
-            models, levels = list(lists.models()), lists.levels
             # Which of all pairs at present come first need not be asked of each draw.
-            compact = Compact.of(models, present=known.present, seed=self.record.seed or 0)
-
-            def means(pairs: "Pairs") -> "NDArray[np.float64]":
-                answering = [compact] if compact else models
-                return mean_of(answering, pairs, known.range)
-
-            found = evaluate(
-                test,
-                answers.predictions,
-                source=data.asked_of or data.source,
-                intervals=(columns["lower"], columns["upper"]),
-                scores=lambda users: list_scores(means, known, users, levels=levels),
-                most_predicted=MOST_QUICK if compact else MOST_PREDICTED,
-                doubts=[one for one in (data.doubt, doubt) if one],
-            )
+            compact = Compact.of(held.models, present=known.present, seed=seed)
+        found = replace(held, compact=compact).score(
+            test,
+            columns,
+            source=data.asked_of or data.source,
+            doubts=[one for one in (data.doubt, doubt) if one],
+        )
         self.record.keep(StudyView.evaluation, found.to_keep())
         return found
 
@@ -377,7 +366,7 @@ class Result:
         known = self.ratings.known
         return known if self.titles is None else replace(known, titles=self.titles)
 
-    def _answering(self) -> "Model":
+    def _answering(self, ensemble: "Ensemble | None" = None) -> "Model":
         """The models that answer now, by their draws, once they are asked: as a model that is held,
         whose spreads are not calibrated.
         """
@@ -385,7 +374,7 @@ class Result:
         from study.cards import card_of
         from study.held import Model
 
-        ensemble = self._ensemble(self.ratings, None, self.on_event)
+        ensemble = ensemble or self._ensemble(self.ratings, None, self.on_event)
         with torch_in_one_thread():
             levels = ensemble.levels
         return Model(
