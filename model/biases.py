@@ -20,16 +20,18 @@ def fit_biases(training: Ratings, *, sweeps: int = SWEEPS) -> Factorization:
     """A factorization of rank 0 that predicts from biases alone."""
     model = Factorization(training.n_users, training.n_items, rank=0).to(training.values.device)
     users, items, values = training.user_index, training.item_index, training.values
-    mean = values.mean()
+    moments, world = training.moments, training.world
+    mean = moments.mean
     model.global_mean.copy_(mean)
-    model.lowest.copy_(values.min())
-    model.highest.copy_(values.max())
+    model.lowest.copy_(moments.lowest)
+    model.highest.copy_(moments.highest)
     user_weight = torch.bincount(users, minlength=training.n_users) + SHRINKAGE
-    item_weight = torch.bincount(items, minlength=training.n_items) + SHRINKAGE
+    item_weight = world.sum(torch.bincount(items, minlength=training.n_items)) + SHRINKAGE
     user_bias = torch.zeros_like(user_weight, dtype=torch.float64)
     item_bias = torch.zeros_like(item_weight, dtype=torch.float64)
     for _ in range(sweeps):
-        item_bias = _sums(items, users, values, mean + user_bias, len(item_bias)) / item_weight
+        sums = world.sum(_sums(items, users, values, mean + user_bias, len(item_bias)))
+        item_bias = sums / item_weight
         user_bias = _sums(users, items, values, mean + item_bias, len(user_bias)) / user_weight
     model.user_bias[:-1] = user_bias
     model.item_bias[:-1] = item_bias
@@ -39,7 +41,7 @@ def fit_biases(training: Ratings, *, sweeps: int = SWEEPS) -> Factorization:
 def _sums(own: Tensor, other: Tensor, values: Tensor, expected: Tensor, n_rows: int) -> Tensor:
     """The (n_rows,) sums of values less what the other side expects, row by row."""
     if own.device.type != "cpu":
-        return torch.bincount(own, values - expected[other], minlength=n_rows)
+        return torch.bincount(own, values - expected[other], minlength=n_rows).double()
     from model.kernels.sparse import sums_of_rests
 
     arrays = own.numpy(), other.numpy(), values.numpy(), expected.numpy()

@@ -10,7 +10,7 @@ rows at once, then a, which is conjugate given the residuals.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -19,23 +19,34 @@ from torch import Tensor
 from model.dataset import Ratings
 from model.effects import Effects
 from model.hyperprior import GAMMA_RATE, GAMMA_SHAPE, Hyperprior
-from model.kernels.normal_equations import Regressions
+from model.kernels.normal_equations import Parts, Regressions
 from model.ordinal import Levels, OrdinalLikelihood
 from model.posterior import Draw, Unknown
+from model.regressions import summed
 from model.side_features import SideFeatures
-from model.variates import gamma, normal
+from model.variates import Stream, gamma, normal
+from model.world import ALONE, World
 
 # Standard deviation of the first rows. Biases that start at zero stay small for a hundred sweeps
 # where ratings are few: Λ is drawn from the rows, and the rows from Λ.
 INITIAL_SCALE = 0.3
 
 
+USERS, ITEMS = 0, 1
+NOISE, LATENT = 2, 4  # what a stream is of, beside the rows of USERS or ITEMS, and effects
+
+
 @dataclass
 class Side:
     """The users' unknowns, or the items'."""
 
+    which: int  # USERS or ITEMS
+    world: World  # of ranks that have the rows between them
     regressions: Regressions
     counts: Tensor  # (n_rows,) float64, numbers of ratings
+    rated: Tensor  # (n,) int64, the rows that have any
+    n_rated: int  # of all ranks
+    n_rated_before: int  # of the ranks before
     prior: Hyperprior
     rows: Tensor  # (n_rows, D) float32, the present draw, the bias last
     means: Tensor  # (n_rows, D) float32, the mean that the draw was around
@@ -49,7 +60,7 @@ class Chain:
     def __init__(
         self,
         training: Ratings,
-        sides: tuple[Regressions, Regressions],
+        sides: tuple[Parts, Parts],
         features: tuple[Sequence[SideFeatures], Sequence[SideFeatures]],
         *,
         rank: int,
@@ -61,35 +72,46 @@ class Chain:
 
         Args:
             training: the ratings, on the device to work on.
-            sides: their regressions, of users and of items.
+            sides: their regressions on this rank, of users and of items.
             features: groups of them, of users and of items.
             rank: of the factors.
             noise_dof: ν; infinite where all ratings are equally certain.
             levels: of the ratings, for the ordinal likelihood; None for the Gaussian one.
-            generator: of every draw.
+            generator: of what there is once, which all ranks draw alike; what there is for each
+                row, or rating, comes from streams that begin with a number of it.
         """
-        mean, values = training.values.mean(), training.values
-        scale = values.std(correction=0).item() or 1.0
+        values, moments = training.values, training.moments
+        mean, scale = moments.mean, moments.scale
         users, items = training.user_index, training.item_index
+        self._world, self._n_ratings = training.world, moments.n
         self._generator = generator
+        device = values.device
+        whole = torch.iinfo(torch.int64).max
+        seed = torch.randint(whole, (), generator=generator, device=generator.device)
+        self._stream = Stream(int(seed))
+        self._numbers = training.users, torch.arange(training.n_items, device=device)
+        self._first_user = training.first_user
         # What it draws is left out of the chain, which goes on as if it were not drawn.
         self._of_unknown = torch.Generator(generator.device).manual_seed(generator.initial_seed())
         self._noise_dof = noise_dof
         self._pairs = users, items
         self.targets = ((values - mean) / scale).float()
         self.residuals = self.targets.clone()  # y - p_u · q_i - b_u - c_i
-        self.precision = torch.ones((), dtype=torch.float64, device=values.device)  # α
-        self.ordinal = OrdinalLikelihood(levels, mean=mean, scale=scale) if levels else None
+        self.precision = torch.ones((), dtype=torch.float64, device=device)  # α
+        self.ordinal: OrdinalLikelihood | None = None
+        if levels:
+            self.ordinal = OrdinalLikelihood(levels, mean=mean, scale=scale, world=self._world)
         if self.ordinal:
             self.precision, self.targets = self.ordinal.precision, self.ordinal.latent
         self.effects: Effects | None = None  # of time
         if training.times is not None:
             self.effects = Effects(training, generator=generator)
-        self.users = self._side(sides[0], users, features[0], rank + 1)
-        self.items = self._side(sides[1], items, features[1], rank + 1)
+        self.users = self._side(USERS, sides[0], users, features[0], rank + 1)
+        self.items = self._side(ITEMS, summed(sides[1], training), items, features[1], rank + 1)
 
     def sweep(self) -> Draw:
         """Draws every unknown once: the state to predict from."""
+        self._stream = self._stream.following()
         earlier_items = self.items.rows
         self._draw_side(self.users, self.items)
         users = self.users.means, self.users.rows
@@ -106,15 +128,69 @@ class Chain:
             effects=self.effects,
         )
 
+    def state(self) -> dict[str, Tensor]:
+        """What the next sweeps follow from, beside what the chain was made of."""
+        generators = {"generator": self._generator, "of_unknown": self._of_unknown}
+        return (
+            {name: getattr(owner, attribute) for name, owner, attribute in self._unknowns()}
+            | {name: generator.get_state() for name, generator in generators.items()}
+            | {"sweep": torch.tensor(self._stream.sweep)}
+        )
+
+    def restore(self, state: Mapping[str, Tensor]) -> None:
+        """Goes on from a state."""
+        for name, owner, attribute in self._unknowns():
+            getattr(owner, attribute).copy_(state[name])
+        self._generator.set_state(state["generator"])
+        self._of_unknown.set_state(state["of_unknown"])
+        self._stream = self._stream._replace(sweep=int(state["sweep"]))
+
+    def _unknowns(self) -> Iterator[tuple[str, object, str]]:
+        """Every unknown: its name, what it is an attribute of, and which."""
+        owners: dict[str, tuple[object, Sequence[str]]] = {
+            "chain": (self, ("precision", "targets", "residuals"))
+        }
+        for name, side in (("users", self.users), ("items", self.items)):
+            owners[name] = side, ("rows", "means", "row_means", "noise")
+            owners[f"{name}.prior"] = side.prior, ("mean", "precision")
+            for number, link in enumerate(side.prior.links):
+                owners[f"{name}.link{number}"] = link, ("matrix", "precision")
+        if self.effects:
+            of_time = ("values", "means", "precisions", "total")
+            owners["effects"] = (
+                self.effects,
+                (*of_time, "level", "level_means", "level_precision"),
+            )
+        if self.ordinal:  # whose latent z are the targets
+            owners["ordinal"] = self.ordinal, ("precision", "thresholds")
+        for name, (owner, attributes) in owners.items():
+            yield from ((f"{name}.{attribute}", owner, attribute) for attribute in attributes)
+
     def _side(
-        self, regressions: Regressions, own: Tensor, features: Sequence[SideFeatures], width: int
+        self,
+        which: int,
+        regressions: Regressions,
+        own: Tensor,
+        features: Sequence[SideFeatures],
+        width: int,
     ) -> Side:
         n_rows, device = len(features[0].values), own.device
-        rows = torch.randn(n_rows, width, generator=self._generator, device=device) * INITIAL_SCALE
+        rows = self._stream.normal(which, self._numbers[which], width) * INITIAL_SCALE
+        counts = torch.bincount(own, minlength=n_rows).double()
+        world = self._world if which == USERS else ALONE
+        if which == ITEMS:
+            counts = self._world.sum(counts)
+        rated = counts.nonzero()[:, 0]
+        n_rated = world.gathered(torch.tensor([len(rated)]))
         return Side(
+            which=which,
+            world=world,
             regressions=regressions,
-            counts=torch.bincount(own, minlength=n_rows).double(),
-            prior=Hyperprior(features, width),
+            counts=counts,
+            rated=rated,
+            n_rated=int(n_rated.sum()),
+            n_rated_before=int(n_rated[: world.rank].sum()),
+            prior=Hyperprior(features, width, world),
             rows=rows,
             means=rows.clone(),
             row_means=torch.zeros_like(rows),
@@ -123,9 +199,11 @@ class Chain:
 
     def _unknown(self, side: Side) -> Unknown:
         """Somebody who is like a rated row of the side drawn at random, but has no ratings."""
-        generator, rated = self._of_unknown, side.row_means[side.counts > 0]
-        device = side.row_means.device
-        one = torch.randint(len(rated), (), generator=generator, device=device)
+        generator, rated = self._of_unknown, side.row_means[side.rated]
+        one = torch.randint(side.n_rated, (), generator=generator, device=generator.device)
+        here = int(one) - side.n_rated_before
+        row = rated[here] if 0 <= here < len(rated) else torch.zeros_like(rated[:1].sum(0))
+        total, row = side.world.sum(torch.stack([rated.sum(0), row])).unbind()
         noise = normal((side.row_means.shape[1], 1), generator=generator)
         factor = torch.linalg.cholesky(side.prior.precision)
         spread = torch.linalg.solve_triangular(factor.mT, noise, upper=True)[:, 0]
@@ -134,8 +212,8 @@ class Chain:
             half = side.noise.new_tensor(self._noise_dof / 2)
             predictability = gamma(half, half, generator=generator)
         return Unknown(
-            mean=rated.mean(0),
-            row=rated[one] + spread.float(),
+            mean=total / side.n_rated,
+            row=row + spread.float(),
             noise=predictability,
         )
 
@@ -146,7 +224,8 @@ class Chain:
         row_means = side.prior.row_means()
         side.row_means = row_means
         weights = self.precision * side.noise
-        noise = torch.randn(side.rows.shape, generator=self._generator, device=row_means.device)
+        numbers = self._numbers[side.which]
+        noise = self._stream.normal(side.which, numbers, side.rows.shape[1])
         solution = side.regressions.solve(
             other.rows,
             self.targets - self.effects.total if self.effects else self.targets,
@@ -160,16 +239,17 @@ class Chain:
         side.means, side.rows = solution.means, solution.draws
         errors = solution.squared_errors  # Σ_i b_i e_ui² of each row
         if math.isfinite(self._noise_dof):
-            side.noise = gamma(
+            side.noise = self._stream.gamma(
+                NOISE + side.which,
+                numbers,
                 (self._noise_dof + side.counts) / 2,
                 (self._noise_dof + self.precision * errors) / 2,
-                generator=self._generator,
             )
         return (side.noise * errors).sum()
 
     def _draw_precision(self, weighted_error: Tensor) -> None:
         """Draws α; with levels then the thresholds and α again without z, and z."""
-        shape = weighted_error.new_tensor(GAMMA_SHAPE + len(self.targets) / 2)
+        shape = weighted_error.new_tensor(GAMMA_SHAPE + self._n_ratings / 2)
         rate = GAMMA_RATE + weighted_error / 2
         self.precision = gamma(shape, rate, generator=self._generator)
         if self.effects is None and self.ordinal is None:
@@ -178,8 +258,15 @@ class Chain:
         user_roots, item_roots = (side.noise.sqrt().float() for side in (self.users, self.items))
         roots = user_roots[users] * item_roots[items]
         if self.effects:
-            self.effects.draw(self.residuals, roots.square() * self.precision.float())
+            weights = roots.square() * self.precision.float()
+            self.effects.draw(self.residuals, weights, self._stream)
         if self.ordinal:
             self.ordinal.precision = self.precision
-            self.ordinal.draw(self.targets - self.residuals, roots, generator=self._generator)
+            stream, first = self._stream, self._first_user
+            self.ordinal.draw(
+                self.targets - self.residuals,
+                roots,
+                generator=self._generator,
+                chances=lambda some: stream.uniform(LATENT, users[some] + first, items[some]),
+            )
             self.precision = self.ordinal.precision

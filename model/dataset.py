@@ -1,7 +1,9 @@
 """Ratings as tensors with dense indices, and the split of them."""
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields, replace
+from functools import cached_property
 from typing import Self
 
 import numpy as np
@@ -70,11 +72,55 @@ class Ratings(Pairs):
     world: World = ALONE  # the processes that have all users between them; items are the same
     first_user: int = 0  # how many users the ranks before have: users are numbered through
 
+    @property
+    def users(self) -> Tensor:
+        """The (n_users,) int64 numbers of the users among those of all ranks."""
+        first = self.first_user
+        return torch.arange(first, first + self.n_users, device=self.user_index.device)
+
+    @cached_property
+    def moments(self) -> "Moments":
+        """What the ratings of all ranks are like, together."""
+        values, world = self.values, self.world
+        n, total = world.sum(torch.stack([values.new_tensor(len(values)), values.sum()])).tolist()
+        mean = total / n
+        squares = world.sum((values - mean).square().sum())
+        inside = values.new_full((1,), -torch.inf)
+        ends = torch.stack([torch.cat([-values, inside]).max(), torch.cat([values, inside]).max()])
+        lowest, highest = (world.most(ends) * ends.new_tensor([-1, 1])).unbind()
+        return Moments(
+            n=int(n),
+            mean=values.new_tensor(mean),
+            std=(squares / n).sqrt(),
+            lowest=lowest,
+            highest=highest,
+        )
+
     def counts(self, pairs: Pairs) -> tuple[Tensor, Tensor]:
-        """How many of these the user, and the item, of each of n pairs has: (n,) int64 each."""
+        """How many of these the user, and the item, of each of n pairs has: (n,) int64 each.
+
+        Those of an item are of all ranks, which all call this.
+        """
         per_user = torch.bincount(self.user_index, minlength=self.n_users + 1)  # the last is
         per_item = torch.bincount(self.item_index, minlength=self.n_items + 1)  # UNKNOWN's
+        per_item = self.world.sum(per_item)
         return per_user[pairs.user_index], per_item[pairs.item_index]
+
+    @property
+    def mean(self) -> float:
+        """The mean rating, of all ranks."""
+        return self._mean_of(self.values)
+
+    @property
+    def std(self) -> float:
+        """The standard deviation of the ratings, of all ranks."""
+        return math.sqrt(self._mean_of((self.values - self.mean).square()))
+
+    def _mean_of(self, values: Tensor) -> float:
+        """That of (n_ratings,) values, of all ranks."""
+        n = values.new_tensor(len(values))
+        total, n = self.world.sum(torch.stack([values.sum(), n]))
+        return float(total / n)
 
     def last_times(self) -> Tensor:
         """When each user rated last, (n_users + 1,) float64; -inf if never, or not known.
@@ -89,6 +135,22 @@ class Ratings(Pairs):
         last = self.times.new_full((self.n_users + 1,), -torch.inf)
         known = self.times.nan_to_num(nan=-torch.inf)
         return last.scatter_reduce(0, self.user_index, known, "amax")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Moments:
+    """What ratings are like, in their units."""
+
+    n: int
+    mean: Tensor  # () float64, as are the others
+    std: Tensor
+    lowest: Tensor
+    highest: Tensor
+
+    @property
+    def scale(self) -> float:
+        """By what they are divided to be standardized: 1 if all are equal."""
+        return self.std.item() or 1.0
 
 
 @dataclass(frozen=True)

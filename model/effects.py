@@ -35,8 +35,8 @@ import torch
 from torch import Tensor
 
 from model.dataset import Pairs, Ratings
-from model.kernels.groups import CompiledGroups, Drawn, Groups, PlainGroups, walk
-from model.variates import gamma, normal, uniform
+from model.kernels.groups import CompiledGroups, Drawn, Groups, PlainGroups, draw_given, walk
+from model.variates import Stream, gamma, normal, uniform
 
 SCALES = (10.0, 100.0, 1_000.0, 10_000.0, 100_000.0, 1_000_000.0)  # seconds
 ITEM_PARTS = (4.0,)  # of the whole time
@@ -46,6 +46,7 @@ GAMMA_RATE = 0.00005  # β: effects that tell nothing are a hundredth of the rat
 INITIAL_PRECISION = 100.0  # λ
 WIDEST = 4.0  # slice, of log γ
 MOST_CUTS = 64  # of a slice
+EFFECTS = 8  # what a stream of effects is of, and the scale
 MOST_ALONE = 0.95  # share of groups per rating beyond which a scale tells nothing
 
 
@@ -67,14 +68,19 @@ class Grid:
     @classmethod
     def of(cls, training: Ratings, *, generator: torch.Generator) -> tuple[Self, Tensor, Tensor]:
         """The groups of ratings with times; (S, n_ratings) int64 groups of them, steps of each."""
-        times, n = training.times, len(training)
+        times, n, world = training.times, len(training), training.world
         assert times is not None
         known = times.isfinite()
-        origin = times[known].min() if known.any() else times.new_zeros(())
-        length = (times[known].max() - origin).item() if known.any() else 0.0
+        n_known = int(world.sum(known.sum()))
+        inside = times.new_full((1,), -torch.inf)
+        ends = [torch.cat([sign * times[known], inside]).max() for sign in (-1, 1)]
+        first, last = world.most(torch.stack(ends)).unbind()
+        origin = -first if n_known else times.new_zeros(())
+        length = (last - origin).item() if n_known else 0.0
         since = torch.where(known, times - origin, torch.nan)
         users = training.user_index
         found: list[tuple[float, float, Tensor, Tensor, int, bool]] = []
+        n_before = -1  # groups of the scale that was taken last, of all ranks
         wanted = [(scale, False) for scale in SCALES]
         wanted += [(length / part, True) for part in ITEM_PARTS]
         for scale, of_items in wanted:
@@ -86,13 +92,20 @@ class Grid:
             n_places = int((length + offset) / scale) + 2
             key = torch.where(known, owner * n_places + places.nan_to_num().long(), -1)
             keys, group = torch.unique(key, return_inverse=True)
-            if (keys[0] == -1).item():  # of who rated at no known time
+            if (keys[:1] == -1).any():  # of who rated at no known time
                 keys, group = keys[1:], group - 1
-            if len(keys) > MOST_ALONE * known.sum():
+            if of_items:
+                whole = torch.unique(world.gathered(keys))
+                group = torch.where(group < 0, -1, torch.searchsorted(whole, keys)[group])
+                keys, n_groups = whole, len(whole)
+            else:
+                n_groups = int(world.sum(users.new_tensor(len(keys))))
+            if n_groups > MOST_ALONE * n_known:
                 continue
-            if found and len(found[-1][2]) == len(keys) and found[-1][5] == of_items:
+            if found and n_groups == n_before and found[-1][5] == of_items:
                 found.pop()  # no finer than this one
             found.append((scale, offset, keys, group, n_places, of_items))
+            n_before = n_groups
         sizes = torch.tensor([0] + [len(keys) for _, _, keys, _, _, _ in found])
         firsts = sizes.cumsum(0).to(times.device)
         n_steps = STEPS if length > 0 else 1
@@ -185,7 +198,7 @@ class Effects:
 
     def __init__(self, training: Ratings, *, generator: torch.Generator) -> None:
         """All effects at zero, of ratings that have times."""
-        device = training.values.device
+        device, self._world = training.values.device, training.world
         self.grid, groups, steps = Grid.of(training, generator=generator)
         self._generator = generator
         self._bounds = list(itertools.pairwise(self.grid.firsts.tolist()))
@@ -194,6 +207,11 @@ class Effects:
             kind(group, end - begin)
             for group, (begin, end) in zip(groups, self._bounds, strict=True)
         ]
+        # Groups of users are numbered through: those of the ranks before come first.
+        sizes = self._world.gathered(self.grid.firsts.diff()[None])
+        before = sizes[: self._world.rank].sum(0)
+        self._numbers = torch.where(self.grid.of_items, 0, before).tolist()
+        self._sizes = torch.where(self.grid.of_items, sizes[0], sizes.sum(0))
         self.values = torch.zeros(len(self.grid.keys), device=device)  # (G,) float32, e
         self.means = self.values.clone()  # (G,) float32, what they are around
         self.precisions = training.values.new_full((len(groups),), INITIAL_PRECISION)  # λ
@@ -204,36 +222,50 @@ class Effects:
         self.level_means = self.level.clone()
         self.level_precision = training.values.new_tensor(INITIAL_PRECISION)  # λ_g
 
-    def draw(self, residuals: Tensor, weights: Tensor) -> None:
+    def draw(self, residuals: Tensor, weights: Tensor, stream: Stream) -> None:
         """Draws all, each scale given the others; `residuals` become those of the new ones.
 
         Args:
             residuals: (n_ratings,) float32, of the present effects.
             weights: (n_ratings,) float32, w.
+            stream: of the effects; what all ranks draw alike comes from the generator.
         """
         self.total += residuals
         self._draw_level(residuals, weights)
-        noise = torch.randn(self.values.shape, generator=self._generator, device=self.values.device)
+        of_items, world = self.grid.of_items.tolist(), self._world
         chances = uniform((len(self._groups), MOST_CUTS + 2), generator=self._generator).tolist()
         squares = []
-        for groups, (begin, end), precision, chance in zip(
-            self._groups, self._bounds, self.precisions.tolist(), chances, strict=True
+        for number, (groups, (begin, end), precision, chance) in enumerate(
+            zip(self._groups, self._bounds, self.precisions.tolist(), chances, strict=True)
         ):
             values = self.values[begin:end]
-            drawn = groups.draw(
-                values,
-                self.means[begin:end],
-                precision=precision,
-                weights=weights,
-                noise=noise[begin:end],
-                residuals=residuals,
+            noise = stream.normals(
+                EFFECTS + number, self._numbers[number], end - begin, device=values.device
             )
+            means = self.means[begin:end]
+            if of_items[number] and world.size > 1:  # whose ratings stand on all ranks
+                sums = torch.stack(groups.sums(values, weights, residuals))
+                weight, total = world.sum(sums).unbind()
+                drawn = draw_given(
+                    groups, weight, total, values, means, precision, noise, residuals
+                )
+            else:
+                drawn = groups.draw(
+                    values,
+                    means,
+                    precision=precision,
+                    weights=weights,
+                    noise=noise,
+                    residuals=residuals,
+                )
+            if not of_items[number]:
+                drawn = Drawn(*world.sum(self.level.new_tensor(drawn)).tolist())
             factor = draw_factor(drawn, precision, chance)
             groups.add((1 - factor) * values, residuals)
             values *= factor
             squares.append(factor**2 * drawn.squares)
         self.precisions = gamma(
-            GAMMA_SHAPE + self.grid.firsts.diff() / 2,
+            GAMMA_SHAPE + self._sizes / 2,
             GAMMA_RATE + self.precisions.new_tensor(squares) / 2,
             generator=self._generator,
         )
@@ -242,7 +274,8 @@ class Effects:
     def _draw_level(self, residuals: Tensor, weights: Tensor) -> None:
         """Draws the level, all steps at once, and its precision."""
         before = self.level.float()
-        weight, total = self._steps.sums(before, weights, residuals)
+        sums = torch.stack(self._steps.sums(before, weights, residuals))
+        weight, total = self._world.sum(sums).unbind()
         noise = normal(weight.shape, generator=self._generator)
         self.level_means, self.level = walk(weight, total, self.level_precision.item(), noise)
         self._steps.add(before - self.level.float(), residuals)

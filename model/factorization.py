@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from model.dataset import Pairs
 from model.fold_in import ridge
 from model.similarity import correlations
+from model.world import ALONE, World
 
 
 class Factorization(nn.Module):
@@ -100,12 +101,14 @@ class Factorization(nn.Module):
         return model
 
 
-def average_unseen(rows: Tensor, unseen: Tensor) -> Tensor:
+def average_unseen(rows: Tensor, unseen: Tensor, world: World = ALONE) -> Tensor:
     """The (n + 1, columns) table of (n, columns) rows: who has no ratings becomes the average.
 
     Args:
         rows: the rows of users, or of items.
         unseen: (n,) bool, which of them have no ratings.
+        world: of ranks that have the rows of a side between them.
     """
-    average = rows[~unseen].mean(0)
+    n_seen = world.sum((~unseen).sum())
+    average = world.sum(rows[~unseen].sum(0)) / n_seen
     return torch.cat([torch.where(unseen[:, None], average, rows), average[None]])

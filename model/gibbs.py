@@ -7,7 +7,8 @@ prediction over the sweeps after the burn-in, which is the first half of them, a
 
 import itertools
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -34,7 +35,7 @@ class Gibbs:
         self, config: GibbsConfig, training: Ratings, *, device: torch.device, seed: int
     ) -> None:
         training = in_order(training).to(device)
-        values = training.values
+        values, world, moments = training.values, training.world, training.moments
         generator = torch.Generator(device).manual_seed(seed)
         user_features, item_features, loadings = side_features(
             training,
@@ -44,17 +45,21 @@ class Gibbs:
             generator=generator,
         )
         groups = (
-            [user_features, *(described(one).to(device) for one in training.user_descriptions)],
+            [
+                user_features,
+                *(described(one, world).to(device) for one in training.user_descriptions),
+            ],
             [item_features, *(described(one).to(device) for one in training.item_descriptions)],
         )
-        levels = Levels(values) if config.likelihood != "gaussian" else None
+        levels = Levels(values, training.world) if config.likelihood != "gaussian" else None
         if levels and not levels.enough:
             levels = None
         kinds = [None, levels] if levels and config.likelihood == "both" else [levels]
         sides = both_sides(training)
+        self._world = world
         self._chains = [
             Chain(
-                training,
+                replace(training, world=world.twin(number)),
                 sides,
                 groups,
                 rank=config.rank,
@@ -64,12 +69,12 @@ class Gibbs:
             )
             for number, kind in enumerate(kinds, start=1)
         ]
-        scale = values.std(correction=0)
+        self._n_ratings = moments.n
         self._scale = Scale(
-            mean=values.mean(),
-            scale=scale if scale else values.new_ones(()),
-            lowest=values.min(),
-            highest=values.max(),
+            mean=moments.mean,
+            scale=values.new_tensor(moments.scale),
+            lowest=moments.lowest,
+            highest=moments.highest,
             levels=levels.values if levels else values.new_zeros(0),
         )
         centre, rotation = rotation_of(groups[0][1:], device)
@@ -85,31 +90,51 @@ class Gibbs:
         )
         grids = [c.effects.grid if c.effects else Grid.empty(values) for c in self._chains]
         self.model = Posterior(self._scale, self._newcomers, grids)
+        self._n_sweeps = 0
+
+    def state(self) -> dict[str, Tensor]:
+        """As `Resumable` says."""
+        state = {"n_sweeps": torch.tensor(self._n_sweeps)}
+        for number, chain in enumerate(self._chains):
+            state |= {f"of_chain{number}.{name}": one for name, one in chain.state().items()}
+        return state | self.model.kept()
+
+    def restore(self, state: Mapping[str, Tensor]) -> None:
+        """As `Resumable` says."""
+        self._n_sweeps = int(state["n_sweeps"])
+        for number, chain in enumerate(self._chains):
+            prefix = f"of_chain{number}."
+            own = {n.removeprefix(prefix): s for n, s in state.items() if n.startswith(prefix)}
+            chain.restore(own)
+        self.model.take_back(state)
 
     def epochs(self, validation: Ratings | None) -> Iterator[Epoch]:
         """Draws every unknown of every chain once: a sweep an epoch."""
         n_chains = len(self._chains)
-        asked = self.model.places(validation) if validation else [None] * n_chains
+        asked = [None] * n_chains if validation is None else self.model.places(validation)
 
         def sweep(chain: Chain, at: Places | None) -> tuple[Draw, Tensor | float]:
             draw = chain.sweep()
-            return draw, self.model.expected(draw, at) if at else 0.0
+            return draw, 0.0 if at is None else self.model.expected(draw, at)
 
         chains = list(zip(self._chains, asked, strict=True))
         total = torch.zeros(())
-        first: deque[Tensor | float] = deque()  # of the sweeps that the mean will be without
-        for number in itertools.count(1):
+        # Of the sweeps that the mean will be without; nothing is validated by who goes on.
+        n_first = min(self._n_sweeps, BURN_IN) - min(self._n_sweeps // 2, BURN_IN)
+        first: deque[Tensor | float] = deque([0.0] * n_first)
+        for number in itertools.count(self._n_sweeps + 1):
             draws, expected = zip(*in_threads(lambda both: sweep(*both), chains), strict=True)
             if number % 2 == 0 and number <= 2 * BURN_IN:
                 self.model.forget_first()
                 total = total - first.popleft()
             self.model.add(draws)
+            self._n_sweeps = number
             of_sweep = sum(expected)
             total = total + of_sweep
             if number <= BURN_IN:
                 first.append(of_sweep)
             n_draws = (number - min(number // 2, BURN_IN)) * len(draws)
-            predictions = self.model.clip(total / n_draws) if validation else None
+            predictions = None if validation is None else self.model.clip(total / n_draws)
             yield measured(number, self._train_mse(), predictions, validation)
 
     def _train_mse(self) -> float:
@@ -117,4 +142,5 @@ class Gibbs:
         error = self._chains[0].residuals
         parts = torch.split(error, AT_ONCE)
         total = sum(in_threads(lambda part: part.double().square().sum().item(), parts))
-        return total / len(error) * self._scale.scale.item() ** 2
+        whole = self._world.sum(self._scale.mean.new_tensor(total)).item()
+        return whole / self._n_ratings * self._scale.scale.item() ** 2

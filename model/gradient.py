@@ -105,7 +105,7 @@ class Gradient:
         for number in itertools.count(1):
             train_mse = self._train_once()
             self._model_is_old = True
-            predictions = self.model.predict(validation) if validation else None
+            predictions = None if validation is None else self.model.predict(validation)
             yield measured(number, train_mse, predictions, validation)
 
     @torch.no_grad()

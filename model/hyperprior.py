@@ -15,6 +15,7 @@ from torch import Tensor
 
 from model.side_features import SideFeatures
 from model.variates import gamma, normal, wishart_root
+from model.world import ALONE, World
 
 MEAN_WEIGHT = 1.0  # β₀
 GAMMA_SHAPE = 0.5  # of the weak priors of λ_B, and of α in a chain
@@ -40,8 +41,9 @@ class Link:
 class Hyperprior:
     """Draws μ, Λ, and B and λ_B of every group, in float64, given the rows of a side."""
 
-    def __init__(self, groups: Sequence[SideFeatures], width: int) -> None:
-        device = groups[0].values.device
+    def __init__(self, groups: Sequence[SideFeatures], width: int, world: World = ALONE) -> None:
+        """That of rows of so many columns, which the ranks of a world have between them."""
+        device, self._world = groups[0].values.device, world
         self.links = [Link(features, width) for features in groups]
         self.mean = torch.zeros(width, dtype=torch.float64, device=device)  # μ
         self.precision = torch.eye(width, dtype=torch.float64, device=device)  # Λ
@@ -62,13 +64,14 @@ class Hyperprior:
             rows: (n_rows, D) float32, of the side.
             generator: of the draws.
         """
-        n, width = rows.shape
+        width, world = rows.shape[1], self._world
         unlinked = rows.double() - _sum(self.links).double()
-        average = unlinked.mean(0)
+        sums = world.sum(torch.cat([unlinked.new_tensor([len(rows)]), unlinked.sum(0)]))
+        n, average = int(sums[0]), sums[1:] / sums[0]
         centred = unlinked - average
         inverse_scale = (
             torch.eye(width, dtype=torch.float64, device=rows.device)
-            + centred.mT @ centred
+            + world.sum(centred.mT @ centred)
             + MEAN_WEIGHT * n / (MEAN_WEIGHT + n) * torch.outer(average, average)
         )
         for link in self.links:
@@ -94,7 +97,7 @@ class Hyperprior:
             if others:
                 rest = rest - _sum(others)
             weights = link.features.squared_norms + link.precision
-            explained = (link.features.values.mT @ rest).double()
+            explained = world.sum((link.features.values.mT @ rest).double())
             link.matrix = (
                 explained / weights[:, None] + spread(n_features) / weights[:, None].sqrt()
             )

@@ -10,6 +10,7 @@ Response Data).
 """
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -18,6 +19,7 @@ from model.dataset import AT_ONCE
 from model.hyperprior import GAMMA_RATE, GAMMA_SHAPE
 from model.kernels.intervals import Intervals, drawn_between, ends_of
 from model.variates import normal, uniform
+from model.world import ALONE, World
 
 FEWEST_LEVELS = 4
 MOST_LEVELS = 20
@@ -30,19 +32,33 @@ STEPS = 2  # Metropolis steps a sweep
 class Levels:
     """The levels of ratings: which one each has, and what a level stands for."""
 
-    def __init__(self, values: Tensor) -> None:
-        """The levels of (n_ratings,) ratings, neighbours merged until none is too rare."""
-        _, index, counts = torch.unique(values, return_inverse=True, return_counts=True)
-        smallest = max(1, math.ceil(RAREST_SHARE * len(values)))
+    def __init__(self, values: Tensor, world: World = ALONE) -> None:
+        """The levels of (n_ratings,) ratings, neighbours merged until none is too rare.
+
+        Args:
+            values: of this rank.
+            world: of ranks that have the ratings between them.
+        """
+        distinct, index, counts = torch.unique(values, return_inverse=True, return_counts=True)
+        whole = torch.unique(world.gathered(distinct))
+        places = torch.searchsorted(whole, distinct)
+        index = places[index]
+        counts = world.sum(torch.zeros_like(whole, dtype=torch.int64).index_put((places,), counts))
+        n = counts.sum()
+        smallest = max(1, math.ceil(RAREST_SHARE * int(n)))
         merged = _merged(counts, smallest)
         while int(merged[-1]) >= MOST_LEVELS:
             smallest = math.ceil(smallest * 1.2)
             merged = _merged(counts, smallest)
         self.index = merged.to(values.device)[index].int()  # (n_ratings,) int32
-        self.counts = torch.bincount(self.index).double()
-        self.values = torch.bincount(self.index, values) / self.counts  # (K,) mean ratings
-        within = (values - self.values[self.index]).square().mean()
-        self.lost = (within / values.var(correction=0)).item()
+        n_levels = int(merged[-1]) + 1
+        self.counts = world.sum(torch.bincount(self.index, minlength=n_levels)).double()
+        of_levels = torch.bincount(self.index, values, minlength=n_levels)
+        sums = world.sum(of_levels.double())  # which PyTorch counts in whole numbers if it has none
+        self.values = sums / self.counts  # (K,) mean ratings
+        within = world.sum((values - self.values[self.index]).square().sum())
+        spread = world.sum((values - sums.sum() / n).square().sum())
+        self.lost = (within / spread).item()
 
     def __len__(self) -> int:
         return len(self.values)
@@ -56,8 +72,9 @@ class Levels:
 class OrdinalLikelihood:
     """The thresholds and α, and the latent z that takes the ratings' place."""
 
-    def __init__(self, levels: Levels, *, mean: Tensor, scale: float) -> None:
+    def __init__(self, levels: Levels, *, mean: Tensor, scale: float, world: World = ALONE) -> None:
         """Thresholds halfway between the levels, standardized by `mean` and `scale`."""
+        self._world = world
         standardized = (levels.values - mean) / scale
         self.levels = levels
         self.thresholds = (standardized[1:] + standardized[:-1]) / 2  # (K - 1,) float64
@@ -66,14 +83,23 @@ class OrdinalLikelihood:
         step = 0.6 * 2.38 / math.sqrt(len(levels) - 2)
         pairs = torch.minimum(levels.counts[1:-2], levels.counts[2:-1])
         self._threshold_step = step * pairs.rsqrt()  # (K - 3,), at α = 1
-        self._log_precision_step = step * math.sqrt(2 / len(self.latent))
+        self._log_precision_step = step * (2 / levels.counts.sum().item()) ** 0.5
 
-    def draw(self, fit: Tensor, roots: Tensor, *, generator: torch.Generator) -> None:
+    def draw(
+        self,
+        fit: Tensor,
+        roots: Tensor,
+        *,
+        generator: torch.Generator,
+        chances: Callable[[slice], Tensor],
+    ) -> None:
         """Draws the inner thresholds and α, then z, in place.
 
         Args:
             fit: (n_ratings,) float32, f.
             roots: (n_ratings,) float32, √(w / α).
+            generator: of thresholds and α, which all ranks draw alike.
+            chances: gives (n,) float64 uniform variates of some ratings, to draw their z.
         """
         intervals = self._intervals(self.levels.index, fit, roots)
         likelihood = self._log_density(intervals, self.thresholds, self.precision)
@@ -88,14 +114,15 @@ class OrdinalLikelihood:
                 likelihood = log_density
         root_precision = self.precision.sqrt().item()
         columns = self.levels.index, fit, roots, self.latent
-        blocks = zip(*(torch.split(column, AT_ONCE) for column in columns), strict=True)
-        for levels, fits, root, latent in blocks:
+        for start in range(0, len(fit), AT_ONCE):
+            some = slice(start, min(start + AT_ONCE, len(fit)))
+            levels, fits, root, latent = (column[some] for column in columns)
             drawn = drawn_between(
                 self._intervals(levels, fits, root),
                 self.thresholds,
                 root_precision,
                 fits,
-                uniform(fits.shape, generator=generator),
+                chances(some),
             )
             latent.copy_(drawn)
 
@@ -121,7 +148,8 @@ class OrdinalLikelihood:
 
     def _log_density(self, intervals: Intervals, thresholds: Tensor, precision: Tensor) -> Tensor:
         """Of the levels and of log α, up to a constant."""
-        likelihood = intervals.log_likelihood(ends_of(thresholds), precision.sqrt().item())
+        here = intervals.log_likelihood(ends_of(thresholds), precision.sqrt().item())
+        likelihood = self._world.sum(thresholds.new_tensor(here))
         return likelihood + GAMMA_SHAPE * precision.log() - GAMMA_RATE * precision
 
 

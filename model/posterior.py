@@ -188,6 +188,25 @@ class Posterior:
             self._chains = [chain[::2] for chain in self._chains]
             self._stride *= 2
 
+    def kept(self) -> dict[str, Tensor]:
+        """The states that are kept, for `take_back`."""
+        state = {"n_seen": torch.tensor(self._seen), "stride": torch.tensor(self._stride)}
+        for number, chain in enumerate(self._chains):
+            if chain:
+                draws = stacked(chain)
+                state |= {f"chain{number}.{f.name}": getattr(draws, f.name) for f in fields(Draw)}
+        return state
+
+    def take_back(self, state: Mapping[str, Tensor]) -> None:
+        """Keeps what another one, of the same ratings, had kept."""
+        self._seen, self._stride = int(state["n_seen"]), int(state["stride"])
+        device = self.scale.mean.device
+        names = [field.name for field in fields(Draw)]
+        for number in range(len(self._chains)):
+            if f"chain{number}.{names[0]}" in state:
+                of_chain = {name: state[f"chain{number}.{name}"].to(device) for name in names}
+                self._chains[number] = single(Draw(**of_chain))
+
     def forget_first(self) -> None:
         """Leaves out the first of the states that were taken in, all of which are still kept."""
         for chain in self._chains:

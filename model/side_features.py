@@ -18,6 +18,7 @@ from torch import Tensor
 
 from model.dataset import Description, Ratings
 from model.svd import truncated_svd
+from model.world import ALONE, World
 
 SHRINKAGE = 10.0  # c
 SMALLEST = 1e-5  # singular value, beside the largest, that is told from zero
@@ -34,10 +35,13 @@ class SideFeatures:
     rotation: Tensor | None = None  # (l, k) float32
 
     @classmethod
-    def scaled(cls, values: Tensor) -> "SideFeatures":
-        """Those of (n_rows, k) orthogonal columns, scaled to unit mean square row norm."""
-        values = values / row_norm(values)
-        return cls(values.float(), values.double().square().sum(0))
+    def scaled(cls, values: Tensor, world: World = ALONE) -> "SideFeatures":
+        """Those of (n_rows, k) orthogonal columns, scaled to unit mean square row norm.
+
+        Over all rows of a world's ranks, which have them between them.
+        """
+        values = values / row_norm(values, world)
+        return cls(values.float(), world.sum(values.double().square().sum(0)))
 
     def to(self, device: torch.device) -> "SideFeatures":
         """The same on another device."""
@@ -65,11 +69,12 @@ def side_features(
         spectrum_power: s.
         generator: of the random projection, on the ratings' device.
     """
-    users, items = training.user_index, training.item_index
+    users, items, world = training.user_index, training.item_index, training.world
     weights = torch.ones(len(training), device=users.device)
     degrees = []
-    for index, n_rows in ((users, training.n_users), (items, training.n_items)):
-        counts = torch.bincount(index, minlength=n_rows)
+    sides = (users, training.n_users, ALONE), (items, training.n_items, world)
+    for index, n_rows, summed in sides:
+        counts = summed.sum(torch.bincount(index, minlength=n_rows))
         degrees.append((counts + SHRINKAGE).float() ** -degree_power)
         weights *= degrees[-1][index]
     matrix = torch.sparse_coo_tensor(
@@ -78,23 +83,33 @@ def side_features(
         (training.n_users, training.n_items),
         check_invariants=True,
     )
-    u, s, v = truncated_svd(matrix, n_features, generator=generator)
+    u, s, v = truncated_svd(matrix, n_features, generator=generator, world=world)
     spectrum = s**spectrum_power
     inverse = torch.where(s > SMALLEST * s[:1], spectrum / s, 0.0)
-    loadings = degrees[1][:, None] * v * inverse / row_norm(u * spectrum)
-    return SideFeatures.scaled(u * spectrum), SideFeatures.scaled(v * spectrum), loadings.float()
+    loadings = degrees[1][:, None] * v * inverse / row_norm(u * spectrum, world)
+    user_features = SideFeatures.scaled(u * spectrum, world)
+    return user_features, SideFeatures.scaled(v * spectrum), loadings.float()
 
 
-def described(description: Description) -> SideFeatures:
-    """The features that a description gives: its columns less their means, made orthogonal."""
-    centre = description.values.mean(0)
-    values = (description.values - centre).double()
-    _, s, vh = torch.linalg.svd(values, full_matrices=False)
-    rotation = vh[s > SMALLEST * s[:1]].mT
-    rotation = rotation / row_norm(values @ rotation)
+def described(description: Description, world: World = ALONE) -> SideFeatures:
+    """The features that a description gives: its columns less their means, made orthogonal.
+
+    The ranks of a world have its rows between them.
+    """
+    values = description.values.double()
+    n = world.sum(values.new_tensor(len(values)))
+    centre = (world.sum(values.sum(0)) / n).float()
+    values = values - centre
+    eigenvalues, vectors = torch.linalg.eigh(world.sum(values.mT @ values))
+    s = eigenvalues.clamp(min=0.0).sqrt()
+    rotation = vectors[:, s > SMALLEST * s[-1:]].flip(1)
+    rotation = rotation / row_norm(values @ rotation, world)
     features = values @ rotation
     return SideFeatures(
-        features.float(), features.square().sum(0), centre=centre, rotation=rotation.float()
+        features.float(),
+        world.sum(features.square().sum(0)),
+        centre=centre,
+        rotation=rotation.float(),
     )
 
 
@@ -108,7 +123,9 @@ def rotation_of(groups: Sequence[SideFeatures], device: torch.device) -> tuple[T
     return torch.cat(centres).float(), rotation.to(device)
 
 
-def row_norm(values: Tensor) -> Tensor:
-    """The root of the mean square norm of (n_rows, k) rows; 1 if it is zero."""
-    norm = values.double().square().sum(1).mean().sqrt()
+def row_norm(values: Tensor, world: World = ALONE) -> Tensor:
+    """The root of the mean square norm of (n_rows, k) rows of all ranks; 1 if it is zero."""
+    total = values.double().square().sum()
+    total, n = world.sum(torch.stack([total, total.new_tensor(len(values))])).unbind()
+    norm = (total / n).sqrt()
     return torch.where(norm > 0, norm, 1.0)

@@ -7,7 +7,7 @@ or stops: whoever asks for the next epoch decides.
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Protocol, Self
+from typing import Protocol, Self, runtime_checkable
 
 from torch import Tensor
 
@@ -72,16 +72,31 @@ class Solver(Protocol):
         ...
 
 
+@runtime_checkable
+class Resumable(Protocol):
+    """A solver that can go on where another one, made of the same, was stopped."""
+
+    def state(self) -> dict[str, Tensor]:
+        """What its next epochs follow from, beside what it was made of; of this rank."""
+        ...
+
+    def restore(self, state: Mapping[str, Tensor]) -> None:
+        """Goes on from a state: `epochs(None)` counts on from the epoch that it was of."""
+        ...
+
+
 def measured(
     number: int, train_mse: float, predictions: Tensor | None, validation: Ratings | None
 ) -> Epoch:
     """An epoch whose validation error is that of (n_validation,) predictions."""
     if predictions is None or validation is None:
         return Epoch(number=number, train_mse=train_mse, validation_mse=math.nan)
+    squares, world = (predictions - validation.values).square().sum(), validation.world
+    n = world.sum(squares.new_tensor(len(validation)))
     return Epoch(
         number=number,
         train_mse=train_mse,
-        validation_mse=(predictions - validation.values).square().mean().item(),
+        validation_mse=(world.sum(squares) / n).item(),
         validation_predictions=predictions,
     )
 

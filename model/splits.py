@@ -48,13 +48,14 @@ def split(
     Raises:
         ValueError: there are fewer than two ratings, or no times where they are needed.
     """
-    if len(ratings) < 2:
-        raise ValueError(f"expected at least 2 ratings to split, got {len(ratings)}")
+    world = ratings.world
+    if (n := sum(world.everyones(len(ratings)))) < 2:
+        raise ValueError(f"expected at least 2 ratings to split, got {n}")
     from torch import from_numpy
 
     for _ in range(window):
         before = ratings[from_numpy(~_held_out(ratings, seed=seed, kind=kind))]
-        if len(before) < 2:
+        if sum(world.everyones(len(before))) < 2:
             break
         ratings = before
     held_out = _held_out(ratings, seed=seed, kind=kind)
@@ -77,38 +78,47 @@ def as_new(held_out: "AnyPairs", training: "Ratings") -> "AnyPairs":
 
 
 def _held_out(ratings: "Ratings", *, seed: int, kind: Split) -> NDArray[np.bool_]:
-    """The (n_ratings,) mask of what is held out."""
-    n, drawn = len(ratings), np.random.PCG64(seed)
-    held_out: NDArray[np.bool_] = np.zeros(n, dtype=bool)
+    """The (n_ratings,) mask of what is held out, of the ratings of all ranks."""
+    from model.selection import drawn_keys, first_rows, latest_first
+    from model.world import ALONE
+
+    world = ratings.world
+    sizes = world.everyones(len(ratings))
+    n, is_first = sum(sizes), not any(sizes[: world.rank])
+    held_out: NDArray[np.bool_]
     if kind in (Split.ITEMS, Split.USERS):
         is_items = kind is Split.ITEMS
-        own = (ratings.item_index if is_items else ratings.user_index).numpy()
-        n_rows = ratings.n_items if is_items else ratings.n_users
-        counts = np.bincount(own, minlength=n_rows)
+        own = ratings.item_index if is_items else ratings.user_index
+        found = own.bincount(minlength=ratings.n_items if is_items else ratings.n_users)
+        # All ranks have the same items, but each has users of its own.
+        sharing = ALONE if is_items else world
+        counts = (world.sum(found) if is_items else found).numpy()
         rated = np.flatnonzero(counts)
-        rows = rated[np.argsort(drawn.random_raw(len(rated)), kind="stable")]
-        before = np.cumsum(counts[rows]) - counts[rows]
-        out = np.zeros(n_rows, dtype=bool)
-        out[rows[before < VALIDATION_SHARE * n]] = True
-        held_out[:] = out[own]
-        held_out[0] &= not held_out.all()
+        keys = drawn_keys(seed, len(rated), sharing)
+        out = np.zeros(len(counts), dtype=bool)
+        out[rated] = first_rows([keys], VALIDATION_SHARE * n, sharing, weights=counts[rated])
+        held_out = out[own.numpy()]
+        if all(world.everyones(bool(held_out.all()))) and is_first:
+            held_out[:1] = False
         return held_out
+    keys = drawn_keys(seed, len(ratings), world)
     n_out = max(1, round(VALIDATION_SHARE * n))
-    shuffled = np.argsort(drawn.random_raw(n), kind="stable")
     if kind is Split.RANDOM:
-        held_out[shuffled[:n_out]] = True
-        return held_out
+        return first_rows([keys], n_out, world)
     if ratings.times is None:
         raise ValueError(f"expected times for the split {kind}, got none")
     times = np.nan_to_num(ratings.times.numpy(), nan=-np.inf)
-    order = shuffled[np.argsort(times[shuffled], kind="stable")]
+    latest = [latest_first(times), ~keys]
     if kind is Split.TIME:
-        held_out[order[-n_out:]] = True
+        held_out = first_rows(latest, n_out, world)
     else:
+        order = np.lexsort((keys, times))
+        held_out = np.zeros(len(times), dtype=bool)
         held_out[order[_last_of_each(ratings.user_index.numpy()[order])]] = True
     held_out &= np.isfinite(times)
-    if not held_out.any() or held_out.all():
-        held_out[:] = np.arange(n) == order[-1]
+    n_held_out = sum(world.everyones(int(held_out.sum())))
+    if n_held_out in (0, n):
+        held_out = first_rows(latest, 1, world)
     return held_out
 
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from model.kernels.threads import in_threads
+from model.world import ALONE, World
 
 OVERSAMPLING = 10
 POWER_ITERATIONS = 4
@@ -18,12 +19,23 @@ Product = Callable[[Tensor], Tensor]
 
 
 def truncated_svd(
-    matrix: Tensor, rank: int, *, generator: torch.Generator
+    matrix: Tensor, rank: int, *, generator: torch.Generator, world: World = ALONE
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """U (n, k), s (k,) falling, V (m, k) of a sparse (n, m) matrix; k = min(rank, n, m)."""
-    (n, m), products = matrix.shape, _products(matrix)
+    """U (n, k), s (k,) falling, V (m, k) of a sparse (n, m) matrix; k = min(rank, n, m).
+
+    Each rank of a world has some of the rows, and gets those of U.
+    """
+    (n, m), (times, transposed_times) = matrix.shape, _products(matrix)
+    if world.size > 1:
+        n = int(world.sum(torch.tensor(n, device=matrix.device)))
     return svd_of_products(
-        *products, shape=(n, m), dtype=matrix.dtype, rank=rank, generator=generator
+        times,
+        lambda dense: world.sum(transposed_times(dense)),
+        shape=(n, m),
+        dtype=matrix.dtype,
+        rank=rank,
+        generator=generator,
+        world=world,
     )
 
 
@@ -36,6 +48,7 @@ def svd_of_products(
     rank: int,
     generator: torch.Generator,
     power_iterations: int = POWER_ITERATIONS,
+    world: World = ALONE,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """The same of a matrix that is known by its products with dense ones alone.
 
@@ -47,17 +60,20 @@ def svd_of_products(
         rank: k at most.
         generator: of the random projection.
         power_iterations: how often the projection is sharpened.
+        world: of ranks that have the rows between them.
     """
     n, m = shape
     width = min(rank + OVERSAMPLING, n, m)
     probe = torch.randn(m, width, generator=generator, device=generator.device, dtype=dtype)
-    basis = torch.linalg.qr(times(probe)).Q
+    basis = world.orthonormal(times(probe))
     for _ in range(power_iterations):
         basis = torch.linalg.qr(transposed_times(basis)).Q
-        basis = torch.linalg.qr(times(basis)).Q
+        basis = world.orthonormal(times(basis))
     v, s, uh = torch.linalg.svd(transposed_times(basis), full_matrices=False)
     k = min(rank, width)
-    return basis @ uh.mH[:, :k], s[:k], v[:, :k]
+    v = v[:, :k]
+    signs = v.gather(0, v.abs().argmax(0, keepdim=True)).sign()  # whatever the basis was
+    return basis @ uh.mH[:, :k] * signs, s[:k], v * signs
 
 
 def _products(matrix: Tensor) -> tuple[Product, Product]:

@@ -1,7 +1,46 @@
-"""Random variates that `torch.distributions` has, drawn here from a generator of one's own."""
+"""Random variates that `torch.distributions` has, drawn here from a generator of one's own.
+
+What is drawn for the rows of a table comes from a `Stream` instead, by the number of the row: the
+same for a row wherever it stands, and whatever else is drawn beside it.
+"""
+
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
+
+from model.kernels.philox import Key, gammas, normals, uniforms
+
+
+class Stream(NamedTuple):
+    """Draws by number: a stream of its own for each seed, sweep and purpose."""
+
+    seed: int
+    sweep: int = 0
+
+    def following(self) -> "Stream":
+        """That of the sweep behind."""
+        return Stream(self.seed, self.sweep + 1)
+
+    def normal(self, purpose: int, rows: Tensor, width: int) -> Tensor:
+        """Standard normal variates, (n, width) float32, of (n,) int64 numbers of rows."""
+        return normals(self._key(purpose), rows, width)
+
+    def normals(self, purpose: int, first: int, n: int, *, device: torch.device) -> Tensor:
+        """Standard normal variates of the numbers first … first + n - 1, (n,) float32."""
+        blocks = torch.arange(first // 4, (first + n + 3) // 4, device=device)
+        return normals(self._key(purpose), blocks, 4).flatten()[first % 4 :][:n]
+
+    def uniform(self, purpose: int, first: Tensor, second: Tensor) -> Tensor:
+        """Uniform float64 variates in (0, 1), of pairs of (n,) int64 numbers."""
+        return uniforms(self._key(purpose), first, second)
+
+    def gamma(self, purpose: int, rows: Tensor, shape: Tensor, rate: Tensor) -> Tensor:
+        """Gamma(shape, rate) variates, (n,) float64, of (n,) int64 numbers of rows; shape ≥ 1."""
+        return gammas(self._key(purpose), rows, shape) / rate
+
+    def _key(self, purpose: int) -> Key:
+        return Key(self.seed, self.sweep, purpose)
 
 
 def gamma(shape: Tensor, rate: Tensor, *, generator: torch.Generator) -> Tensor:

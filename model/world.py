@@ -33,8 +33,13 @@ class World:
         """The largest, elementwise, of what all ranks have."""
         return values
 
-    def gathered(self, rows: Tensor) -> Tensor:
-        """The rows of all ranks, one rank's below the other's; each may have any number."""
+    def gathered(self, rows: Tensor, *, of: int | None = None) -> Tensor:
+        """The rows of all ranks, one rank's below the other's.
+
+        Args:
+            rows: (n, …) of this rank.
+            of: how many there are, if each rank has its share of them; any number if not told.
+        """
         return rows
 
     def exchanged(self, rows: Tensor, sizes: Sequence[int]) -> Tensor:
@@ -58,9 +63,21 @@ class World:
         """Those of all ranks, which differ by a row at most."""
         return [(n * r // self.size, n * (r + 1) // self.size) for r in range(self.size)]
 
-    def shared_sum(self, rows: Tensor) -> Tensor:
-        """The sums over ranks of (n, …) rows: this rank's share of them alone."""
-        return rows
+    def shared_sum(self, rows: Tensor) -> Callable[[], Tensor]:
+        """The sums over ranks of (n, …) rows, this rank's share of them alone, when it is called.
+
+        They are on their way until then.
+        """
+        return lambda: rows
+
+    def orthonormal(self, columns: Tensor) -> Tensor:
+        """An orthonormal basis of what (n, k) columns span, whose rows stand on all ranks."""
+        basis: Tensor = torch.linalg.qr(columns).Q
+        return basis
+
+    def twin(self, number: int) -> "World":
+        """The same ranks on a line of its own, for a thread that talks while others do."""
+        return self
 
     def together(self, work: Callable[[], Value], *errors: type[Exception]) -> Value:
         """What the work of this rank gives, or the error that the first rank that failed raised.
@@ -81,59 +98,102 @@ class World:
             raise failures[0]
         return value
 
+    def of_first(self, work: Callable[[], Value], *errors: type[Exception]) -> Value | None:
+        """What the work of the first rank gives there, on others nothing; `together` says more."""
+        return self.together(lambda: None if self.rank else work(), *errors)
+
 
 class Ranks(World):
     """One of several processes."""
 
-    def __init__(self) -> None:
+    def __init__(self, group: distributed.ProcessGroup | None = None) -> None:
+        self._group = group
+        self._twins: dict[int, Ranks] = {}
         self.rank, self.size = distributed.get_rank(), distributed.get_world_size()
 
     def sum(self, values: Tensor) -> Tensor:
         """As `World` says."""
         values = values.contiguous()
-        distributed.all_reduce(values)
+        distributed.all_reduce(values, group=self._group)
         return values
 
     def most(self, values: Tensor) -> Tensor:
         """As `World` says."""
         values = values.contiguous()
-        distributed.all_reduce(values, distributed.ReduceOp.MAX)
+        distributed.all_reduce(values, distributed.ReduceOp.MAX, group=self._group)
         return values
 
-    def gathered(self, rows: Tensor) -> Tensor:
+    def gathered(self, rows: Tensor, *, of: int | None = None) -> Tensor:
         """As `World` says."""
-        sizes = [0] * self.size
-        sizes[self.rank] = len(rows)
-        sizes = self.sum(torch.tensor(sizes, device=rows.device)).tolist()
+        if of is None:
+            sizes = self._told([len(rows)] * self.size, rows.device)
+        else:
+            sizes = [end - begin for begin, end in self.shares(of)]
         found = rows.new_empty(sum(sizes), *rows.shape[1:])
-        rows = rows.contiguous()
-        parts = list(torch.split(found, sizes))
-        for rank, part in enumerate(parts):
-            if rank == self.rank:
-                part.copy_(rows)
-            distributed.broadcast(part, rank)
+        given = rows.repeat(self.size, *[1] * (rows.ndim - 1))
+        distributed.all_to_all_single(
+            found, given, sizes, [len(rows)] * self.size, group=self._group
+        )
         return found
 
     def exchanged(self, rows: Tensor, sizes: Sequence[int]) -> Tensor:
         """As `World` says."""
-        told = torch.tensor(sizes, device=rows.device)
-        given = torch.empty_like(told)
-        distributed.all_to_all_single(given, told)
-        found = rows.new_empty(int(given.sum()), *rows.shape[1:])
-        distributed.all_to_all_single(found, rows.contiguous(), given.tolist(), list(sizes))
+        given = self._told(sizes, rows.device)
+        found = rows.new_empty(sum(given), *rows.shape[1:])
+        distributed.all_to_all_single(
+            found, rows.contiguous(), given, list(sizes), group=self._group
+        )
         return found
 
     def everyones(self, value: Value) -> list[Value]:
         """As `World` says."""
         values: list[Any] = [None] * self.size
-        distributed.all_gather_object(values, value)
+        distributed.all_gather_object(values, value, group=self._group)
         return values
 
-    def shared_sum(self, rows: Tensor) -> Tensor:
+    def shared_sum(self, rows: Tensor) -> Callable[[], Tensor]:
         """As `World` says."""
         sizes = [end - begin for begin, end in self.shares(len(rows))]
-        parts = self.exchanged(rows, sizes)
-        return parts.view(self.size, sizes[self.rank], *rows.shape[1:]).sum(0)
+        own = sizes[self.rank]
+        parts = rows.new_empty(self.size, own, *rows.shape[1:])
+        sent = distributed.all_to_all_single(
+            parts.flatten(0, 1),
+            rows.contiguous(),
+            [own] * self.size,
+            sizes,
+            group=self._group,
+            async_op=True,
+        )
+
+        def total() -> Tensor:
+            sent.wait()
+            return parts.sum(0)
+
+        return total
+
+    def orthonormal(self, columns: Tensor) -> Tensor:
+        """As `World` says, by the Gram matrix, twice (Yamamoto et al. 2015, CholeskyQR2)."""
+        for _ in range(2):
+            gram = self.sum((columns.mT @ columns).double())
+            values, vectors = torch.linalg.eigh(gram)
+            kept = values > values[-1] * torch.finfo(columns.dtype).eps
+            roots = torch.where(kept, values, torch.inf).rsqrt()
+            columns = columns @ (vectors * roots).to(columns.dtype)
+        return columns
+
+    def twin(self, number: int) -> World:
+        """As `World` says."""
+        if number not in self._twins:
+            self._twins[number] = Ranks(distributed.new_group(timeout=LONGEST))
+        return self._twins[number]
+
+    def _told(self, sizes: Sequence[int], device: torch.device) -> list[int]:
+        """How much comes from each rank, where so much goes to each."""
+        told = torch.tensor(sizes, device=device)
+        given = torch.empty_like(told)
+        distributed.all_to_all_single(given, told, group=self._group)
+        found: list[int] = given.tolist()
+        return found
 
 
 ALONE = World()
@@ -145,5 +205,14 @@ def joined() -> World:
         return ALONE
     if not distributed.is_initialized():
         cuda = ",cuda:nccl" if torch.cuda.is_available() else ""
+        if cuda:
+            torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
         distributed.init_process_group(f"cpu:gloo{cuda}", timeout=LONGEST)
     return Ranks()
+
+
+def leave() -> None:
+    """Waits until all ranks are done, if there are others: one that ends at once ends them too."""
+    if distributed.is_initialized():
+        distributed.barrier()
+        distributed.destroy_process_group()

@@ -20,6 +20,7 @@ from storage.files import TEXT, Arrays, DamagedFileError, replacing
 from storage.frames import Frame
 from storage.keeping import note_use
 from storage.names import ROLES, TIME
+from storage.parts import files_of
 from storage.ratings import RatingsTable, arrow_ids
 from storage.tables import read_ratings
 
@@ -42,12 +43,18 @@ def read_cached(
     Raises:
         InputError: the file cannot be read, is of no known format, or rates one pair only.
     """
-    if not path.is_file():
+    files = files_of(path)
+    if not all(file.is_file() for file in files):
         return read_ratings(path, columns, missing)  # which says what is wrong
     try:
-        with path.open("rb") as file:
-            origin = _origin(path, os.fstat(file.fileno()))
-            content = hashlib.file_digest(file, "sha256")
+        origin, content = _origin(path), hashlib.sha256()
+        for one in files:
+            with one.open("rb") as file:
+                digest = hashlib.file_digest(file, "sha256")
+            if files == [path]:
+                content = digest
+            else:
+                content.update(digest.digest())
     except OSError:
         return read_ratings(path, columns, missing)
     content.update(json.dumps([FORMAT, columns, missing]).encode())
@@ -84,14 +91,16 @@ def is_outdated(cached: Path) -> bool:
     except (pa.ArrowException, *FAULTS):
         return False
     try:
-        return bool(_origin(Path(origin[0]), os.stat(origin[0])) != origin)
-    except OSError:
+        return bool(_origin(Path(origin[0])) != origin)
+    except (OSError, InputError):
         return True
 
 
-def _origin(path: Path, about: os.stat_result) -> list[str | int]:
-    """What a file is known by, without being read."""
-    return [str(path.absolute()), about.st_size, about.st_mtime_ns]
+def _origin(path: Path) -> list[str | int]:
+    """What a file, or a folder or pattern of some, is known by, without being read."""
+    about = [file.stat() for file in files_of(path)]
+    size, modified = sum(one.st_size for one in about), max(one.st_mtime_ns for one in about)
+    return [str(path.absolute()), size, modified]
 
 
 def write_parsed(path: Path, table: RatingsTable, *, origin: Sequence[str | int] = ()) -> None:

@@ -98,16 +98,29 @@ def read_rows(path: Path, text: str) -> list[tuple[int, list[str]]]:
     return rows
 
 
-def batches(path: Path, head: Head, chosen: Chosen) -> Iterator["pa.RecordBatch"]:
+def batches(
+    path: Path, head: Head, chosen: Chosen, *, number: int = 0, of: int = 1
+) -> Iterator["pa.RecordBatch"]:
     """The chosen columns in blocks: ids as dictionaries of texts, ratings as float64, none empty;
     and times, if there are any, as texts.
+
+    Args:
+        path: of the file.
+        head: its beginning.
+        chosen: the columns.
+        number: which of several parts of a plain file, from 0.
+        of: how many there are; all of a file whose fields hold line breaks is the first.
 
     Raises:
         InputError: the file cannot be read, or says at which line it is wrong.
     """
     n_rows = 0
+    if head.dialect.has_breaks:
+        if number:
+            return
+        of = 1
     try:
-        for batch in _parsed(path, head, chosen):
+        for batch in _parsed(path, head, chosen, number, of):
             if any(column.null_count for column in batch.columns[: len(chosen.positions)]):
                 raise ValueError("an empty field")
             if any(unusable(column.dictionary).true_count for column in batch.columns[:2]):
@@ -119,7 +132,7 @@ def batches(path: Path, head: Head, chosen: Chosen) -> Iterator["pa.RecordBatch"
             n_rows += len(batch)
             yield batch
         n_lines = head.dialect.n_lines
-        if n_lines is not None and n_rows != n_lines - bool(chosen.names):
+        if of == 1 and n_lines is not None and n_rows != n_lines - bool(chosen.names):
             raise ValueError(f"{n_lines:,} lines gave {n_rows:,} rows")
     except (OSError, ValueError) as error:  # Arrow's among them
         if isinstance(error, InputError):
@@ -134,8 +147,10 @@ def line_of(path: Path, head: Head, row: int, *, has_header: bool) -> int:
         return next(itertools.islice(rows, row + has_header, None))[0]
 
 
-def _parsed(path: Path, head: Head, chosen: Chosen) -> Iterator["pa.RecordBatch"]:
-    """The chosen columns in blocks, an empty field as nothing.
+def _parsed(
+    path: Path, head: Head, chosen: Chosen, number: int, of: int
+) -> Iterator["pa.RecordBatch"]:
+    """The chosen columns in blocks, an empty field as nothing, of a part of the file.
 
     Raises:
         OSError: the file cannot be read, or decompressed.
@@ -166,8 +181,8 @@ def _parsed(path: Path, head: Head, chosen: Chosen) -> Iterator["pa.RecordBatch"
         null_values=[""],
         strings_can_be_null=True,
     )
-    if is_respelled or not (kind is None or kind in UNPACKED_BY_ARROW):
-        below = _below(path, n_above)
+    if is_respelled or of > 1 or not (kind is None or kind in UNPACKED_BY_ARROW):
+        below = _below(path, n_above, number, of)
         rows = dialect.respelled(below, UNIT.encode()) if is_respelled else dialect.whole(below)
         for block in filter(None, rows):
             reading = arrow_csv.ReadOptions(block_size=len(block), column_names=names)
@@ -190,14 +205,26 @@ def _has_decimal_commas(head: Head, chosen: Chosen) -> bool:
     return any(DECIMAL_COMMA.fullmatch(row[chosen.positions[2]].strip()) for row in head.rows)
 
 
-def _below(path: Path, n_lines: int) -> Iterator[bytes]:
-    """Blocks of whole lines below the first."""
+def _below(path: Path, n_lines: int, number: int, of: int) -> Iterator[bytes]:
+    """Blocks of whole lines below the first, of those that begin in a part of the file."""
     with opened_bytes(path) as stream:
-        for _ in range(n_lines):
+        begin, end = (path.stat().st_size * n // of for n in (number, number + 1))
+        mark = b""
+        if number:
+            stream.seek(begin - 1)
             stream.readline(LONGEST_ROW)
-        mark = b"" if n_lines else BOM
-        while block := stream.read(BLOCK_BYTES):
-            yield (block + stream.readline(LONGEST_ROW)).removeprefix(mark)
+        elif n_lines:
+            for _ in range(n_lines):
+                stream.readline(LONGEST_ROW)
+        else:
+            mark = BOM
+        left = BLOCK_BYTES
+        while of == 1 or (left := min(BLOCK_BYTES, end - stream.tell())) > 0:
+            if not (block := stream.read(left)):
+                break
+            if not block.endswith(b"\n"):
+                block += stream.readline(LONGEST_ROW)
+            yield block.removeprefix(mark)
             mark = b""
 
 

@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 from storage.errors import ParameterError
 
-MODEL = re.compile(r".+-[0-9a-f]{16}\.safetensors")
+MODEL = re.compile(r".+-[0-9a-f]{16}(\.epoch-\d+)?\.safetensors")
 PARSED = re.compile(r"[0-9a-f]{32}\.arrow")
 INPUT = re.compile(r"input-[0-9a-f]{32}(\.parquet)?")  # what came from no file
 RECENT_SECONDS = 3_600.0  # within which nothing goes

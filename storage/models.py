@@ -29,7 +29,10 @@ def recipe_path(folder: Path, study_name: str, recipe: Mapping[str, object]) -> 
     """The file in a folder for what a recipe (setting, epochs, seed, ratings) leads to."""
     text = json.dumps([FORMAT, dict(recipe)], sort_keys=True)
     key = hashlib.sha256(text.encode()).hexdigest()[:16]
-    return folder / f"{file_name(study_name)}-{key}.safetensors"
+    name = file_name(study_name)
+    if isinstance(shard := recipe.get("shard"), Mapping):
+        name += f"-{shard['rank']}-of-{shard['ranks']}"
+    return folder / f"{name}-{key}.safetensors"
 
 
 def load_model(path: Path) -> Arrays | None:

@@ -87,19 +87,34 @@ def as_arrays(table: "pa.Table") -> list[tuple[str, "pa.Array"]]:
     return list(zip(table.column_names, arrays, strict=True))
 
 
-def batches(path: Path, chosen: Chosen) -> Iterator["pa.RecordBatch"]:
-    """The chosen columns in blocks, as `checked` gives them.
+def rows_of_groups(path: Path) -> list[int]:
+    """How many rows each row group has.
+
+    Raises:
+        InputError: the file cannot be read.
+    """
+    with _opened(path) as file:
+        groups = range(file.metadata.num_row_groups)
+        return [file.metadata.row_group(number).num_rows for number in groups]
+
+
+def batches(path: Path, chosen: Chosen, group: int | None = None) -> Iterator["pa.RecordBatch"]:
+    """The chosen columns in blocks, as `checked` gives them, of all rows or of one row group.
 
     Raises:
         InputError: the file cannot be read, or a row has no id, no rating, or one out of range.
     """
     import pyarrow as pa
 
+    n_before = 0 if group is None else sum(rows_of_groups(path)[:group])
+    groups = None if group is None else [group]
     with _opened(path) as file:
         schema = pa.schema([file.schema_arrow.field(position) for position in chosen.read])
-        blocks = file.iter_batches(ROWS_AT_ONCE, columns=schema.names, use_threads=True)
+        blocks = file.iter_batches(
+            ROWS_AT_ONCE, row_groups=groups, columns=schema.names, use_threads=True
+        )
         selected = (block.select(schema.names) for block in blocks)
-        yield from checked(path, schema, selected, chosen.roles)
+        yield from checked(path, schema, selected, chosen.roles, n_before=n_before)
 
 
 def table_batches(path: Path, table: "pa.Table", chosen: Chosen) -> Iterator["pa.RecordBatch"]:
@@ -114,10 +129,22 @@ def table_batches(path: Path, table: "pa.Table", chosen: Chosen) -> Iterator["pa
 
 
 def checked(
-    path: Path, schema: "pa.Schema", blocks: Iterable["pa.RecordBatch"], roles: Sequence[str]
+    path: Path,
+    schema: "pa.Schema",
+    blocks: Iterable["pa.RecordBatch"],
+    roles: Sequence[str],
+    *,
+    n_before: int = 0,
 ) -> Iterator["pa.RecordBatch"]:
     """Columns of user, item, maybe rating and time: ids as dictionaries of int64 or texts, and
     float64; times as they are.
+
+    Args:
+        path: what messages call the table.
+        schema: of the columns.
+        blocks: of them.
+        roles: what they hold.
+        n_before: rows that stand before these.
 
     Raises:
         InputError: a row has no id, no rating, or one out of range.
@@ -126,7 +153,6 @@ def checked(
 
     given = [role for role in roles if role != TIME]
     kinds = [_kind(path, field, role) for field, role in zip(schema, given, strict=False)]
-    n_before = 0
     for batch in blocks:
         columns = [_cast(column, kind) for column, kind in zip(batch.columns, kinds, strict=False)]
         for role, column in zip(given, columns, strict=True):

@@ -2,6 +2,7 @@
 
 import contextlib
 import csv
+import os
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from difflib import get_close_matches
@@ -75,6 +76,58 @@ def write_columns(path: Path, columns: Named) -> None:
         writer = csv.writer(file, delimiter=separator, lineterminator="\n")
         writer.writerow(names)
         writer.writerows(zip(*texts, strict=True))
+
+
+def check_new_folder(path: Path, *, precious: Iterable[Path] = ()) -> None:
+    """Raises InputError if a folder could or should not be made, before the work it is for.
+
+    Args:
+        path: to be made later.
+        precious: files that must stay as they are.
+    """
+    try:
+        if path.exists() and not (path.is_dir() and not any(path.iterdir())):
+            raise InputError(f"{path}: expected a folder that is new or empty, got one with files")
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written ({error.strerror})") from None
+    check_writable(path.parent / f".{path.name}.tmp", precious=precious)
+
+
+def write_part(folder: Path, columns: Named, *, rank: int) -> None:
+    """Writes named columns of equal length, those of one rank, to a file in a folder.
+
+    Raises:
+        InputError: it cannot be written.
+    """
+    write_columns(folder / f"part-{rank:05}.parquet", columns)
+
+
+def begun_folder(path: Path) -> Path:
+    """A new folder beside `path`, which `finish_folder` puts in its place when all is written.
+
+    Raises:
+        InputError: it cannot be made.
+    """
+    try:
+        found = Path(tempfile.mkdtemp(dir=path.resolve().parent, prefix=f".{path.name}."))
+        umask = os.umask(0o077)
+        os.umask(umask)
+        found.chmod(0o777 & ~umask)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written ({error.strerror})") from None
+    return found
+
+
+def finish_folder(begun: Path, path: Path) -> None:
+    """Puts a folder in its place, which is free or empty.
+
+    Raises:
+        InputError: it is neither.
+    """
+    try:
+        os.replace(begun, path.resolve())
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written ({error.strerror})") from None
 
 
 def asked_ids(table: RatingsTable) -> Named:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -46,6 +47,7 @@ class RatingsTable:
     code: float | None = None  # a rating that seems to stand for none
     n_code: int = 0  # rows that have it
     about: str = ""  # for people: which columns were read, if it had to be found out
+    digest_of_all: str = ""  # if these are the ratings of some users, that of the ratings of all
 
     @classmethod
     def from_columns(
@@ -141,20 +143,52 @@ class RatingsTable:
         """A digest of the ratings, their times and what is known of users and items, whatever the
         file, the order of its lines, the queries.
         """
-        digest = hashlib.sha256(b"ratings")
-        columns = [(self.user_index, "<i4"), (self.item_index, "<i4"), (self.ratings, "<f8")]
-        if all(_are_short(ids) for ids in (self.users, self.items)):
-            columns[0] = self.users.astype("<i4")[self.user_index], "<i4"
-            columns[1] = self.items.astype("<i4")[self.item_index], "<i4"
+        if self.digest_of_all:
+            return self.digest_of_all
+        columns = self.hashed(are_short=self.are_short)
+        return digest_of((column.data for column in columns), self.context)
+
+    @property
+    def are_short(self) -> bool:
+        """Whether all ids are whole numbers of at most 32 bits."""
+        return all(_are_short(ids) for ids in (self.users, self.items))
+
+    def hashed(
+        self, *, are_short: bool, first_user: int = 0, is_last: bool = True
+    ) -> Iterator[NDArray[np.uint8]]:
+        """The bytes of each column that the digest is of; those of all users are those of some, one
+        behind the other.
+
+        Args:
+            are_short: whether those of all are.
+            first_user: how many users come before these.
+            is_last: whether none come behind.
+        """
+        text = ""
+        if not are_short:
+            text = ", " if first_user else "[["
+            text += json.dumps(self.users.tolist())[1:-1]
+            text += f"], {json.dumps(self.items.tolist())}]" if is_last else ""
+        yield np.frombuffer(text.encode(), np.uint8)
+        if are_short:
+            yield _bytes_of(self.users.astype("<i4")[self.user_index], "<i4")
+            yield _bytes_of(self.items.astype("<i4")[self.item_index], "<i4")
         else:
-            digest.update(json.dumps([self.users.tolist(), self.items.tolist()]).encode())
-        for column, kind in columns:
-            digest.update(np.ascontiguousarray(column, dtype=kind).data)
+            yield _bytes_of(self.user_index + np.int32(first_user), "<i4")
+            yield _bytes_of(self.item_index, "<i4")
+        yield _bytes_of(self.ratings, "<f8")
         if self.times is not None:
-            digest.update(b"times")
-            digest.update(np.ascontiguousarray(self.times, dtype="<f8").data)
-        digest.update(self.context.encode())
-        return digest.hexdigest()[:32]
+            yield np.frombuffer(b"times" if is_last else b"", np.uint8)
+            yield _bytes_of(self.times, "<f8")
+
+
+def digest_of(columns: Iterable[bytes | memoryview], context: str) -> str:
+    """The digest of the bytes of `RatingsTable.hashed`, and of what is known besides."""
+    digest = hashlib.sha256(b"ratings")
+    for column in columns:
+        digest.update(column)
+    digest.update(context.encode())
+    return digest.hexdigest()[:32]
 
 
 def as_ids(ids: ArrayLike) -> IdArray:
@@ -210,6 +244,11 @@ def _newest(pair: NDArray[np.int64], times: NDArray[np.float64]) -> NDArray[np.b
     kept = np.ones(len(pair), np.bool_)
     kept[rows] = ages == newest
     return kept
+
+
+def _bytes_of(column: NDArray[Any], kind: str) -> NDArray[np.uint8]:
+    """The bytes of a column as of that kind."""
+    return np.ascontiguousarray(column, dtype=kind).view(np.uint8)
 
 
 def _are_short(ids: IdArray) -> bool:

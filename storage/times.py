@@ -78,15 +78,21 @@ def read_block(column: "pa.Array") -> Block:
     return _wrong(len(column), 0, f"values of type {kind}")
 
 
-def joined(blocks: Sequence[Block]) -> Times:
+def joined(blocks: Sequence[Block], like: Sequence[Block] | None = None) -> Times:
     """The times of all blocks of a column.
+
+    Args:
+        blocks: of the column.
+        like: what tells the unit, and which times are odd, if these are not all blocks.
 
     Raises:
         NoTimeError: a value is no time, or a tenth of them are none that ratings can have.
     """
-    values = np.concatenate([block.values for block in blocks])
-    kinds = {block.are_numbers for block in blocks} - {None}
-    start, first = 0, next((b.are_numbers for b in blocks if b.are_numbers is not None), None)
+    deciding = blocks if like is None else like
+    values = np.concatenate([np.empty(0), *(block.values for block in blocks)])
+    whole = values if like is None else np.concatenate([block.values for block in like])
+    kinds = {block.are_numbers for block in deciding} - {None}
+    start, first = 0, next((b.are_numbers for b in deciding if b.are_numbers is not None), None)
     for block in blocks:
         if block.wrong:
             raise NoTimeError(start + block.wrong[0], block.wrong[1])
@@ -95,18 +101,18 @@ def joined(blocks: Sequence[Block]) -> Times:
             what = f"{block.values[at]:.15g}" if block.are_numbers else "a date"
             raise NoTimeError(start + at, f"{what}, unlike those above")
         start += len(block.values)
-    n_known = len(values) - int(np.isnan(values).sum())
-    if not n_known:
+    if np.isnan(whole).all():
         raise NoTimeError(0, "nothing in all rows")
-    divisor, seconds = 1.0, values
+    n_known = len(values) - int(np.isnan(values).sum())
+    divisor, seconds, middle = 1.0, values, _middle(whole)
     if True in kinds:
-        if (days := _days(values)) is not None:
-            seconds = days
+        if (days := _days(whole)) is not None and (mine := _days(values)) is not None:
+            seconds, middle = mine, _middle(days)
         else:
-            divisor = _unit(values)
-            seconds = values / divisor
-    odd = _odd(seconds)
-    row, what = int(np.argmax(odd)), ""
+            divisor = _unit(whole)
+            seconds, middle = values / divisor, middle / divisor
+    odd = _odd(seconds, middle)
+    row, what = int(np.argmax(odd)) if len(odd) else 0, ""
     if n_odd := int(odd.sum()):
         what = f"{values[row]:.15g}, in the year {year_of(seconds[row])}"
         what = what if True in kinds else day_of(seconds[row])
@@ -117,7 +123,7 @@ def joined(blocks: Sequence[Block]) -> Times:
     np.rint(seconds, out=seconds)
     seconds /= 1e6
     seconds[odd] = np.nan
-    n_zoned, n_naive = sum(b.n_zoned for b in blocks), sum(b.n_naive for b in blocks)
+    n_zoned, n_naive = sum(b.n_zoned for b in deciding), sum(b.n_naive for b in deciding)
     return Times(
         seconds=seconds,
         n_odd=n_odd,
@@ -265,10 +271,10 @@ def _days(values: NDArray[np.float64]) -> NDArray[np.float64] | None:
     import pyarrow as pa
     from pyarrow import compute
 
-    if not DAYS[0] <= np.nanmin(values) <= np.nanmax(values) <= DAYS[1]:
-        return None
     known = ~np.isnan(values)
     numbers = values[known]
+    if len(numbers) and not DAYS[0] <= numbers.min() <= numbers.max() <= DAYS[1]:
+        return None
     if (numbers != np.rint(numbers)).any():
         return None
     texts = pa.array(numbers.astype(np.int64)).cast(pa.string())
@@ -294,9 +300,9 @@ def _unit(values: NDArray[np.float64]) -> float:
     raise NoTimeError(row, f"{values[row]:.15g}, in the year {year_of(values[row])}, if in seconds")
 
 
-def _odd(seconds: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Which times are not of our days, where most are."""
-    if not EARLIEST <= _middle(seconds) < LATEST:
+def _odd(seconds: NDArray[np.float64], middle: float) -> NDArray[np.bool_]:
+    """Which times are not of our days, where the one in the middle is."""
+    if not EARLIEST <= middle < LATEST:
         return np.zeros(len(seconds), np.bool_)
     odd: NDArray[np.bool_] = (seconds < EARLIEST) | (seconds >= LATEST)
     return odd

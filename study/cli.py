@@ -6,10 +6,11 @@ import os
 import re
 import shlex
 import sys
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
+from pathlib import Path, PosixPath
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import click
@@ -42,6 +43,7 @@ exit codes:
   130  interrupted
   141  nobody reads standard output any more, as of `| head`
 """
+LONGEST_SILENCE = 10.0  # seconds that a rank waits for the first one to say what is wrong
 LONGEST_NAME = 500  # characters; databases take 512, that of the finalists is longer
 SCRIPTS = {  # what pyproject.toml calls the commands
     "study.run": "rating-study",
@@ -57,7 +59,7 @@ STORAGE = '"$STORAGE"'  # in a command that is printed, for a URL that is not
 
 PARAMETERS = (  # of the Python face that are options of a command
     "about|average|columns|data|device|fresh|intervals|items|keep|missing|out|queries|seed|"
-    "setting_of|split|storage|study_name|test|timeout|titles|trials|truth|users|workers"
+    "save_model|setting_of|split|storage|study_name|test|timeout|titles|trials|truth|users|workers"
 )
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -109,8 +111,8 @@ class Asked:
         check_database(url, must_exist=must_exist)
         return url
 
-    def load(self, drawing: Drawing) -> "Data":
-        """The ratings.
+    def load(self, drawing: Drawing, *, alone: bool = False) -> "Data":
+        """The ratings: of several ranks, unless this one reads alone, those of its own users.
 
         Raises:
             InputError: they cannot be read.
@@ -119,10 +121,15 @@ class Asked:
         from storage.memory import check_addresses
 
         check_addresses()
+        from model.world import ALONE, joined
         from study.inputs import load_data
 
-        runs = runs_folder(parse_storage_url(self.storage))
-        return load_data(self.sources, runs=runs, on_event=drawing)
+        world, runs = ALONE if alone else joined(), runs_folder(parse_storage_url(self.storage))
+        if len(set(world.everyones(f"{_version()} {self}"))) > 1:
+            raise InputError("expected the same command, of one version, on all ranks, got others")
+        if world.size > 1:
+            drawing.say(f"Ranks: {world.size}")
+        return load_data(self.sources, runs=runs, on_event=drawing, world=world)
 
     def find(self, ratings: "Data", drawing: Drawing) -> "Result":
         """What the study of these ratings has found.
@@ -188,6 +195,19 @@ class FilePath(click.ParamType[Path]):
         return Path(value)
 
 
+class FolderPath(PosixPath):
+    """A folder, told by a slash at its end."""
+
+
+class AnswersPath(FilePath):
+    """A file, or a folder that has its files."""
+
+    name = "file or folder/"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
+        return FolderPath(value) if str(value).endswith("/") else Path(value)
+
+
 class TablePath(FilePath):
     """A file with a table of items or users."""
 
@@ -250,7 +270,8 @@ DATA = [
         type=FilePath(),
         metavar="FILE",
         help="Ratings: a mat_comp file, a table (CSV, TSV, '::', blanks, JSON lines; with gzip, "
-        "zstd, bzip2, xz or zip; Parquet, Arrow), - for standard input, or a public data set that "
+        "zstd, bzip2, xz or zip; Parquet, Arrow), a folder or 'pattern*' of such files, - for "
+        "standard input, or a public data set that "
         "is downloaded: ml-100k, ml-1m, ml-10m, ml-20m, ml-25m, ml-32m. Without it ./mat_comp if "
         "there is one, else built-in demonstration data.",
     ),
@@ -353,11 +374,20 @@ def run_command(
     arguments: Sequence[str] | None,
     *,
     epilog: str = "",
+    may_share: bool = False,
 ) -> NoReturn:
     """Runs a function that has click's options, and exits with its code.
 
     Bad input is one line on standard error. The function is called with a `Drawing`, on which it
     tells what goes on, with what is `Asked` if it has those options, and with its own options.
+    Of the ranks that `torchrun` started, which all call this, the first one talks.
+
+    Args:
+        function: the command.
+        prog: its module.
+        arguments: of the command line; those of this process if not told.
+        epilog: of its help.
+        may_share: whether ranks can share the work.
     """
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # a file's name may hold what cannot be encoded
@@ -368,11 +398,15 @@ def run_command(
         if "data" in named:
             named["sources"] = Sources(**_taken(named, Sources))
             named["asked"] = Asked(**_taken(named, Asked))
-        with Drawing(sys.stderr if as_json else None, quiet=quiet) as drawing:
+        if (size := ranks()[1]) > 1 and not may_share:
+            raise click.UsageError(f"expected one process, got {size} ranks of torchrun")
+        is_quiet = quiet or ranks()[0] > 0
+        with Drawing(sys.stderr if as_json else None, quiet=is_quiet) as drawing:
             outcome = function(drawing, **named)
         if isinstance(outcome, int):
             outcome = Outcome(code=outcome)
-        if as_json:
+        _end_together()
+        if as_json and not ranks()[0]:
             print(json.dumps(outcome.facts, indent=2))
         return outcome.code
 
@@ -405,14 +439,14 @@ def run_command(
         complain(prog, as_options(str(error).replace(":", "=:", 1) if named else str(error)))
         code = BAD_INPUT
     except KeyboardInterrupt:
-        print(file=sys.stderr)
-        complain(prog, "stopped at once")
+        complain(prog, "stopped at once", begin="\n")
         code = INTERRUPTED
     except Exception as error:
         if not (reason := fault_outside(error)):
             raise
         complain(prog, f"{reason}; what was finished before is kept")
         code = FAILED
+    _give_way(code)
     sys.exit(code)
 
 
@@ -450,11 +484,34 @@ def as_options(text: str) -> str:
     return re.sub(rf"\b({PARAMETERS})=('[^']*'|(?=[\w/.~-]))?", told, text)
 
 
-def complain(prog: str, message: str) -> None:
-    """Prints what is wrong, in one line on standard error."""
+def complain(prog: str, message: str, *, begin: str = "") -> None:
+    """Prints what is wrong, in one line on standard error, unless the first rank is to say so."""
+    if ranks()[0]:
+        return
     name = as_called(f"python -m {prog}").removeprefix("python -m ")
     said = without_passwords(as_called(" ".join(message.split())))
-    print(f"{name}: {printable(said)}", file=sys.stderr)
+    print(f"{begin}{name}: {printable(said)}", file=sys.stderr)
+
+
+def ranks() -> tuple[int, int]:
+    """Which of the processes that `torchrun` started this one is, and how many there are."""
+    if "TORCHELASTIC_RUN_ID" not in os.environ:
+        return 0, 1
+    return int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def _end_together() -> None:
+    """Waits for the other ranks, if there are any: one that ends before them ends them too."""
+    if ranks()[1] > 1:
+        from model.world import leave
+
+        leave()
+
+
+def _give_way(code: int) -> None:
+    """Waits, on other ranks than the first, for that one to say what is wrong and end them all."""
+    if code and ranks()[0]:
+        time.sleep(LONGEST_SILENCE)
 
 
 def _taken(named: dict[str, Any], kind: type) -> dict[str, Any]:

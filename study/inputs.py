@@ -8,29 +8,33 @@ from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from model.dataset import Ids, Pairs, Ratings
+from model.world import ALONE, World
 from storage.cache import kept, kept_frame, read_cached, spooled
 from storage.columns import FRAME, Columns
 from storage.datasets import demonstration
+from storage.descriptions import MOST_ROWS
 from storage.errors import InputError, ParameterError, printable
 from storage.frames import Frame as HeldFrame
 from storage.frames import is_frame, read_frame
 from storage.missing import are_missing
 from storage.movielens import NAMES, Files, fetch
+from storage.parts import is_pattern
 from storage.ratings import RatingsTable
 from storage.sources import Sources
 from storage.tables import read_pairs, read_ratings
 from storage.times import span_of
 from storage.urls import hidden
 from study.events import OnEvent, Said, ignored
-from study.known import Known, doubt_of_queries, timed
-from study.sides import Side, read_side
+from study.known import Known, are_in, doubt_of_queries, timed
+from study.shards import Ranges, Together, digest_of_all, gathered_first, read_shard
+from study.sides import Side, read_side, rows_of
 
 
 class ArrowStream(Protocol):
@@ -48,9 +52,44 @@ DEFAULT_FILE = Path("mat_comp")
 STANDARD_INPUT = "-"
 
 
+@dataclass(frozen=True, kw_only=True)
+class Totals:
+    """How much there is, on all ranks together."""
+
+    n_ratings: int
+    n_users: int  # with ratings
+    n_timeless: int = 0  # ratings whose time is not known
+    times: tuple[float, float] | None = None  # the first and the last
+    n_queries: int
+    n_known: int  # queries whose user and item both have ratings, or are in a table
+
+    @classmethod
+    def of(cls, table: RatingsTable, users: Ids, items: Ids, world: World) -> Self:
+        """Those of the ratings and queries that each rank has."""
+        known = are_in(users, table.query_user_ids) & are_in(items, table.query_item_ids)
+        counts = [table.n_ratings, len(table.users), table.n_queries, int(known.sum())]
+        span = None
+        if table.times is not None:
+            is_known = ~np.isnan(table.times)
+            counts.append(int((~is_known).sum()))
+            ends = [table.times[is_known].min(initial=np.inf)]
+            ends.append(table.times[is_known].max(initial=-np.inf))
+            lowest, highest = world.most(torch.tensor([-ends[0], ends[1]])).tolist()
+            span = (-lowest, highest)
+        n_ratings, n_users, n_queries, n_known, *more = world.sum(torch.tensor(counts)).tolist()
+        return cls(
+            n_ratings=n_ratings,
+            n_users=n_users,
+            n_timeless=sum(more),
+            times=span,
+            n_queries=n_queries,
+            n_known=n_known,
+        )
+
+
 @dataclass(frozen=True, kw_only=True, repr=False)
 class Data:
-    """A set of ratings to learn from and pairs to predict."""
+    """A set of ratings to learn from and pairs to predict; of several ranks each has its own."""
 
     source: str  # for people: the file, or what else it is
     sources: Sources  # files where they are, frames as Arrow's
@@ -58,6 +97,9 @@ class Data:
     ratings: Ratings
     user_side: Side
     item_side: Side
+    totals: Totals
+    ranges: Ranges | None = None  # of the users of all ranks
+    query_numbers: NDArray[np.int64] | None = None  # (n_queries,) their places among those of all
     truth: NDArray[np.float64] | None = None  # (n_queries,) if known, NaN where it is not
     truth_name: str = ""  # of the column of queries that it stands in
     noise_std: float | None = None  # of the demonstration
@@ -107,7 +149,7 @@ class Data:
         """What answers need to know of these."""
         present = None
         if self.ratings.times is not None:
-            present = float(np.nanmax(self.ratings.times.numpy()))
+            present = self.totals.times[1] if self.totals.times else None
         return Known(
             source=self.source,
             users=self.users,
@@ -133,6 +175,20 @@ class Data:
         )
         return timed(present, self.table.query_times)
 
+    def of_all_queries(
+        self, columns: Mapping[str, NDArray[Any]]
+    ) -> tuple[RatingsTable, Mapping[str, NDArray[Any]]] | None:
+        """The queries of all ranks in their order, with (n_queries,) columns; on the first rank."""
+        if self.query_numbers is None:
+            return self.table, columns
+        ids = [("user", self.table.query_user_ids), ("item", self.table.query_item_ids)]
+        given = [*ids, *columns.items()]
+        found = gathered_first(self.ratings.world, self.query_numbers, given)
+        if found is None:
+            return None
+        users, items = found.pop("user"), found.pop("item")
+        return replace(self.table, query_user_ids=users, query_item_ids=items), found
+
     def in_files(self, folder: Path) -> Sources:
         """Where another process reads the same; what came from memory is kept in `folder`.
 
@@ -153,14 +209,9 @@ class Data:
     def summary(self) -> str:
         """Where they came from, and how many they are, for people."""
         return (
-            f"{self.source}, {self.table.n_ratings:,} ratings, {len(self.table.users):,} users, "
+            f"{self.source}, {self.totals.n_ratings:,} ratings, {self.totals.n_users:,} users, "
             f"{len(self.table.items):,} items"
         )
-
-    @cached_property
-    def n_known(self) -> int:
-        """The number of queries whose user and item both have ratings, or are in a table."""
-        return self.known.n_met(self.table.query_user_ids, self.table.query_item_ids)
 
     @property
     def positions(self) -> Columns | None:
@@ -170,7 +221,7 @@ class Data:
     @property
     def doubt(self) -> str:
         """What seems wrong with the queries, for people; empty if nothing does."""
-        return doubt_of_queries(self.table.n_queries, n_known=self.n_known)
+        return doubt_of_queries(self.totals.n_queries, n_known=self.totals.n_known)
 
     def __repr__(self) -> str:
         text = self.described().replace("\n", "\n ")
@@ -178,12 +229,12 @@ class Data:
 
     def described(self) -> str:
         """A line for people, and more for what was guessed, asked or rated more than once."""
-        table = self.table
-        text = f"{self.summary}, {table.n_queries:,} queries"
+        table, totals = self.table, self.totals
+        text = f"{self.summary}, {totals.n_queries:,} queries"
         if table.about:
             text += f"\nColumns: {table.about}"
         if self.asked:
-            n_unknown = table.n_queries - self.n_known
+            n_unknown = totals.n_queries - totals.n_known
             text += f"\nQueries: {self.asked}, {n_unknown:,} of unknown users or items"
         if table.times is not None or table.time_note:
             text += f"\nTimes: {self._times_described()}"
@@ -211,12 +262,12 @@ class Data:
 
     def _times_described(self) -> str:
         """From when to when, and what is odd."""
-        times, note = self.table.times, self.table.time_note
-        if times is None:
+        totals, note = self.totals, self.table.time_note
+        if totals.times is None:
             return note
-        n_unknown = int(np.isnan(times).sum())
-        without = f"{n_unknown:,} of {len(times):,} ratings without" if n_unknown else ""
-        return "; ".join(filter(None, (span_of(times), without, note)))
+        n, of = totals.n_timeless, totals.n_ratings
+        without = f"{n:,} of {of:,} ratings without" if n else ""
+        return "; ".join(filter(None, (span_of(np.array(totals.times)), without, note)))
 
 
 def load_data(
@@ -224,6 +275,7 @@ def load_data(
     *,
     runs: Path,
     on_event: OnEvent = ignored,
+    world: World = ALONE,
 ) -> Data:
     """The ratings of a file, a data frame, of ./mat_comp, or of the built-in demonstration.
 
@@ -233,6 +285,7 @@ def load_data(
             `runs`, so that the file of the result can be read again.
         runs: the folder whose `cache` holds what was parsed before.
         on_event: told that a public data set is downloaded, and on what terms.
+        world: of the ranks that share the users out, all of which call this.
 
     Raises:
         InputError: a file cannot be read, or there are fewer than two ratings.
@@ -243,29 +296,47 @@ def load_data(
         file = DEFAULT_FILE
     truth, noise_std = None, None
     public: tuple[Path | None, ...] = ()
+    found: Path | HeldFrame | RatingsTable
     if file is None:
         demo = demonstration()
-        table, name = demo.table, "built-in demo"
+        found, name = demo.table, "built-in demo"
         truth, noise_std = demo.truth, demo.noise_std
     elif is_frame(file):
-        file = read_frame(file, may_be_matrix=columns is None)
-        table, name = read_ratings(file, columns, missing), file.name
+        file = found = read_frame(file, may_be_matrix=columns is None)
+        name = file.name
     else:
-        file, name, fetched = _located(file, runs, on_event)
-        table = read_cached(file, runs / "cache", columns, missing)
-        file = file.absolute()  # which may be read again, from another folder
+        located = world.together(lambda: _located(file, runs, on_event), InputError)
+        found, name, fetched = located
+        file = found.absolute()  # which may be read again, from another folder
         if fetched:
             public = (fetched.items, fetched.users)
             items = fetched.items if told.items is None else told.items
             users = fetched.users if told.users is None else told.users
             told = replace(told, items=items, users=users)
-    item_source, item_side = _side(
-        told.items, table, "item", public=public, runs=runs, on_event=on_event
+    ranges, numbers = None, None
+    if world.size > 1:
+        table, ranges, numbers = read_shard(found, columns, missing, world)
+    elif isinstance(found, RatingsTable):
+        table = found
+    elif isinstance(found, Path):
+        table = read_cached(found, runs / "cache", columns, missing)
+    else:
+        table = read_ratings(found, columns, missing)
+    item_source, item_side = world.together(
+        lambda: _side(told.items, table, "item", public=public, runs=runs, on_event=on_event),
+        InputError,
     )
-    user_source, user_side = _side(
-        told.users, table, "user", public=public, runs=runs, on_event=on_event
+    user_source, user_side, first_user = _users_side(
+        told.users, table, world, ranges, public=public, runs=runs, on_event=on_event
     )
-    table = replace(table, context=item_side.digest + user_side.digest)
+    context = item_side.digest + user_side.digest
+    table = replace(table, context=context)
+    if world.size > 1:
+        n_before = sum(world.everyones(len(table.users))[: world.rank])
+        digest = digest_of_all(table, world, first_user=n_before, context=context)
+        table = replace(table, digest_of_all=digest)
+        if truth is not None:
+            truth = truth[numbers]
     ratings = Ratings(
         n_users=len(user_side.ids),
         n_items=len(item_side.ids),
@@ -275,6 +346,8 @@ def load_data(
         times=None if table.times is None else torch.from_numpy(table.times),
         user_descriptions=user_side.descriptions,
         item_descriptions=item_side.descriptions,
+        world=world,
+        first_user=first_user,
     )
     return Data(
         source=printable(name),
@@ -283,6 +356,9 @@ def load_data(
         ratings=ratings,
         user_side=user_side,
         item_side=item_side,
+        totals=Totals.of(table, user_side.ids, item_side.ids, world),
+        ranges=ranges,
+        query_numbers=numbers,
         truth=truth,
         noise_std=noise_std,
     )
@@ -305,23 +381,29 @@ def with_pairs(
         InputError: the pairs cannot be read, their users are the items of the ratings, or they have
             no ratings and need them.
     """
-    source, table = _as_path(pairs), data.table
+    source, table, world = _as_path(pairs), data.table, data.ratings.world
     is_in_memory = is_frame(source)
     name = str(FRAME if is_in_memory else source)
+    located = world.together(
+        lambda: read_frame(source) if is_in_memory else _located(source, runs, on_event)[0],
+        InputError,
+    )
     found = read_pairs(
-        read_frame(source) if is_in_memory else _located(source, runs, on_event)[0],
+        located,
         names=(table.user_name, table.item_name),
         rating_name=table.rating_name,
         time_name=table.time_name,
         positions=data.positions,
         needs_ratings=rated,
+        read=Together(world, data.ranges) if world.size > 1 else None,
     )
     data.known.check(found, name)
     truth, kept = found.ratings, np.full(len(found.user_ids), True)
     if truth is not None:
         truth = np.where(are_missing(truth, data.sources.missing), np.nan, truth)
         kept = ~np.isnan(truth) if rated else kept
-        truth = None if np.isnan(truth).all() else truth[kept]
+        is_known = any(world.everyones(not np.isnan(truth).all()))
+        truth = truth[kept] if is_known else None
     if rated and not kept.any():
         raise InputError(
             f"{name}: expected ratings to score predictions by, got none but "
@@ -340,6 +422,8 @@ def with_pairs(
     return replace(
         data,
         table=table,
+        totals=Totals.of(table, data.users, data.items, world),
+        query_numbers=None if found.numbers is None else found.numbers[kept],
         truth=truth,
         truth_name=found.rating_name,
         asked=f"{printable(name)}, {found.about}",
@@ -387,6 +471,44 @@ def _side(
     return given.absolute() if isinstance(given, Path) else given, side
 
 
+def _users_side(
+    source: object,
+    table: RatingsTable,
+    world: World,
+    ranges: Ranges | None,
+    *,
+    public: Collection[Path | None],
+    runs: Path,
+    on_event: OnEvent,
+) -> tuple[Path | HeldFrame | None, Side, int]:
+    """The same of users, of whom each rank keeps its own, and how many the ranks before have.
+
+    Who is in the table alone comes behind the others of the rank that would have their ratings.
+
+    Raises:
+        InputError: the table cannot be read, has nothing to do with the ratings, or these have more
+            users than a table may have.
+    """
+    if source is None or world.size == 1:
+        found, side = _side(source, table, "user", public=public, runs=runs, on_event=on_event)
+        side = replace(side, n_rated=int(world.sum(torch.tensor(side.n_rated))))
+    else:
+        n_users = world.everyones(len(table.users))
+        if sum(n_users) > MOST_ROWS:
+            raise ParameterError(
+                "users", f"expected at most {MOST_ROWS:,} users to describe, got {sum(n_users):,}"
+            )
+        of_all = replace(table, users=np.concatenate(world.everyones(table.users)))
+        found, side = world.together(
+            lambda: _side(source, of_all, "user", public=public, runs=runs, on_event=on_event),
+            InputError,
+        )
+        assert ranges is not None
+        mine = ranges.owners(side.ids.values) == world.rank
+        side = rows_of(side, mine)
+    return found, side, sum(world.everyones(len(side.ids))[: world.rank])
+
+
 def _as_path(source: Any) -> Any:
     return Path(source) if isinstance(source, str | os.PathLike) else source
 
@@ -408,8 +530,11 @@ def _located(file: Path, runs: Path, on_event: OnEvent) -> tuple[Path, str, File
             return spooled(stream, runs / "cache"), "a pipe", None
     if file.is_dir():
         inside = [file / known for known in ("ratings.csv", "ratings.dat", "u.data")]
-        hints = [f"; did you mean {path}?" for path in inside if path.exists()]
-        raise InputError(f"{file}: expected a file, got a directory{''.join(hints[:1])}")
+        for path in filter(Path.exists, inside):
+            raise InputError(f"{file}: expected a file, got a directory; did you mean {path}?")
+        return file, name, None
+    if is_pattern(file):
+        return file, name, None
     if not file.exists() and not file.is_symlink():
         if re.match(r"\w[\w+]+:/|[^/]*:.*@", name):
             raise InputError(f"{hidden(name)}: expected a file, got a URL")

@@ -18,6 +18,7 @@ from storage.ratings import IdArray, RatingsTable
 from storage.tables import Pairs as PairsTable
 from study.sides import labels_about
 
+First = tuple[int, tuple[str, str], bool]  # number, ids of user and item, whether one is known
 FEW = 3  # queries may all be of newcomers, by chance
 
 
@@ -38,8 +39,10 @@ class Known:
 
     @cached_property
     def range(self) -> tuple[float, float]:
-        """The lowest and the highest rating."""
-        return self.ratings.values.min().item(), self.ratings.values.max().item()
+        """The lowest and the highest rating, of all ranks."""
+        values = self.ratings.values
+        ends = self.ratings.world.most(torch.stack([-values.min(), values.max()]))
+        return -ends[0].item(), ends[1].item()
 
     @cached_property
     def user_counts(self) -> NDArray[np.int64]:
@@ -51,11 +54,10 @@ class Known:
 
     @cached_property
     def item_counts(self) -> NDArray[np.int64]:
-        """The (n_items + 1,) numbers of ratings; the last is of what is unknown."""
-        counts: NDArray[np.int64] = np.bincount(
-            self.ratings.item_index.numpy(), minlength=len(self.items) + 1
-        )
-        return counts
+        """The (n_items + 1,) numbers of ratings, of all ranks; the last is of what is unknown."""
+        counts = torch.bincount(self.ratings.item_index, minlength=len(self.items) + 1)
+        found: NDArray[np.int64] = self.ratings.world.sum(counts).numpy()
+        return found
 
     def counts(self, pairs: Pairs) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """How many ratings the user, and the item, of each of n pairs has, (n,) each."""
@@ -200,26 +202,41 @@ class Known:
             pairs: that were asked for.
             name: what messages call them.
         """
-        users, items = are_in(self.users, pairs.user_ids), are_in(self.items, pairs.item_ids)
-        n, first = len(users), (str(pairs.user_ids[0]), str(pairs.item_ids[0]))
-        is_text = not any(one.isdecimal() for one in first)
-        may_be_header = not pairs.has_header and is_text and not (users[0] or items[0])
-        if may_be_header and 2 * (users & items).sum() > n - 1:
+        told = self.ratings.world.everyones(self._told_of(pairs))  # of all ranks
+        n, n_met, n_both, n_swapped = np.sum([counts for counts, _ in told], axis=0)
+        _, (user, item), is_met = min(first for _, first in told if first)
+        is_text = not (user.isdecimal() or item.isdecimal())
+        may_be_header = not pairs.has_header and is_text and not is_met
+        if may_be_header and 2 * n_both > n - 1:
             raise InputError(
-                f"{name}: the first line, {shown(first[0])} and {shown(first[1])}, is no pair of "
+                f"{name}: the first line, {shown(user)} and {shown(item)}, is no pair of "
                 "the ratings, as most others are; if it names the columns, call them "
                 f"{shown(self.user_name)} and {shown(self.item_name)}, else begin with such a line"
             )
-        if (users | items).any():
-            return
-        swapped = are_in(self.items, pairs.user_ids) & are_in(self.users, pairs.item_ids)
-        if 2 * swapped.sum() >= n:
+        if not n_met and 2 * n_swapped >= n:
             raise InputError(
                 f"{name}: users and items look swapped: expected users like "
                 f"{shown(str(self.users.values[0]))} and items like "
-                f"{shown(str(self.items.values[0]))}, got {shown(first[0])} and "
-                f"{shown(first[1])}; {pairs.about}"
+                f"{shown(str(self.items.values[0]))}, got {shown(user)} and "
+                f"{shown(item)}; {pairs.about}"
             )
+
+    def _told_of(
+        self, pairs: PairsTable
+    ) -> tuple[list[int], tuple[int, tuple[str, str], bool] | None]:
+        """How many pairs there are, have a user or an item that is known, have both, and seem to be
+        swapped; the number of the first, its ids, and whether one of them is known.
+        """
+        users, items = are_in(self.users, pairs.user_ids), are_in(self.items, pairs.item_ids)
+        swapped = are_in(self.items, pairs.user_ids)
+        if pairs.numbers is None:  # else who is meant may be on another rank
+            swapped = swapped & are_in(self.users, pairs.item_ids)
+        counts = [len(users), *(int(one.sum()) for one in (users | items, users & items, swapped))]
+        if not len(users):
+            return counts, None
+        number = 0 if pairs.numbers is None else int(pairs.numbers[0])
+        ids = str(pairs.user_ids[0]), str(pairs.item_ids[0])
+        return counts, (number, ids, bool(users[0] or items[0]))
 
     def check_met(self, pairs: PairsTable, name: str) -> None:
         """Raises InputError if no pair has a user, or an item, that is known.

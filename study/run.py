@@ -1,5 +1,6 @@
 """`python -m study.run`: runs a study, or goes on with one, until it has its trials."""
 
+import os
 import shlex
 import time
 from collections.abc import Sequence
@@ -23,6 +24,7 @@ from study.cli import (
     as_options,
     complain,
     options,
+    ranks,
     run_command,
     seen_from_here,
     storage_word,
@@ -51,7 +53,7 @@ The same command goes on where it stopped, whatever stopped it. Then:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """The command; exits with one of `study.cli.EXIT_CODES`."""
-    run_command(run, PROG, arguments, epilog=EPILOG)
+    run_command(run, PROG, arguments, epilog=EPILOG, may_share=True)
 
 
 @options(
@@ -120,7 +122,7 @@ def run(
         from study.workers.processes import prepare
 
         check_addresses()
-        if workers != 1:
+        if workers != 1 and not ranks()[0]:
             prepare()
         from study.inputs import choose_device
         from study.record.record import n_finished
@@ -130,9 +132,11 @@ def run(
 
         url = asked.url()
         choose_device(asked.device)
-        ratings = asked.load(drawing)
-    asked = replace(asked, sources=_read_again(asked.sources, ratings))
-    drawing.say(as_options(f"Data: {ratings.described()}"))
+        of_all = asked.load(drawing)
+    read = _read(asked, of_all, drawing, seed=seed or 0)
+    if read is None:
+        return Outcome()  # the first rank does what is left
+    told, (asked, ratings) = asked, read
 
     with caught_interrupts():
         loading = time.monotonic() - began
@@ -170,10 +174,51 @@ def run(
         command = None
         if result.best:
             command = _next_command(result, asked, storage)
+            if of_all is not ratings:
+                command = _next_of_all(result, told, of_all, storage)
             drawing.say(f"Next: {command}")
     codes = {Ended.FAILED: FAILED, Ended.BY_HAND: INTERRUPTED}
     facts = {**_facts(result, shown(url)), "files": files, "next": command}
     return Outcome(code=codes.get(result.ended, 0), facts=facts)
+
+
+def _read(
+    asked: Asked, ratings: "Data", drawing: Drawing, *, seed: int
+) -> "tuple[Asked, Data] | None":
+    """What is asked, and the ratings, once they are read: of several ranks a sample, on the first
+    one alone.
+    """
+    name = "Data"
+    if ratings.ratings.world.size > 1:
+        drawing.say(as_options(f"Data: {ratings.described()}"))
+        if (sources := _sample(asked, ratings, seed)) is None:
+            return None
+        asked, name = replace(asked, sources=sources), "Sample"
+        ratings = asked.load(drawing, alone=True)
+        drawing.say("Trials and finalists: see a sample, all ratings of users drawn at random")
+    asked = replace(asked, sources=_read_again(asked.sources, ratings))
+    drawing.say(as_options(f"{name}: {ratings.described()}"))
+    return asked, ratings
+
+
+def _sample(asked: Asked, ratings: "Data", seed: int) -> "Sources | None":
+    """Where the first of several ranks reads all ratings of users drawn at random, of as many
+    ratings as trials see; None on the others.
+    """
+    from model.kernels.threads import n_threads, set_n_threads
+    from storage.cache import kept
+    from storage.database import parse_storage_url, runs_folder
+    from study.shards import of_some_users
+    from study.workers.joining import SEARCHED_RATINGS
+
+    world = ratings.ratings.world
+    table = of_some_users(ratings.table, world, n_ratings=SEARCHED_RATINGS, seed=seed)
+    if table is None:
+        return None
+    path, columns = kept(table, runs_folder(parse_storage_url(asked.storage)) / "cache")
+    n_beside = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    set_n_threads(n_threads() * n_beside)  # the others, which wait, need none
+    return replace(asked.sources, data=path, columns=columns, missing=None)
 
 
 def _read_again(told: "Sources", ratings: "Data") -> "Sources":
@@ -237,6 +282,22 @@ def _fresh(result: "Result") -> dict[str, object] | None:
         "biases_rmse": held_out["biases_rmse"],
         "mean_rmse": held_out.get("mean_rmse"),
     }
+
+
+def _next_of_all(result: "Result", asked: Asked, ratings: "Data", storage: str) -> str:
+    """What trains the best setting that was found on a sample on all ratings of all ranks."""
+    n = os.environ.get("LOCAL_WORLD_SIZE", "1")
+    nodes = int(os.environ.get("GROUP_WORLD_SIZE", "1"))
+    how = "--standalone" if nodes == 1 else f"--nnodes {nodes} …"
+    is_all = result.record.ratings_digest == ratings.table.digest
+    same = asked if is_all else replace(asked, study_name=None)
+    command = _next_command(result, same, storage)
+    if not is_all:
+        command += f" --setting-of {shlex.quote(result.record.name)}"
+    begin = f"torchrun {how} --nproc-per-node {n} -m study.best_predict"
+    return command.replace("python -m study.best_predict", begin).replace(
+        as_called("python -m study.best_predict"), begin
+    )
 
 
 def _next_command(result: "Result", asked: Asked, storage: str) -> str:

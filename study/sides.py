@@ -3,11 +3,12 @@
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from model.dataset import UNKNOWN, Description, Ids
@@ -27,8 +28,9 @@ class Side:
     ids: Ids  # those of the ratings, and behind them those of the table alone
     descriptions: tuple[Description, ...] = ()
     table: DescriptionTable | None = None
-    n_rated: int  # that have ratings
+    n_rated: int  # that have ratings, those of other ranks among them, as below
     n_described: int = 0  # of these, those in the table
+    n_more: int = 0  # in the table alone
     digest: str = ""  # of what is used; empty if nothing is
 
     def described(self, role: str) -> str:
@@ -37,8 +39,8 @@ class Side:
         text = self.table.described
         if self.n_described < self.n_rated:
             text += f"; {self.n_described:,} of {self.n_rated:,} {role}s are in the table"
-        if n_more := len(self.ids) - self.n_rated:
-            text += f"; {n_more:,} without ratings"
+        if self.n_more:
+            text += f"; {self.n_more:,} without ratings"
         return f"{text}; {self.table.odd}" if self.table.odd else text
 
 
@@ -78,8 +80,16 @@ def read_side(
         table=table,
         n_rated=len(ids),
         n_described=n_described,
+        n_more=len(more),
         digest=_digest(role, more, columns),
     )
+
+
+def rows_of(side: Side, rows: NDArray[np.bool_]) -> Side:
+    """The side with some of its (n_rows,) rows alone, and what is to be said of all."""
+    at = torch.from_numpy(np.flatnonzero(rows))
+    described = (replace(one, values=one.values[at]) for one in side.descriptions)
+    return replace(side, ids=Ids(side.ids.values[rows]), descriptions=tuple(described))
 
 
 def labels_about(descriptions: Sequence[Description], about: Mapping[str, str]) -> Tensor:

@@ -297,7 +297,7 @@ def _found(
             f"study '{other}': was made with split={record.kinds[0]}, and these ratings have no "
             "times"
         )
-    are_near = Hashed(data.table).shared_with(record.sample) > 0
+    are_near = Hashed(data.table, data.ratings.world).shared_with(record.sample) > 0
     return Borrowed(record, ratings_digest=digest, are_near=are_near)
 
 

@@ -319,7 +319,7 @@ def test_a_bad_file_is_refused_every_time_and_not_kept(write_file: WriteFile, ca
 def test_what_is_no_file_is_refused_as_without_a_cache(tmp_path: Path, cache: Path) -> None:
     with pytest.raises(InputError, match="no such file"):
         read_cached(tmp_path / "nowhere", cache)
-    with pytest.raises(InputError, match="got a directory"):
+    with pytest.raises(InputError, match="a folder with files, got an empty one"):
         read_cached(tmp_path, cache)
 
 

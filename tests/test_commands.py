@@ -435,7 +435,7 @@ BAD_OPTIONS = {
     "--study-name a\udcff": "expected text in UTF-8",
     f"--study-name {'x' * 501}": "expected at most 500 characters, got 501",
     "--data missing": "missing: no such file",
-    "--data .": ".: expected a file, got a directory",
+    "--data .": ".: expected a file, or a folder with files, got an empty one",
     "--no-such-option": "No such option",
 }
 

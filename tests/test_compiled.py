@@ -8,9 +8,10 @@ import torch
 from torch import Tensor
 
 from model.dataset import Ratings
+from model.kernels import compiled_normal_equations as compiled
 from model.kernels import sparse
 from model.kernels.compiled_normal_equations import Compiled
-from model.kernels.normal_equations import Batched, Regressions, Solution
+from model.kernels.normal_equations import Batched, Given, Parts, Prior, Regressions, Solution
 from model.kernels.sparse import grouped
 from model.kernels.threads import n_threads, set_n_threads
 from model.regressions import regressions
@@ -84,6 +85,45 @@ def test_solutions_are_those_of_pytorch(
             getattr(ours, field.name), getattr(expected, field.name), rtol=2e-3, atol=2e-4
         )
     torch.testing.assert_close(*residuals, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("width", [1, 4, 17, 33])
+@pytest.mark.parametrize("kind", [Compiled, Batched])
+def test_three_steps_come_to_the_same_as_one(
+    kind: type[Compiled | Batched],
+    width: int,
+    uneven: Ratings,
+    threads: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(compiled, "SUMMED_AT_ONCE", 1000)
+    sizes = {"n_rows": 150} | ({"n_others": 40} if kind is Batched else {})
+    side: Parts = kind(uneven.user_index, uneven.item_index, **sizes)
+    given = problem(uneven, width)
+    rest = {
+        "decay": normal(width, seed=5).square(),
+        "weights": normal(150, seed=6).exp(),
+        "noise": normal(150, width, seed=8),
+    }
+    of_others = Given(given["others"], given["targets"], normal(40, seed=7).exp())
+    residuals = [torch.full((len(uneven),), torch.nan) for _ in range(2)]
+    expected = side.solve(
+        **given, **rest, other_weights=of_others.other_weights, residuals=residuals[0]
+    )
+    prior = Prior(
+        precision=given["precision"],
+        right=given["right"],
+        counts=torch.bincount(uneven.user_index, minlength=150),
+        **rest,
+    )
+    for begin, end in side.cuts(width):
+        sums = side.sums((begin, end), of_others)
+        means, draws = side.solve_sums(sums, prior.of(begin, end))
+        errors = side.errors((begin, end), of_others, draws, residuals[1])
+        torch.testing.assert_close(means, expected.means[begin:end])
+        torch.testing.assert_close(draws, expected.draws[begin:end])
+        torch.testing.assert_close(errors, expected.squared_errors[begin:end], rtol=1e-4, atol=0)
+    torch.testing.assert_close(*residuals)
 
 
 @pytest.mark.parametrize("work", [1, 100, 1 << 20])

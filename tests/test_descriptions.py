@@ -238,7 +238,7 @@ def test_who_is_not_rated_is_known_and_stands_behind() -> None:
     pairs = {"user_id": [1, 1, 1], "movie_id": [3, 35, 41]}
     asked = with_pairs(data, pairs, runs=Path("runs"))
     assert asked.queries.item_index.tolist() == [2, 34, -1]
-    assert asked.n_known == 2
+    assert asked.totals.n_known == 2
     assert asked.summary.endswith("30 users, 30 items")
 
 

@@ -19,6 +19,7 @@ from model.kernels.groups import CompiledGroups, Drawn, Groups, PlainGroups, wal
 from model.kernels.threads import n_threads, set_n_threads
 from model.posterior import Draw, Posterior
 from model.solvers import GibbsConfig
+from model.variates import Stream
 from tests.pairs import pairs_of
 
 CPU = torch.device("cpu")
@@ -224,8 +225,8 @@ def test_draws_keep_the_sum_and_the_residuals_together(sittings: Ratings) -> Non
     of_time = Effects(sittings, generator=torch.Generator().manual_seed(0))
     residuals = normal(len(sittings))
     whole, weights = residuals.clone(), normal(len(sittings), seed=1).exp()
-    for _ in range(10):
-        of_time.draw(residuals, weights)
+    for sweep in range(10):
+        of_time.draw(residuals, weights, Stream(0, sweep))
     groups = of_time.grid.groups(sittings)
     steps = of_time.grid.steps(sittings)
     values = torch.cat([of_time.values, torch.zeros(1)])

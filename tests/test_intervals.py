@@ -28,6 +28,7 @@ from model.solvers import (
     make_solver,
 )
 from model.splits import Split, split
+from model.world import ALONE
 from storage.database import open_storage, parse_storage_url
 from storage.errors import InputError
 from storage.predictions import asked_ids, write_columns
@@ -37,7 +38,7 @@ from study import best_predict
 from study.answers.ensemble import LITTLE, Ensemble
 from study.answers.intervals import COVERAGE, Calibration, calibrate
 from study.answers.retraining import Without, load_or_train
-from study.inputs import Data, load_data
+from study.inputs import Data, Totals, load_data
 from study.record.ranking import Setting, best_settings
 from study.record.seeds import setting_seed
 from study.record.studies import default_name, identity, open_study
@@ -121,6 +122,7 @@ def data_of(ratings: Ratings) -> Data:
         ratings=indexed,
         user_side=Side(ids=user_ids, n_rated=len(user_ids)),
         item_side=Side(ids=item_ids, n_rated=len(item_ids)),
+        totals=Totals.of(table, user_ids, item_ids, ALONE),
     )
 
 

@@ -18,7 +18,10 @@ MAY: dict[str, set[str]] = {
     "study.events": set(),
     "study.sides": {"storage", "model"},
     "study.known": {"storage", "model", "study.sides"},
-    "study.inputs": {"storage", "model", "study.events", "study.sides", "study.known"},
+    "study.shards": {"storage", "model.world", "model.selection"},
+    "study.inputs": {
+        *("storage", "model", "study.events", "study.shards", "study.sides", "study.known"),
+    },
     "study.record": {"storage", "model"},
     "study.search": {"storage", "model", "study.record"},
     "study.answers": {

@@ -161,7 +161,7 @@ def test_a_file_of_that_name_wins(server: Server, tmp_path: Path) -> None:
 
 def test_a_folder_of_that_name_is_looked_into(server: Server, tmp_path: Path) -> None:
     Path("ml-100k").mkdir()
-    with pytest.raises(InputError, match=r"ml-100k: expected a file, got a directory$"):
+    with pytest.raises(InputError, match="ml-100k: expected a file, or a folder"):
         load_data(Path("ml-100k"), runs=tmp_path / "runs")
     Path("ml-100k/u.data").write_text(RATINGS)
     with pytest.raises(InputError, match=r"got a directory; did you mean ml-100k/u.data\?"):

@@ -1,6 +1,7 @@
 """Levels of ratings, and the draws of thresholds, precision and latent values."""
 
 import itertools
+from typing import Any
 
 import pytest
 import torch
@@ -20,6 +21,15 @@ def generator(seed: int = 0) -> torch.Generator:
 
 def stars(n_levels: int, each: int) -> Tensor:
     return torch.arange(1, n_levels + 1).double().repeat(each)
+
+
+def drawing(draw: torch.Generator) -> dict[str, Any]:
+    """What a draw of so many ratings takes besides, from one generator."""
+
+    def chances(some: slice) -> Tensor:
+        return torch.rand(some.stop - some.start, generator=draw, dtype=torch.float64)
+
+    return {"generator": draw, "chances": chances}
 
 
 def simulated(
@@ -108,7 +118,7 @@ def test_latent_values_lie_within_their_level_and_outer_thresholds_stay() -> Non
     draw = generator()
     fit = 4 * torch.randn(300, generator=draw)  # mostly nowhere near
     for _ in range(50):
-        likelihood.draw(fit, torch.ones(300), generator=draw)
+        likelihood.draw(fit, torch.ones(300), **drawing(draw))
         end = torch.tensor([torch.inf]).double()
         ends = torch.cat([-end, likelihood.thresholds, end])
         assert (likelihood.latent >= ends[likelihood.levels.index] - 1e-9).all()
@@ -125,7 +135,7 @@ def test_latent_values_are_truncated_normal(fit: float, monkeypatch: pytest.Monk
     likelihood = OrdinalLikelihood(Levels(stars(6, 4000)), mean=MEAN, scale=SCALE)
     likelihood.precision = torch.tensor(0.5).double()
     roots = torch.full((24_000,), 3.0).sqrt()
-    likelihood.draw(torch.full_like(roots, fit), roots, generator=generator())
+    likelihood.draw(torch.full_like(roots, fit), roots, **drawing(generator()))
     z = torch.distributions.Normal(torch.tensor(fit).double(), (1 / 1.5) ** 0.5)
     below = [0.0, *z.cdf(likelihood.thresholds).tolist(), 1.0]
     for level in range(6):
@@ -140,7 +150,7 @@ def test_fits_far_away_give_finite_latent_values(far: float) -> None:
     likelihood = OrdinalLikelihood(Levels(stars(6, 4)), mean=MEAN, scale=SCALE)
     for _ in range(5):
         fit = torch.full((24,), far)
-        likelihood.draw(fit, torch.ones(24), generator=generator())
+        likelihood.draw(fit, torch.ones(24), **drawing(generator()))
         assert likelihood.latent.isfinite().all()
         assert likelihood.thresholds.isfinite().all()
         assert likelihood.precision.isfinite()
@@ -152,7 +162,7 @@ def test_planted_thresholds_and_precision_are_recovered() -> None:
     likelihood.levels.index, fit, roots = simulated(3000, planted, precision=3.0)
     draw, draws = generator(), []
     for _ in range(600):
-        likelihood.draw(fit, roots, generator=draw)
+        likelihood.draw(fit, roots, **drawing(draw))
         draws.append(torch.cat([likelihood.thresholds, likelihood.precision[None]]))
     kept = torch.stack(draws[100:])
     assert (kept.mean(0)[:-1] - planted).abs().max() < 0.05
@@ -211,7 +221,7 @@ def scores_of_metropolis_steps() -> Tensor:
         noise = torch.randn(5, generator=draw).double()
         levels.index = torch.searchsorted(thresholds, fit + noise / precision.sqrt())
         likelihood.thresholds, likelihood.precision = thresholds, precision
-        likelihood.draw(fit.float(), torch.ones(5), generator=draw)
+        likelihood.draw(fit.float(), torch.ones(5), **drawing(draw))
         inner, before = likelihood.thresholds[1:-1], thresholds[1:-1]
         change = inner - before, inner.square() - before.square()
         changes.append(torch.cat([*change, (likelihood.precision / precision).log()[None]]))

@@ -70,12 +70,18 @@ NOT_RUN = {
     r"python -m study\.serve_database": "stays open: tests/test_machines.py starts it",
     r"(python -m study\.serve_model|rating-serve)": "stays open: tests/test_service.py starts it",
     r"curl ": "asks what stays open: tests/test_service.py asks the same",
+    r"torchrun ": "several processes: tests/test_ranks.py starts them",
     r".*(grpc|mysql|postgresql)[+\w]*://": "needs a server: tests/test_machines.py has one",
 }
 OTHERS = {  # options of programs that are not ours
     "--port": "of optuna-dashboard and the commands that serve",
     "--extra-index-url": "of pip",
     "--check": "of ruff",
+    **dict.fromkeys(
+        ["--standalone", "--nnodes", "--nproc-per-node", "--rdzv-backend"], "of torchrun"
+    ),
+    **dict.fromkeys(["--rdzv-endpoint", "--rdzv-id"], "of torchrun"),
+    **dict.fromkeys(["--nodes", "--ntasks-per-node", "--cpus-per-task"], "of Slurm"),
 }
 ADDED = {
     "model/means.py": "the recipe for a solver adds it",
@@ -394,6 +400,10 @@ def folder(tmp_path: Path) -> Path:
         user, item = divmod(pair, 400)
         lines.append(f"{draw.integers(2, 11) / 2},tt{item:07},uma-{user},")
     (tmp_path / "ratings.csv").write_text("\n".join([*lines, ""]))
+    (tmp_path / "ratings").mkdir()
+    for number, some in enumerate((lines[1:4000], lines[4000:])):
+        part = tmp_path / "ratings" / f"{number}.csv"
+        part.write_text("\n".join([lines[0], *some, ""]))
     lines += ["3.5,tt0000007,uma-new,", "4.5,tt0000017,uma-new,"]
     (tmp_path / "ratings-2.csv").write_text("\n".join([*lines, ""]))
     (tmp_path / "today.csv").write_text("\n".join([lines[0], *lines[-2:], ""]))

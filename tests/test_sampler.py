@@ -26,6 +26,7 @@ from model.kernels.groups import CompiledGroups
 from model.ordinal import Levels, OrdinalLikelihood
 from model.regressions import both_sides
 from model.side_features import SideFeatures, described
+from model.variates import Stream
 
 N_USERS, N_ITEMS = 5, 4  # the second user has no ratings
 PAIRS = torch.tensor([[0, 0, 2, 2, 2, 3, 3, 3, 4, 4, 4, 4], [1, 3, 0, 2, 3, 1, 2, 3, 0, 1, 2, 3]])
@@ -260,7 +261,10 @@ def redraw_ratings(chain: Chain, generator: torch.Generator) -> None:
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(ordinal_module, "STEPS", 0)  # z alone
             roots = (weights / chain.precision).sqrt()
-            ordinal.draw(fit.float(), roots.float(), generator=generator)
+            chances = torch.rand(len(VALUES), generator=generator, dtype=torch.float64)
+            ordinal.draw(
+                fit.float(), roots.float(), generator=generator, chances=lambda some: chances[some]
+            )
         drawn = ordinal.latent
     chain.targets = drawn.float()
 
@@ -521,8 +525,9 @@ def no_link_in_scale(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(hyperprior, "wishart_root", without)
 
 
-def no_counts_in_noise(gamma: Any, shape: Tensor, *args: Any, **kwargs: Any) -> Any:
-    return gamma(torch.full_like(shape, NOISE_DOF / 2) if shape.dim() else shape, *args, **kwargs)
+def no_counts_in_noise(gamma: Any, *args: Any) -> Any:
+    *others, shape, rate = args
+    return gamma(*others, torch.full_like(shape, NOISE_DOF / 2), rate)
 
 
 def errors_not_halved(gamma: Any, shape: Tensor, rate: Tensor, **kwargs: Any) -> Any:
@@ -620,7 +625,7 @@ TIMED, ORDINAL_TIMED = KINDS["gaussian with times"], KINDS["ordinal with times"]
 FAULTS = {
     "degrees without K": (GAUSSIAN, patched(hyperprior, "wishart_root", fewer_degrees)),
     "no BB' in the scale of Λ": (GAUSSIAN, no_link_in_scale),
-    "no n in the shape of a": (GAUSSIAN, patched(chain_module, "gamma", no_counts_in_noise)),
+    "no n in the shape of a": (GAUSSIAN, patched(Stream, "gamma", no_counts_in_noise)),
     "no ½ in the rate of α": (GAUSSIAN, patched(chain_module, "gamma", errors_not_halved)),
     "no KD in the shape of λ_B": (GAUSSIAN, patched(hyperprior, "gamma", no_link_in_its_precision)),
     "no α in the weights": (GAUSSIAN, no_precision_in_weights),

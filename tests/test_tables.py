@@ -551,7 +551,7 @@ def test_a_file_may_have_any_name(name: str, tmp_path: Path) -> None:
 
 def test_what_is_no_file(tmp_path: Path) -> None:
     assert complaint(tmp_path / "nowhere") == " no such file"
-    assert complaint(tmp_path) == " expected a file, got a directory"
+    assert complaint(tmp_path) == " expected a file, or a folder with files, got an empty one"
 
 
 def test_three_columns_of_whole_numbers_are_told_from_mat_comp(write_file: WriteFile) -> None:

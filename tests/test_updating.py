@@ -38,9 +38,9 @@ def parts(planted: tuple[Ratings, Ratings, float]) -> tuple[Ratings, Ratings, Ra
     return known, later[rows % 5 > 0], later[rows % 5 == 0]
 
 
-def trained(name: str, ratings: Ratings) -> Model:
+def trained(name: str, ratings: Ratings, *, seed: int = 0) -> Model:
     config, epochs = SETTINGS[name]
-    solver = make_solver(config, ratings, device=CPU, seed=0)
+    solver = make_solver(config, ratings, device=CPU, seed=seed)
     next(epoch for epoch in solver.epochs(None) if epoch.number == epochs)
     return solver.model
 
@@ -49,26 +49,30 @@ def trained(name: str, ratings: Ratings) -> Model:
 def test_what_is_taken_in_counts_nearly_as_if_it_was_trained_with(
     name: str, parts: tuple[Ratings, Ratings, Ratings]
 ) -> None:
+    """Of whom little comes in, half of what training brings; of whom is new, nearly all."""
     old, new, test = parts
-    model = trained(name, old)
-    before = {key: value.clone() for key, value in model.state_dict().items()}
-    after = updated(model, old, new, seed=0)
-    assert after
     is_known = (test.user_index < N_USERS) & (test.item_index < N_ITEMS)
-    whole = trained(name, joined(old, new))
-    for here in (is_known, ~is_known):
-        some = test[here]
-        first = torch.where(here[here], some.user_index, 0)
-        unknown = replace(
-            some,
-            user_index=torch.where(first < N_USERS, first, -1),
-            item_index=torch.where(some.item_index < N_ITEMS, some.item_index, -1),
-        )
-        worst, best, found = mse(model, unknown), mse(whole, some), mse(after, some)
-        assert found < 1.15 * best
-        assert worst - found > 0.6 * (worst - best)
-    again = model.state_dict()
-    assert all(torch.equal(value, again[key]) for key, value in before.items())
+    errors = torch.zeros(2, 3)
+    for seed in range(1 if name == "als" else 3):
+        model = trained(name, old, seed=seed)
+        before = {key: value.clone() for key, value in model.state_dict().items()}
+        after = updated(model, old, new, seed=0)
+        assert after
+        whole = trained(name, joined(old, new), seed=seed)
+        for row, here in enumerate((is_known, ~is_known)):
+            some = test[here]
+            unknown = replace(
+                some,
+                user_index=torch.where(some.user_index < N_USERS, some.user_index, -1),
+                item_index=torch.where(some.item_index < N_ITEMS, some.item_index, -1),
+            )
+            found = mse(model, unknown), mse(after, some), mse(whole, some)
+            errors[row] += torch.tensor(found)
+        again = model.state_dict()
+        assert all(torch.equal(value, again[key]) for key, value in before.items())
+    worst, found, best = errors.unbind(1)
+    assert (found < 1.15 * best).all()
+    assert (worst - found > torch.tensor([0.3, 0.6]) * (worst - best)).all()
 
 
 def test_ratings_in_two_parts_come_to_the_regression_on_all(
@@ -81,9 +85,9 @@ def test_ratings_in_two_parts_come_to_the_regression_on_all(
     one = model.with_draws([[draw]])
     user = 7
     mine = old[old.user_index == user]
-    some, more = mine[torch.arange(10)], replace(mine[torch.arange(10, len(mine))])
+    some, more = mine[torch.arange(3)], replace(mine[torch.arange(3, len(mine))])
     assert len(more) > 5
-    # The row as the first ten would have left it.
+    # The row as the first three would have left it.
     precision = (draw.precision * draw.user_noise[user])[None]
 
     def solved(ratings: Ratings) -> torch.Tensor:
@@ -104,7 +108,7 @@ def test_ratings_in_two_parts_come_to_the_regression_on_all(
     means = draw.user_means.clone()
     means[user] = solved(some).half()
     begun = one.with_draws([[replace(draw, user_means=means)]])
-    kept = torch.cat([old.user_index != user, torch.ones(10, dtype=torch.bool)])
+    kept = torch.cat([old.user_index != user, torch.ones(3, dtype=torch.bool)])
     known = replace(
         old,
         user_index=torch.cat([old.user_index, some.user_index])[kept],

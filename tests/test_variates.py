@@ -1,10 +1,14 @@
 """Random variates, against the distributions that they should have."""
 
+import math
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor
 
-from model.variates import gamma, normal, uniform, wishart_root
+from model.kernels import philox
+from model.variates import Stream, gamma, normal, uniform, wishart_root
 
 INVERSE_SCALE = torch.tensor([[2.0, 0.5, -0.3], [0.5, 1.0, 0.2], [-0.3, 0.2, 4.0]]).double()
 
@@ -98,3 +102,68 @@ def test_all_draw_from_their_generator_alone() -> None:
     assert torch.equal(torch.get_rng_state(), state)
     assert all(torch.equal(one, two) for one, two in zip(first, again, strict=True))
     assert not any(torch.equal(one, two) for one, two in zip(first, other, strict=True))
+
+
+KNOWN = {  # of Random123's kat_vectors, philox4x32 with ten rounds
+    ((0, 0, 0), (0, 0)): "6627e8d5 e169c58d bc57ac4c 9b00dbd8",
+    ((2**64 - 1, 2**32 - 1, 2**32 - 1), (2**32 - 1, 2**32 - 1)): (
+        "408f276d 41c83b0e a20bc7c6 6d5451fd"
+    ),
+    ((0x299F31D0A4093822, 0x13198A2E, 0x03707344), (0x243F6A88, 0x85A308D3)): (
+        "d16cfe09 94fdcceb 5001e420 24126ea1"
+    ),
+}
+
+
+@pytest.mark.parametrize(("given", "expected"), KNOWN.items())
+def test_bits_are_those_that_their_authors_give(given: Any, expected: str) -> None:
+    key, (first, second) = given
+    found = philox.words(philox.Key(*key), torch.tensor([first]), torch.tensor([second]))
+    assert " ".join(f"{one.item():08x}" for one in found) == expected
+
+
+def test_compiled_numbers_are_those_of_pytorch() -> None:
+    key, numbers = philox.Key(7, 8, 9), torch.arange(40_000)
+    a, b, _, _ = philox.words(key, numbers, 3 * numbers + 2**33)
+    expected = (((a >> 1) << 21 | b >> 11).double() + 0.5) * 2.0**-52
+    assert torch.equal(philox.uniforms(key, numbers, 3 * numbers + 2**33), expected)
+    found = philox.normals(key, numbers[:500], 6)
+    blocks = torch.arange(2).expand(500, -1).flatten()
+    words = philox.words(key, blocks, numbers[:500].repeat_interleave(2))
+    halves = [((one >> 8).float() + 0.5).view(500, 2) * 2.0**-24 for one in words]
+    radius, angle = torch.cat(halves[:2], 1), 2 * math.pi * torch.cat(halves[2:], 1)
+    radius = (-2 * radius.log()).sqrt()
+    expected = torch.cat([radius * angle.cos(), radius * angle.sin()], 1)[:, :6]
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_what_is_drawn_for_a_row_does_not_depend_on_the_others() -> None:
+    stream, rows = Stream(5, 2), torch.arange(1000)
+    some = slice(211, 390)
+    shape = torch.linspace(1, 50, 1000).double()
+    assert torch.equal(stream.normal(3, rows[some], 7), stream.normal(3, rows, 7)[some])
+    whole = stream.gamma(3, rows, shape, shape.new_tensor(2.0))
+    assert torch.equal(stream.gamma(3, rows[some], shape[some], shape.new_tensor(2.0)), whole[some])
+    device = torch.device("cpu")
+    line = stream.normals(3, 0, 1000, device=device)
+    assert torch.equal(stream.normals(3, 211, 179, device=device), line[some])
+    assert not torch.equal(stream.normals(4, 0, 1000, device=device), line)
+    assert not torch.equal(stream.following().normals(3, 0, 1000, device=device), line)
+
+
+@pytest.mark.parametrize("shape", [1.0, 2.5, 40.0])
+def test_gamma_variates_of_rows_have_their_distribution(shape: float) -> None:
+    n = 100_000
+    drawn = Stream(1).gamma(0, torch.arange(n), torch.full((n,), shape).double(), torch.tensor(3.0))
+    assert distance(torch.special.gammainc(torch.full((n,), shape).double(), 3 * drawn)) < 1.95
+
+
+def test_normal_and_uniform_variates_of_rows_have_their_distributions() -> None:
+    drawn = torch.stack([Stream(1, sweep).normal(0, torch.arange(500), 9) for sweep in range(30)])
+    assert distance(torch.special.ndtr(drawn.double().flatten())) < 1.95
+    columns = drawn.double().reshape(-1, 9)
+    assert (torch.corrcoef(columns.mT) - torch.eye(9)).abs().max() < 4.5 / len(columns) ** 0.5
+    between = (drawn[1:] * drawn[:-1]).double().mean()  # from one sweep to the next
+    assert between.abs() < 4.5 / drawn[1:].numel() ** 0.5
+    users, items = torch.arange(300).repeat_interleave(300), torch.arange(300).repeat(300)
+    assert distance(Stream(1).uniform(0, users, items)) < 1.95

@@ -14,11 +14,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from model.kernels.compiling import njit
-from model.kernels.normal_equations import Solution, regressors
+from model.kernels.normal_equations import Given, Prior, Solution
 from model.kernels.simd import LANES, TILE, add_products, eliminate
 from model.kernels.sparse import grouped, row_chunks
 from model.kernels.threads import in_threads
 
+SUMMED_AT_ONCE = 1 << 22  # numbers
 PANEL = 1 << 12  # numbers gathered at once: half of a first-level cache
 LEAST_PIVOT = np.float32(1e-6)  # as a share of its diagonal entry: less is only rounding
 
@@ -46,33 +47,94 @@ class Compiled:
         residuals: Tensor | None = None,
     ) -> Solution:
         """As `normal_equations.Regressions` says."""
-        n_rows, width = right.shape
-        table = np.zeros((len(others) + 1, -(-(width + 1) // LANES) * LANES), dtype=np.float32)
-        table[:, : width + 1] = regressors(
-            others, None if other_weights is None else other_weights.sqrt()
-        ).numpy()
         means = torch.empty_like(right)
         draws = torch.empty_like(right) if noise is not None else means
-        errors = torch.empty(n_rows, dtype=torch.float64)
-        none = np.empty((0, width), dtype=np.float32)
+        errors = torch.empty(len(right), dtype=torch.float64)
+        prior = Prior(precision=precision, right=right, decay=decay, weights=weights, noise=noise)
         arguments = (
             self._first,
             self._others,
             self._places,
-            table,
+            _padded(Given(others, targets, other_weights)),
             targets.numpy(),
-            precision.numpy(),
-            right.numpy(),
-            np.zeros(width, dtype=np.float32) if decay is None else decay.numpy(),
-            np.ones(n_rows, dtype=np.float32) if weights is None else weights.numpy(),
-            none if noise is None else noise.numpy(),
-            none[:, 0] if residuals is None else residuals.numpy(),
+            *_arrays(prior),
+            np.empty(0, dtype=np.float32) if residuals is None else residuals.numpy(),
             means.numpy(),
             draws.numpy(),
             errors.numpy(),
         )
         in_threads(lambda chunk: solve_rows(*chunk, *arguments), self._chunks)
         return Solution(means=means, draws=draws, squared_errors=errors)
+
+    def cuts(self, width: int) -> list[tuple[int, int]]:
+        """As `normal_equations.Parts` says."""
+        most = max(LANES, SUMMED_AT_ONCE // (width * (width + 3) // 2))
+        n_rows = len(self._first) - 1
+        return [(begin, min(begin + most, n_rows)) for begin in range(0, n_rows, most)]
+
+    def sums(self, rows: tuple[int, int], given: Given) -> Tensor:
+        """As `normal_equations.Parts` says."""
+        width = given.others.shape[1]
+        found = torch.empty(rows[1] - rows[0], width * (width + 3) // 2)
+        columns = self._first, self._others, self._places
+        arguments = (*columns, _padded(given), given.targets.numpy(), width, rows[0], found.numpy())
+        in_threads(lambda chunk: sum_rows(*chunk, *arguments), self._chunks_of(rows))
+        return found
+
+    def solve_sums(self, sums: Tensor, prior: Prior) -> Tensor:
+        """As `normal_equations.Parts` says."""
+        n, step = len(sums), 8 * LANES
+        found = torch.empty(2, *prior.right.shape)
+        counts = torch.ones(n) if prior.counts is None else prior.counts.float()
+        arguments = (sums.numpy(), counts.numpy(), *_arrays(prior), *found.numpy())
+        chunks = [(begin, min(begin + step, n)) for begin in range(0, n, step)]
+        in_threads(lambda chunk: solve_triangles(*chunk, *arguments), chunks)
+        return found if prior.noise is not None else found[:1].expand(2, -1, -1)
+
+    def errors(
+        self, rows: tuple[int, int], given: Given, draws: Tensor, residuals: Tensor | None
+    ) -> Tensor:
+        """As `normal_equations.Parts` says."""
+        found = torch.empty(len(draws), dtype=torch.float64)
+        arguments = (
+            self._first,
+            self._others,
+            self._places,
+            _padded(given),
+            given.targets.numpy(),
+            rows[0],
+            draws.numpy(),
+            np.empty(0, dtype=np.float32) if residuals is None else residuals.numpy(),
+            found.numpy(),
+        )
+        in_threads(lambda chunk: measure_rows(*chunk, *arguments), self._chunks_of(rows))
+        return found
+
+    def _chunks_of(self, rows: tuple[int, int]) -> list[tuple[int, int]]:
+        """The chunks of some rows."""
+        begin, end = rows
+        cut = ((max(begin, first), min(end, last)) for first, last in self._chunks)
+        return [(first, last) for first, last in cut if first < last]
+
+
+def _padded(given: Given) -> Array:
+    """What is gathered of the other side, in whole vectors."""
+    width = given.others.shape[1] + 1
+    table = np.zeros((len(given.others) + 1, -(-width // LANES) * LANES), dtype=np.float32)
+    table[:, :width] = given.table.numpy()
+    return table
+
+
+def _arrays(prior: Prior) -> tuple[Array, ...]:
+    """Precision, right side, decay, weights and noise; the last is empty if there is none."""
+    n_rows, width = prior.right.shape
+    return (
+        prior.precision.numpy(),
+        prior.right.numpy(),
+        np.zeros(width, dtype=np.float32) if prior.decay is None else prior.decay.numpy(),
+        np.ones(n_rows, dtype=np.float32) if prior.weights is None else prior.weights.numpy(),
+        np.empty((0, width), dtype=np.float32) if prior.noise is None else prior.noise.numpy(),
+    )
 
 
 @njit(nogil=True, cache=True, error_model="numpy", fastmath={"contract", "nsz"})
@@ -97,16 +159,8 @@ def solve_rows(
     """Solves the regressions of rows begin … end - 1, sixteen at a time."""
     padded, width = table.shape[1], len(decay)
     panel = np.zeros((max(TILE, PANEL // padded), padded), dtype=np.float32)
-    # A line more each, so that the same places of sixteen do not compete for one place of a cache.
-    grams = np.zeros((LANES, padded * padded + LANES), dtype=np.float32)
-    # Packed row by row, the right-hand side below; rows of a last tile beyond it stay zero.
-    lower = np.zeros(((width + TILE) * (width + TILE + 1) // 2, LANES), dtype=np.float32)
-    pivots = np.zeros((width + TILE, LANES), dtype=np.float32)
-    inverse = np.empty((width, LANES), dtype=np.float32)
-    mean = np.empty((width, LANES), dtype=np.float32)
-    draw = np.empty((width, LANES), dtype=np.float32)
-    scale = np.zeros(LANES, dtype=np.float32)
-    n_decay = np.zeros(LANES, dtype=np.float32)
+    grams, lower, pivots, inverse, mean, draw = _room(width, padded)
+    n_ratings = np.zeros(LANES, dtype=np.float32)
     row = np.zeros(padded, dtype=np.float32)
     base = first[begin]
     wanted = targets[places[base : first[end]]]
@@ -123,30 +177,28 @@ def solve_rows(
                 panel,
                 grams[lane],
             )
-            scale[lane] = weights[u]
-            n_decay[lane] = max(first[u + 1] - first[u], 1)
-        _assemble(grams, padded, scale, n_decay, precision, decay, lower, pivots)
-        below = width * (width + 1) // 2
-        for j in range(width):
-            for lane in range(lanes):
-                added = right[start + lane, j]
-                lower[below + j, lane] = scale[lane] * grams[lane, width * padded + j] + added
-        _factorize(lower, pivots, inverse)
-        for j in range(width):
-            for lane in range(LANES):
-                mean[j, lane] = lower[below + j, lane]
-            for lane in range(lanes if len(noise) else 0):
-                draw[j, lane] = mean[j, lane] + noise[start + lane, j]
-        _substitute_back(lower, inverse, mean)
-        if len(noise):
-            _substitute_back(lower, inverse, draw)
+            n_ratings[lane] = max(first[u + 1] - first[u], 1)
+        rows = slice(start, start + lanes)
+        _solve_lanes(
+            grams,
+            padded,
+            n_ratings,
+            precision,
+            right[rows],
+            decay,
+            weights[rows],
+            noise[rows] if len(noise) else noise,
+            lower,
+            pivots,
+            inverse,
+            mean,
+            draw,
+            means[rows],
+            draws[rows],
+        )
         for lane in range(lanes):
             u = start + lane
-            for j in range(width):
-                means[u, j] = mean[j, lane]
-                if len(noise):
-                    draws[u, j] = draw[j, lane]
-                row[j] = draws[u, j]
+            row[:width] = draws[u]
             row[width] = -1.0
             errors[u] = _measure(
                 others[first[u] : first[u + 1]],
@@ -157,6 +209,165 @@ def solve_rows(
             )
     if len(residuals):
         residuals[places[base : first[end]]] = wanted
+
+
+@njit(nogil=True, cache=True)
+def sum_rows(
+    begin: int,
+    end: int,
+    first: Array,
+    others: Array,
+    places: Array,
+    table: Array,
+    targets: Array,
+    width: int,
+    start: int,
+    sums: Array,
+) -> None:
+    """Writes the packed sums of the rows begin … end - 1 to those of rows from `start` on."""
+    padded = table.shape[1]
+    panel = np.zeros((max(TILE, PANEL // padded), padded), dtype=np.float32)
+    gram = np.zeros(padded * padded + LANES, dtype=np.float32)
+    for u in range(begin, end):
+        gram[:] = 0.0
+        ratings = slice(first[u], first[u + 1])
+        _sum_gram(others[ratings], targets[places[ratings]], table, width, panel, gram)
+        at = 0
+        for i in range(width + 1):
+            for j in range(min(i + 1, width)):
+                sums[u - start, at] = gram[i * padded + j]
+                at += 1
+
+
+@njit(nogil=True, cache=True, error_model="numpy", fastmath={"contract", "nsz"})
+def solve_triangles(
+    begin: int,
+    end: int,
+    sums: Array,
+    counts: Array,
+    precision: Array,
+    right: Array,
+    decay: Array,
+    weights: Array,
+    noise: Array,
+    means: Array,
+    draws: Array,
+) -> None:
+    """Solves the regressions whose packed sums are in rows begin … end - 1."""
+    width = len(decay)
+    padded = width + 1
+    grams, lower, pivots, inverse, mean, draw = _room(width, padded)
+    n_ratings = np.zeros(LANES, dtype=np.float32)
+    for start in range(begin, end, LANES):
+        lanes = min(LANES, end - start)
+        for lane in range(lanes):
+            n_ratings[lane] = max(counts[start + lane], np.float32(1.0))
+            at = 0
+            for i in range(width + 1):
+                for j in range(min(i + 1, width)):
+                    grams[lane, i * padded + j] = sums[start + lane, at]
+                    at += 1
+        rows = slice(start, start + lanes)
+        _solve_lanes(
+            grams,
+            padded,
+            n_ratings,
+            precision,
+            right[rows],
+            decay,
+            weights[rows],
+            noise[rows] if len(noise) else noise,
+            lower,
+            pivots,
+            inverse,
+            mean,
+            draw,
+            means[rows],
+            draws[rows],
+        )
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def measure_rows(
+    begin: int,
+    end: int,
+    first: Array,
+    others: Array,
+    places: Array,
+    table: Array,
+    targets: Array,
+    start: int,
+    draws: Array,
+    residuals: Array,
+    errors: Array,
+) -> None:
+    """Writes the errors of the rows begin … end - 1, whose draws are those of rows from `start`."""
+    width = draws.shape[1]
+    row = np.zeros(table.shape[1], dtype=np.float32)
+    for u in range(begin, end):
+        ratings = slice(first[u], first[u + 1])
+        row[:width] = draws[u - start]
+        row[width] = -1.0
+        wanted = targets[places[ratings]]
+        errors[u - start] = _measure(others[ratings], wanted, table, width, row)
+        if len(residuals):
+            residuals[places[ratings]] = wanted
+
+
+@njit(nogil=True, cache=True)
+def _room(width: int, padded: int) -> Any:
+    """What sixteen systems are worked on in: Gram matrices, factors, their diagonals, solutions."""
+    # A line more each, so that the same places of sixteen do not compete for one place of a cache.
+    grams = np.zeros((LANES, padded * padded + LANES), dtype=np.float32)
+    # Packed row by row, the right-hand side below; rows of a last tile beyond it stay zero.
+    lower = np.zeros(((width + TILE) * (width + TILE + 1) // 2, LANES), dtype=np.float32)
+    pivots = np.zeros((width + TILE, LANES), dtype=np.float32)
+    solutions = np.empty((3, width, LANES), dtype=np.float32)
+    return grams, lower, pivots, solutions[0], solutions[1], solutions[2]
+
+
+@njit(nogil=True, cache=True, error_model="numpy", fastmath={"contract", "nsz"})
+def _solve_lanes(
+    grams: Array,
+    padded: int,
+    n_ratings: Array,
+    precision: Array,
+    right: Array,
+    decay: Array,
+    weights: Array,
+    noise: Array,
+    lower: Array,
+    pivots: Array,
+    inverse: Array,
+    mean: Array,
+    draw: Array,
+    means: Array,
+    draws: Array,
+) -> None:
+    """Solves at most sixteen systems, one a lane: means and draws of as many rows."""
+    width, lanes = len(decay), len(right)
+    scale = np.zeros(LANES, dtype=np.float32)
+    scale[:lanes] = weights
+    _assemble(grams, padded, scale, n_ratings, precision, decay, lower, pivots)
+    below = width * (width + 1) // 2
+    for j in range(width):
+        for lane in range(lanes):
+            added = right[lane, j]
+            lower[below + j, lane] = scale[lane] * grams[lane, width * padded + j] + added
+    _factorize(lower, pivots, inverse)
+    for j in range(width):
+        for lane in range(LANES):
+            mean[j, lane] = lower[below + j, lane]
+        for lane in range(lanes if len(noise) else 0):
+            draw[j, lane] = mean[j, lane] + noise[lane, j]
+    _substitute_back(lower, inverse, mean)
+    if len(noise):
+        _substitute_back(lower, inverse, draw)
+    for lane in range(lanes):
+        for j in range(width):
+            means[lane, j] = mean[j, lane]
+            if len(noise):
+                draws[lane, j] = draw[j, lane]
 
 
 @njit(nogil=True, cache=True)

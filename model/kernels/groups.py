@@ -67,6 +67,26 @@ class Groups(Protocol):
         ...
 
 
+def draw_given(
+    groups: Groups,
+    weight: Tensor,
+    total: Tensor,
+    effects: Tensor,
+    means: Tensor,
+    precision: float,
+    noise: Tensor,
+    residuals: Tensor,
+) -> Drawn:
+    """As `Groups.draw`, where `Groups.sums` are known."""
+    means.copy_(total / (weight + precision))
+    before = effects.clone()
+    effects.copy_(means + noise * (weight + precision).rsqrt())
+    groups.add(before - effects, residuals)
+    squares = effects.double().square()
+    sums = torch.stack([squares.sum(), squares @ weight, effects.double() @ total])
+    return Drawn(*sums.tolist())
+
+
 class PlainGroups:
     """As `Groups` says, in PyTorch."""
 
@@ -88,14 +108,8 @@ class PlainGroups:
         residuals: Tensor,
     ) -> Drawn:
         """As `Groups` says."""
-        weight, total = self.sums(effects, weights, residuals)
-        means.copy_(total / (weight + precision))
-        before = effects.clone()
-        effects.copy_(means + noise * (weight + precision).rsqrt())
-        self.add(before - effects, residuals)
-        squares = effects.double().square()
-        sums = torch.stack([squares.sum(), squares @ weight, effects.double() @ total])
-        return Drawn(*sums.tolist())
+        sums = self.sums(effects, weights, residuals)
+        return draw_given(self, *sums, effects, means, precision, noise, residuals)
 
     def sums(self, effects: Tensor, weights: Tensor, residuals: Tensor) -> tuple[Tensor, Tensor]:
         """As `Groups` says; in an order that stays, whatever the device."""
@@ -143,7 +157,7 @@ class CompiledGroups:
         else:
             scattered = self._first, self._places, np.float32(precision), *arrays
             parts = in_threads(lambda chunk: draw_groups(*chunk, *scattered), self._chunks)
-        return Drawn(*(sum(column) for column in zip(*parts, strict=True)))
+        return Drawn(*map(sum, zip((0.0, 0.0, 0.0), *parts, strict=True)))
 
     def sums(self, effects: Tensor, weights: Tensor, residuals: Tensor) -> tuple[Tensor, Tensor]:
         """As `Groups` says."""

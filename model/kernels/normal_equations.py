@@ -69,6 +69,86 @@ class Regressions(Protocol):
         ...
 
 
+class Parts(Regressions, Protocol):
+    """The same in three steps, for rows whose ratings stand in many places."""
+
+    def cuts(self, width: int) -> list[tuple[int, int]]:
+        """Begin and end of rows that are to be worked on together, of so many unknowns each."""
+        ...
+
+    def sums(self, rows: tuple[int, int], given: "Given") -> Tensor:
+        """Σ_i w_i [φ_i, y_ui - c_i] [φ_i, y_ui - c_i]ᵀ of some rows.
+
+        (n, D (D + 3) / 2) float32, the lower triangle row by row, without its last number.
+        """
+        ...
+
+    def solve_sums(self, sums: Tensor, prior: "Prior") -> Tensor:
+        """The (2, n, D) means and draws of rows whose sums are known."""
+        ...
+
+    def errors(
+        self, rows: tuple[int, int], given: "Given", draws: Tensor, residuals: Tensor | None
+    ) -> Tensor:
+        """The (n,) float64 squared errors of (n, D) draws of some rows; residuals as of `solve`."""
+        ...
+
+
+@dataclass(frozen=True)
+class Given:
+    """What the sums are of, as `Regressions.solve` has it."""
+
+    others: Tensor
+    targets: Tensor
+    other_weights: Tensor | None = None
+
+    @property
+    def table(self) -> Tensor:
+        """What is gathered of the other side."""
+        return regressors(
+            self.others, None if self.other_weights is None else self.other_weights.sqrt()
+        )
+
+
+@dataclass(frozen=True)
+class Prior:
+    """What a row's system is of beside the sums, as `Regressions.solve` has it."""
+
+    precision: Tensor
+    right: Tensor
+    decay: Tensor | None = None
+    counts: Tensor | None = None  # (n,) of each row's ratings; needed where there is a decay
+    weights: Tensor | None = None
+    noise: Tensor | None = None
+
+    def of(self, begin: int, end: int) -> "Prior":
+        """That of some rows."""
+        columns = (self.right, self.counts, self.weights, self.noise)
+        right, counts, weights, noise = (None if c is None else c[begin:end] for c in columns)
+        assert right is not None
+        return Prior(self.precision, right, self.decay, counts, weights, noise)
+
+
+def solve_grams(gram: Tensor, prior: Prior) -> Tensor:
+    """The means of (n, D + 1, D + 1) Gram matrices' rows, (n, D, 1), or with the draws (n, D, 2).
+
+    The matrices are used up.
+    """
+    if prior.weights is not None:
+        gram *= prior.weights[:, None, None]
+    system = gram[:, :-1, :-1] + prior.precision
+    if prior.decay is not None and prior.counts is not None:
+        counts = prior.counts.clamp(min=1)
+        system += torch.diag_embed(counts[:, None] * prior.decay)
+    factor = cholesky(system)
+    half = (gram[:, -1, :-1] + prior.right)[..., None]
+    half = torch.linalg.solve_triangular(factor, half, upper=False)
+    if prior.noise is not None:
+        half = torch.cat([half, half + prior.noise[..., None]], dim=2)
+    solution: Tensor = torch.linalg.solve_triangular(factor.mT, half, upper=True)
+    return solution
+
+
 class Batched:
     """The regressions of one side, in PyTorch."""
 
@@ -91,40 +171,80 @@ class Batched:
         residuals: Tensor | None = None,
     ) -> Solution:
         """As `Regressions` says."""
-        width = right.shape[1] + 1
+        given = Given(others, targets, other_weights)
+        means = torch.empty_like(right)
+        draws = torch.empty_like(right) if noise is not None else means
+        squared_errors = torch.zeros(len(right), dtype=torch.float64, device=right.device)
+        for block, cells in self._cells(given):
+            counts = (block.others < len(others)).sum(1)
+            at = block.rows
+            prior = Prior(
+                precision=precision,
+                right=right[at],
+                decay=decay,
+                counts=counts,
+                weights=None if weights is None else weights[at],
+                noise=None if noise is None else noise[at],
+            )
+            solution = solve_grams(cells.mT @ cells, prior)
+            means[at], draws[at] = solution[..., 0], solution[..., -1]
+            squared_errors[at] = self._measure(block, cells, solution[..., -1:], residuals)
+        return Solution(means=means, draws=draws, squared_errors=squared_errors)
+
+    def cuts(self, width: int) -> list[tuple[int, int]]:
+        """As `Parts` says: all at once."""
+        return [(0, self._sizes[0])]
+
+    def sums(self, rows: tuple[int, int], given: Given) -> Tensor:
+        """As `Parts` says, of all rows."""
+        width = given.others.shape[1]
+        row, column = torch.tril_indices(width + 1, width + 1, device=given.others.device)[:, :-1]
+        found = given.others.new_zeros(self._sizes[0], len(row))
+        for block, cells in self._cells(given):
+            found[block.rows] = (cells.mT @ cells)[:, row, column]
+        return found
+
+    def solve_sums(self, sums: Tensor, prior: Prior) -> Tensor:
+        """As `Parts` says."""
+        n, width = prior.right.shape
+        row, column = torch.tril_indices(width + 1, width + 1, device=sums.device)[:, :-1]
+        gram = sums.new_zeros(n, width + 1, width + 1)
+        gram[:, row, column] = sums
+        gram[:, column, row] = sums
+        solution = solve_grams(gram, prior)
+        return torch.stack([solution[..., 0], solution[..., -1]])
+
+    def errors(
+        self, rows: tuple[int, int], given: Given, draws: Tensor, residuals: Tensor | None
+    ) -> Tensor:
+        """As `Parts` says, of all rows."""
+        found = torch.zeros(self._sizes[0], dtype=torch.float64, device=draws.device)
+        for block, cells in self._cells(given):
+            found[block.rows] = self._measure(block, cells, draws[block.rows, :, None], residuals)
+        return found
+
+    def _cells(self, given: Given) -> Iterator[tuple["Block", Tensor]]:
+        """Each block, and what it gathers."""
+        width = given.others.shape[1] + 1
         if width not in self._blocks:
             (own, other), (n_rows, n_others) = self._ratings, self._sizes
             blocks = group(own, other, n_rows=n_rows, n_others=n_others, width=width)
             self._blocks[width] = blocks  # when it is whole: chains share it
-        table = regressors(others, None if other_weights is None else other_weights.sqrt())
-        targets = torch.cat([targets, targets.new_zeros(1)])
-        means = torch.empty_like(right)
-        draws = torch.empty_like(right) if noise is not None else means
-        squared_errors = torch.zeros(len(right), dtype=torch.float64, device=right.device)
+        table = given.table
+        targets = torch.cat([given.targets, given.targets.new_zeros(1)])
         for block in self._blocks[width]:
-            rows = block.rows
-            cells = gather(block, table, targets)
-            gram = cells.mT @ cells
-            if weights is not None:
-                gram *= weights[rows, None, None]
-            system = gram[:, :-1, :-1] + precision
-            if decay is not None:
-                counts = (block.others < len(others)).sum(1).clamp(min=1)
-                system += torch.diag_embed(counts[:, None] * decay)
-            factor = cholesky(system)
-            half = (gram[:, :-1, -1] + right[rows])[..., None]
-            half = torch.linalg.solve_triangular(factor, half, upper=False)
-            if noise is not None:
-                half = torch.cat([half, half + noise[rows, :, None]], dim=2)
-            solution = torch.linalg.solve_triangular(factor.mT, half, upper=True)
-            means[rows], draws[rows] = solution[..., 0], solution[..., -1]
-            errors = cells[..., -1] - (cells[..., :-1] @ solution[..., -1:])[..., 0]  # e √w
-            squared_errors[rows] = errors.square().sum(1, dtype=torch.float64)
-            if residuals is not None:
-                filled = block.others < len(others)
-                # √w stands in the cells, at the feature that is one.
-                residuals[block.ratings[filled]] = (errors / cells[..., -2])[filled]
-        return Solution(means=means, draws=draws, squared_errors=squared_errors)
+            yield block, gather(block, table, targets)
+
+    def _measure(
+        self, block: "Block", cells: Tensor, draws: Tensor, residuals: Tensor | None
+    ) -> Tensor:
+        """The squared errors of a block's rows."""
+        errors = cells[..., -1] - (cells[..., :-1] @ draws)[..., 0]  # e √w
+        if residuals is not None:
+            filled = block.others < self._sizes[1]
+            # √w stands in the cells, at the feature that is one.
+            residuals[block.ratings[filled]] = (errors / cells[..., -2])[filled]
+        return errors.square().sum(1, dtype=torch.float64)
 
 
 @dataclass(frozen=True)

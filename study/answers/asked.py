@@ -2,6 +2,9 @@
 
 from collections.abc import Sequence
 
+import torch
+
+from model.dataset import Pairs
 from model.splits import Split
 from study.inputs import Data
 
@@ -26,19 +29,32 @@ def kind_asked(data: Data, met: Sequence[Split]) -> Split:
             which a handful of queries is not worth.
     """
     pairs, ratings = data.queries, data.ratings
-    known_users, known_items = ((counts > 0).numpy() for counts in ratings.counts(pairs))
-    is_worth = len(pairs) >= ENOUGH
-    if is_worth and known_items.mean() < HALF:
+    n, n_users, n_items, *n_later = _counted(data, pairs)
+    is_worth = n >= ENOUGH
+    if is_worth and n_items < HALF * n:
         return Split.ITEMS
-    if len(pairs) and ratings.times is not None and pairs.times is not None:
-        last, times = ratings.last_times(), pairs.times.numpy()
-        if (times >= last.max().item()).mean() >= MOST and (is_worth or Split.TIME in met):
+    if n and ratings.times is not None and pairs.times is not None:
+        after_all, after_own = n_later
+        if after_all >= MOST * n and (is_worth or Split.TIME in met):
             return Split.TIME
-        if (times >= last[pairs.user_index].numpy())[known_users].sum() >= MOST * max(
-            known_users.sum(), 1
-        ):
+        if after_own >= MOST * max(n_users, 1):
             return Split.LATEST if Split.LATEST in met or is_worth else met[0]
-    return Split.USERS if is_worth and known_users.mean() < HALF else met[0]
+    return Split.USERS if is_worth and n_users < HALF * n else met[0]
+
+
+def _counted(data: Data, pairs: Pairs) -> list[int]:
+    """How many pairs there are, of known users, of known items, later than all ratings, and later
+    than the last of their users, on all ranks.
+    """
+    ratings = data.ratings
+    known_users, known_items = (counts > 0 for counts in ratings.counts(pairs))
+    found = [torch.tensor(len(pairs)), known_users.sum(), known_items.sum()]
+    if ratings.times is not None and pairs.times is not None:
+        last = ratings.last_times()
+        end = ratings.world.most(last.max())
+        later = pairs.times >= last[pairs.user_index]
+        found += [(pairs.times >= end).sum(), (later & known_users).sum()]
+    return [int(one) for one in ratings.world.sum(torch.stack(found)).tolist()]
 
 
 def kind_at_present(data: Data, met: Sequence[Split]) -> Split:

@@ -58,7 +58,8 @@ class Ensemble:
         Raises:
             InputError: no trial has finished yet.
         """
-        settings = best_settings(record.study, n, kind=kind)
+        # All ranks have those of the first: more trials may end meanwhile.
+        settings = data.ratings.world.everyones(best_settings(record.study, n, kind=kind))[0]
         if not settings:
             raise InputError(
                 f"study '{record.name}': no trial has finished yet; python -m study.run goes on"
@@ -137,15 +138,14 @@ class Ensemble:
         Where they met on no such, or the study's ratings are unlike these, each model is trained
         once more.
         """
-        held_out = self.record.held_out_on(self.kind)
+        held_out = self.data.ratings.world.everyones(self.record.held_out_on(self.kind))[0]
         if self.kind in self.record.kinds and self.record.tells_levels:
             kept = held_out.get("levels") if held_out else None
             return Levels.of(kept) if kept else Levels.none()
         training, validation = self.without.of(self.data.ratings)
         predictions, _ = self.predict(validation, without=self.without)
         residuals = Residuals.of(training, validation, predictions)
-        std = float(self.data.table.ratings.std())
-        return Levels.fitted([residuals], kind=self.kind, std=std)
+        return Levels.fitted([residuals], kind=self.kind, std=self.data.ratings.std)
 
     @property
     def without(self) -> Without:

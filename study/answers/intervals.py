@@ -22,6 +22,8 @@ import torch
 from numpy.typing import NDArray
 
 from model.dataset import UNKNOWN
+from model.selection import spread_rows
+from model.world import World
 from study.answers.ensemble import LITTLE, Ensemble, counts_of, kinds_of
 from study.record.attributes import Calibrated, StudyView
 
@@ -29,6 +31,7 @@ COVERAGE = 0.9
 LEVELS = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
 FEWEST = 100  # held-out ratings to trust: of these, 90 % are known to about 3 %
 N_GROUPS = 10  # by spread
+MOST_TOLD = 4_000_000  # held-out ratings that scales are taken from
 MOST_UNKNOWN = 10_000  # ratings that are predicted as if their users or items were unknown
 
 
@@ -103,9 +106,12 @@ def calibrate(ensemble: Ensemble) -> Calibration:
     """
     ratings = ensemble.data.ratings
     training, held_out = ensemble.without.of(ratings)
-    n = len(held_out)
+    world = ratings.world
+    n_of_ranks = world.everyones(len(held_out))
+    n, before, own = sum(n_of_ranks), sum(n_of_ranks[: world.rank]), len(held_out)
     rows = torch.from_numpy(np.linspace(0, n - 1, min(n, MOST_UNKNOWN)).astype(np.int64))
-    all_rows, nobody = torch.arange(n), torch.full_like(rows, UNKNOWN)
+    rows = rows[(rows >= before) & (rows < before + own)] - before
+    all_rows, nobody = torch.arange(own), torch.full_like(rows, UNKNOWN)
     users, items = held_out.user_index, held_out.item_index
     as_if = replace(
         held_out[torch.cat([all_rows, rows, rows, rows])],
@@ -113,11 +119,17 @@ def calibrate(ensemble: Ensemble) -> Calibration:
         item_index=torch.cat([items, items[rows], nobody, nobody]),
     )
     predicted, spreads = ensemble.predict(as_if, without=ensemble.without)
-    truth = held_out.values.numpy()
-    predictions, spread = ensemble.levelled(predicted[:n], held_out, training), spreads[:n]
+    own_truth = held_out.values.numpy()
+    levelled = ensemble.levelled(predicted[:own], held_out, training)
+    far = np.abs(predicted[own:].reshape(3, -1) - own_truth[rows]) / spreads[own:].reshape(3, -1)
+    simulated = _gathered(world, far.T).T
+    counts, some = counts_of(held_out, training), spread_rows(own, MOST_TOLD, world)
+    predictions, spread, truth, kinds = (
+        _gathered(world, one[some])
+        for one in (levelled, spreads[:own], own_truth, kinds_of(*counts))
+    )
     score = np.abs(predictions - truth) / spread
-    simulated = np.abs(predicted[n:].reshape(3, -1) - truth[rows]) / spreads[n:].reshape(3, -1)
-    found = kinds_of(*counts_of(held_out, training))
+    found = kinds.copy()
     if (found == LITTLE).sum() < FEWEST:
         found[found == LITTLE] = 0
     known = _scale(score[found == 0] if (found == 0).sum() >= FEWEST else score)
@@ -129,21 +141,28 @@ def calibrate(ensemble: Ensemble) -> Calibration:
     calibration = Calibration(
         std_factor=known.std_factor,
         quantile=known.quantile,
-        lowest=float(ratings.values.min()),
-        highest=float(ratings.values.max()),
+        lowest=ensemble.data.known.range[0],
+        highest=ensemble.data.known.range[1],
         n_ratings=n,
         of_others=tuple(others),
     )
-    columns = calibration.intervals(predictions, spread, kinds_of(*counts_of(held_out, training)))
+    columns = calibration.intervals(predictions, spread, kinds)
     held: Calibrated = {
         "trials": [setting.trial.number for setting in ensemble.settings],
-        "ratings": len(truth),
+        "ratings": n,
         "width": round(float((columns["upper"] - columns["lower"]).mean()), 6),
         "levels": [[level, round(_inside(score, level), 6)] for level in LEVELS],
         "by_std": _by_std(columns["std"], predictions - truth),
     }
-    ensemble.record.keep(StudyView.calibration, held)
+    if not world.rank:
+        ensemble.record.keep(StudyView.calibration, held)
     return calibration
+
+
+def _gathered(world: World, rows: NDArray[Any]) -> NDArray[Any]:
+    """The rows of all ranks."""
+    found: NDArray[Any] = world.gathered(torch.from_numpy(np.ascontiguousarray(rows))).numpy()
+    return found
 
 
 def _scale(score: NDArray[np.float64]) -> Scale:

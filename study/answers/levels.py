@@ -35,9 +35,11 @@ from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from model.dataset import Ratings
+from model.selection import spread_rows
 from model.splits import Split
 from study.record.attributes import Shifts
 
@@ -57,6 +59,7 @@ ALL_SHARE = 0.1  # of the level of all
 SWEEPS = 4
 UNCERTAIN = 4.0  # squared standard errors that a slope has to exceed to count as more than zero
 WORTH = 1e-3  # the share of the RMSE that a slope has to be worth
+MOST_TOLD = 4_000_000  # residuals of all ranks that are looked at
 FEW = 2_000  # residuals; of fewer, means within twice their standard errors are chance
 LATER = (Split.LATEST, Split.TIME)  # splits on which the level of all may have moved
 
@@ -78,17 +81,29 @@ class Residuals:
 
     @classmethod
     def of(cls, training: Ratings, held_out: Ratings, predicted: Column) -> Self:
-        """Those of (n,) predictions for what was held out, by who knows the training ratings."""
+        """Those of (n,) predictions for what was held out, by who knows the training ratings.
+
+        They are those of all ranks, or a part of them.
+        """
         user_counts, item_counts = training.counts(held_out)
-        mean = float(training.values.mean())
+        mean = training.mean
+        users = held_out.user_index + held_out.first_user
+        columns = [
+            torch.from_numpy(held_out.values.numpy() - predicted),
+            torch.from_numpy(predicted - mean),
+            *(users, held_out.item_index, user_counts, item_counts),
+        ]
+        world = training.world
+        rows = spread_rows(len(held_out), MOST_TOLD, world)
+        values, above, *counts = (world.gathered(one[rows]).numpy() for one in columns)
         return cls(
-            values=held_out.values.numpy() - predicted,
-            above=predicted - mean,
+            values=values,
+            above=above,
             mean=mean,
-            users=held_out.user_index.numpy(),
-            items=held_out.item_index.numpy(),
-            user_counts=user_counts.numpy(),
-            item_counts=item_counts.numpy(),
+            users=counts[0],
+            items=counts[1],
+            user_counts=counts[2],
+            item_counts=counts[3],
         )
 
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -9,11 +10,13 @@ import torch
 
 from model.dataset import Ratings
 from model.factorization import Factorization
-from model.solver import Model
+from model.solver import Model, Solver
 from model.solvers import load_state, make_solver
 from model.splits import Split, split
+from model.world import World
 from storage.errors import InputError
 from storage.models import file_name, load_model, recipe_of, recipe_path, save_model
+from study.answers.checkpoints import Checkpoints, final_path
 from study.inputs import Data
 from study.record.parameters import to_params
 from study.record.ranking import Setting, best_settings
@@ -21,7 +24,7 @@ from study.record.record import Record
 from study.record.seeds import setting_seed, stable_seed
 
 MOST = 10  # settings that may answer: those that meet in the final, of few ratings
-FORMAT = 4  # of what is saved of a model: raise it when a solver keeps something else
+FORMAT = 5  # of what is saved of a model: raise it when a solver keeps something else
 
 
 class Without(NamedTuple):
@@ -46,24 +49,29 @@ def load_or_train(
 ) -> tuple[Model, bool]:
     """The model of a setting, of every rating, and whether it was found saved from before.
 
-    With a split it is the model of that split's training ratings.
+    Each of several ranks has a file of its own, of its users: all are loaded, or none. With a split
+    it is the model of that split's training ratings.
 
     Raises:
         InputError: it diverges on these ratings.
     """
     seed = setting_seed(record.seed or 0, setting.config)
-    recipe = _recipe(setting, record, seed=seed, without=without)
+    world = data.ratings.world
+    recipe = _recipe(setting, record, seed=seed, without=without, shard=_shard(data.ratings))
     path = recipe_path(folder / "models", record.name, recipe)
-    if (arrays := load_model(path)) is not None:
+    arrays = load_model(path)
+    if all(world.everyones(arrays is not None)) and arrays is not None:
         state = {n: torch.from_numpy(a.copy()) for n, a in arrays.items() if "_ids" not in n}
         return load_state(setting.solver, state), True
     ratings = without.of(data.ratings)[0] if without else data.ratings
-    model = train(setting, ratings, seed=seed, device=device)
+    checkpoints = Checkpoints(path, recipe, world)
+    model = train(setting, ratings, seed=seed, device=device, checkpoints=checkpoints)
     state = {name: tensor.detach().cpu() for name, tensor in model.state_dict().items()}
     arrays = {name: tensor.numpy() for name, tensor in state.items()}
     ids = {"user_ids": data.users.values, "item_ids": data.items.values}
     with contextlib.suppress(OSError):  # the answer matters more than to have it again
         save_model(path, arrays | ids, recipe)
+    checkpoints.forget()
     return load_state(setting.solver, state), False
 
 
@@ -79,11 +87,13 @@ def is_unused(path: Path, *, record: Record, folder: Path) -> bool:
         one for kind in record.kinds for one in best_settings(record.study, MOST, kind=kind)
     ]
     splits = [None, *(calibrating(kind, record) for kind in Split)]
+    shard = recipe_of(path).get("shard")
     for setting in settings:
         seed = setting_seed(record.seed or 0, setting.config)
         for without in splits:
-            recipe = _recipe(setting, record, seed=seed, without=without)
-            if path == recipe_path(folder / "models", record.name, recipe):
+            recipe = _recipe(setting, record, seed=seed, without=without, shard=shard)
+            final = recipe_path(folder / "models", record.name, recipe)
+            if path == final or (final_path(path) == final and not final.exists()):
                 return False
     return True
 
@@ -93,8 +103,22 @@ def calibrating(kind: Split, record: Record) -> Without:
     return Without(kind, stable_seed("calibration", record.seed))
 
 
+def _shard(ratings: Ratings) -> Mapping[str, int] | None:
+    """Which of all users the ratings of one of several ranks are of."""
+    world = ratings.world
+    if world.size == 1:
+        return None
+    n = {"first_user": ratings.first_user, "n_users": ratings.n_users}
+    return {"rank": world.rank, "ranks": world.size, **n}
+
+
 def _recipe(
-    setting: Setting, record: Record, *, seed: int, without: Without | None
+    setting: Setting,
+    record: Record,
+    *,
+    seed: int,
+    without: Without | None,
+    shard: object,
 ) -> dict[str, object]:
     """Everything that a model follows from."""
     recipe = {
@@ -107,24 +131,47 @@ def _recipe(
     }
     if without and without.kind is not Split.RANDOM:
         recipe["split"] = without.kind
+    if shard:
+        recipe["shard"] = shard
     return recipe
 
 
-def train(setting: Setting, ratings: Ratings, *, seed: int, device: torch.device) -> Model:
-    """The model of a setting, trained as what answers is.
+def train(
+    setting: Setting,
+    ratings: Ratings,
+    *,
+    seed: int,
+    device: torch.device,
+    checkpoints: Checkpoints | None = None,
+) -> Model:
+    """The model of a setting, trained as what answers is; from where it was stopped, if it was.
 
     Raises:
         InputError: it diverges on these ratings.
     """
     solver = make_solver(setting.config, ratings.to(device), device=device, seed=seed)
+    n_done = checkpoints.restore(solver) if checkpoints else 0
+    with checkpoints.catching() if checkpoints else contextlib.nullcontext():
+        if n_done < setting.epochs:
+            _train(solver, setting, ratings.world, checkpoints)
+    if isinstance(solver.model, Factorization):
+        solver.model.spread.fill_(setting.rmse)
+    return solver.model
+
+
+def _train(solver: Solver, setting: Setting, world: World, checkpoints: Checkpoints | None) -> None:
+    """Trains to the last epoch.
+
+    Raises:
+        InputError: it diverges.
+    """
     for epoch in solver.epochs(validation=None):
-        if not math.isfinite(epoch.train_mse):
+        if not all(world.everyones(math.isfinite(epoch.train_mse))):
             raise InputError(
                 f"trial {setting.trial.number}: diverged in epoch {epoch.number} on all the "
                 "ratings; more trials= may find a better one"
             )
         if epoch.number >= setting.epochs:
-            break
-    if isinstance(solver.model, Factorization):
-        solver.model.spread.fill_(setting.rmse)
-    return solver.model
+            return
+        if checkpoints:
+            checkpoints.after(epoch.number, solver)

@@ -12,12 +12,16 @@ import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from storage.ratings import IdArray, RatingsTable
 from study.record.attributes import Drawn, Sample
+
+if TYPE_CHECKING:
+    from model.world import World
 
 SAMPLED = 256  # k: an error of 3 % at most, and 3 kB each
 MOST_IDS = 0.9  # share of a study's users, and of its items, that are to be among the others
@@ -29,9 +33,10 @@ Hashes = NDArray[np.uint64]
 
 @dataclass(frozen=True)
 class Hashed:
-    """A set of ratings, known by hashes."""
+    """A set of ratings, known by hashes; of all ranks together, if these are one rank's."""
 
     table: RatingsTable
+    world: "World | None" = None  # of ranks; a process alone if not told
 
     def sample(self) -> Sample:
         """What a study of these ratings keeps."""
@@ -54,13 +59,22 @@ class Hashed:
         if other is None:
             return 0
         for mine, theirs in ((self._users, other["users"]), (self._items, other["items"])):
-            if _share(_hashes(theirs), mine) < MOST_IDS:
+            if self._share(_hashes(theirs), mine) < MOST_IDS:
                 return 0
         wanted = _hashes(other["ratings"])
         found = [block[block <= wanted[-1]] for block in self._ratings()]
-        share = _share(wanted, np.concatenate(found))
-        shared = round(share * other["ratings"]["of"])
-        return shared if share >= HALF and shared >= HALF * self.table.n_ratings else 0
+        share = self._share(wanted, np.concatenate(found))
+        shared, n_ratings = round(share * other["ratings"]["of"]), self.table.n_ratings
+        if self.world is not None:
+            n_ratings = sum(self.world.everyones(n_ratings))
+        return shared if share >= HALF and shared >= HALF * n_ratings else 0
+
+    def _share(self, sampled: Hashes, whole: Hashes) -> float:
+        """The share of a sample that is in the whole, of which each rank has some."""
+        found = np.isin(sampled, whole)
+        if self.world is not None:
+            found = np.any(self.world.everyones(found), axis=0)
+        return float(found.mean())
 
     @cached_property
     def _users(self) -> Hashes:
@@ -100,11 +114,6 @@ def _least(hashes: Hashes) -> Hashes:
     if len(hashes) > SAMPLED:
         hashes = np.partition(hashes, SAMPLED)[:SAMPLED]
     return np.sort(hashes)
-
-
-def _share(sampled: Hashes, whole: Hashes) -> float:
-    """The share of a sample that is in the whole."""
-    return float(np.isin(sampled, whole).mean())
 
 
 def _drawn(hashes: Hashes, *, of: int) -> Drawn:

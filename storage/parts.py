@@ -1,0 +1,97 @@
+"""A table in several files: those of a folder or of a pattern, and the pieces that readers share.
+
+A piece is a row group of Parquet, so many bytes of whole lines of plain text, or any other file. In
+the order of their names, and within a file from its beginning, they are the rows of the table.
+"""
+
+import glob
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from storage import parquet
+from storage.errors import InputError
+from storage.packed import compression
+
+PIECE_BYTES = 1 << 26  # of text
+
+
+@dataclass(frozen=True, kw_only=True)
+class Piece:
+    """A file, or a part of one."""
+
+    path: Path
+    number: int = 0  # from 0
+    of: int = 1  # how many the file has
+    weight: int  # of rows or bytes: what it takes to read it
+
+
+def is_pattern(path: Path) -> bool:
+    """Whether a path stands for the files that match it."""
+    return glob.has_magic(str(path)) and not path.exists()
+
+
+def files_of(path: Path) -> list[Path]:
+    """The files of a table, in the order of their names: itself, or those of a folder or pattern.
+
+    What is hidden or empty, or begins with an underscore as what Spark leaves beside its files, is
+    none of them.
+
+    Raises:
+        InputError: there are none.
+    """
+    if is_pattern(path):
+        found = [Path(name) for name in glob.glob(str(path), recursive=True)]
+        files = [file for file in found if file.is_file() and _holds_rows(file, file.parent)]
+        if not files:
+            raise InputError(f"{path}: no such files")
+        return sorted(files)
+    if not path.is_dir():
+        return [path]
+    try:
+        files = [file for file in path.rglob("*") if file.is_file() and _holds_rows(file, path)]
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from None
+    if not files:
+        raise InputError(f"{path}: expected a file, or a folder with files, got an empty one")
+    return sorted(files)
+
+
+def pieces_of(files: Sequence[Path]) -> list[Piece]:
+    """The pieces of files, in their order.
+
+    Raises:
+        InputError: one cannot be read.
+    """
+    if parquet.is_parquet(files[0]):
+        rows = [(file, parquet.rows_of_groups(file)) for file in files]
+        return [
+            Piece(path=file, number=number, of=len(groups), weight=n_rows)
+            for file, groups in rows
+            for number, n_rows in enumerate(groups)
+        ]
+    found = []
+    for file in files:
+        try:
+            n_bytes, is_packed = file.stat().st_size, compression(file) is not None
+        except OSError as error:
+            raise InputError(f"{file}: cannot be read ({error.strerror})") from None
+        n = 1 if is_packed else -(-n_bytes // PIECE_BYTES)
+        found += [Piece(path=file, number=number, of=n, weight=n_bytes // n) for number in range(n)]
+    return found
+
+
+def dealt(pieces: Sequence[Piece], rank: int, size: int) -> list[Piece]:
+    """The pieces of one of `size` readers, who have about as much each, one after the other."""
+    total, before, mine = sum(piece.weight for piece in pieces), 0, []
+    for piece in pieces:
+        middle = before + piece.weight / 2
+        if min(int(middle * size / max(total, 1)), size - 1) == rank:
+            mine.append(piece)
+        before += piece.weight
+    return mine
+
+
+def _holds_rows(file: Path, folder: Path) -> bool:
+    names = file.relative_to(folder).parts
+    return not any(name.startswith((".", "_")) for name in names) and file.stat().st_size > 0

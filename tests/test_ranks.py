@@ -1,0 +1,107 @@
+"""Commands under `torchrun`: two processes that share the users out."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from pyarrow import csv
+from pyarrow.parquet import read_table, write_table
+
+ROOT = Path(__file__).resolve().parent.parent
+TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m")
+OURS = re.compile(r"(?m)^study\.\w+: .*")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Ratings of factors in a folder of two files, pairs with ratings in another."""
+    draw = np.random.default_rng(0)
+    pairs = draw.permutation(200 * 60)[:5_000]
+    users, items = np.divmod(pairs, 60)
+    users[4_300:4_320] = 999  # who has no ratings
+    signal = (draw.normal(size=(1_000, 2)) @ draw.normal(size=(2, 60)))[users, items]
+    rated = 3.5 + signal + draw.normal(0, 0.5, len(pairs))
+    table = pa.table({"user": users, "item": items, "rating": rated.round(2)})
+    for name in ("ratings", "pairs"):
+        (tmp_path / name).mkdir()
+    write_table(table.slice(0, 2_500), tmp_path / "ratings/a.parquet", row_group_size=700)
+    write_table(table.slice(2_500, 1_700), tmp_path / "ratings/b.parquet", row_group_size=700)
+    csv.write_csv(table.slice(4_200, 300), tmp_path / "pairs/a.csv")
+    csv.write_csv(table.slice(4_500), tmp_path / "pairs/b.csv")
+    return tmp_path
+
+
+def ended(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    return subprocess.run(
+        [sys.executable, *words],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+
+
+def called(folder: Path, *words: str) -> str:
+    done = ended(folder, *words)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def predicted(path: Path) -> np.ndarray:
+    return csv.read_csv(path)["prediction"].to_numpy()
+
+
+@pytest.mark.slow
+def test_ranks_tune_and_predict_in_the_order_of_the_queries(folder: Path) -> None:
+    told = called(folder, *TORCHRUN, "study.run", "--data", "ratings", "--trials", "2")
+    assert told.startswith("Ranks: 2\nData: ratings, 4,200 ratings, 200 users, 60 items, ")
+    assert told.count("Finished: 2 trials") == 1
+    command = re.search(r"Next: torchrun --standalone --nproc-per-node 2 -m (.*)", told)
+    assert command and command[1] == (
+        "study.best_predict --data ratings --queries PAIRS.csv --out answers.csv"
+    )
+    asked = ("study.best_predict", "--data", "ratings", "--queries", "pairs")
+    called(folder, "-m", *asked, "--out", "one.csv", "--intervals", "sure.csv")
+    told = called(folder, *TORCHRUN, *asked, "--out", "two.csv", "--intervals", "two-sure.parquet")
+    assert "Queries: pairs, user user, item item, rating rating, 20 of unknown" in told
+    assert told.count("Wrote: two.csv, 800 predictions") == 1
+    assert told.count("\nRMSE: ") == 1
+    one, two = (csv.read_csv(folder / name) for name in ("one.csv", "two.csv"))
+    for name in ("user", "item"):
+        assert one[name].equals(two[name])
+    assert np.corrcoef(one["prediction"], two["prediction"])[0, 1] > 0.9
+    assert read_table(folder / "two-sure.parquet")["user"].equals(one["user"])
+    again = called(folder, *TORCHRUN, *asked, "--out", "answers/")
+    assert "loaded, trained before" in again
+    assert "trained for" not in again
+    parts = read_table(folder / "answers")
+    keys = [("user", "ascending"), ("item", "ascending")]
+    mine, theirs = parts.sort_by(keys), two.sort_by(keys)
+    assert mine["item"].equals(theirs["item"])
+    assert np.allclose(mine["prediction"], theirs["prediction"], atol=1e-6)
+    assert len(list((folder / "answers").iterdir())) == 2
+
+
+@pytest.mark.slow
+def test_bad_input_is_one_line_of_the_first_rank(folder: Path) -> None:
+    (folder / "ratings" / "c.parquet").write_bytes(b"PAR1 and no more")
+    for words, said in (
+        (("study.run", "--data", "ratings"), "study.run: ratings/c.parquet: cannot be read as"),
+        (("study.recommend", "--user", "1"), "study.recommend: expected one process, got 2 ranks"),
+        (("study.best_predict", "--nonsense"), "study.best_predict: No such option"),
+    ):
+        done = ended(folder, *TORCHRUN, *words)
+        assert done.returncode == 1
+        lines = OURS.findall(done.stderr)
+        assert len(lines) == 1
+        assert lines[0].startswith(said)
+        assert "exitcode  : 2" in done.stderr
+    assert not (folder / "runs").exists()

@@ -1,0 +1,186 @@
+"""Several processes, each with some of the users, beside one that has all."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, distributed, multiprocessing
+
+from model.dataset import Pairs, Ratings
+from model.descriptions import of_categories, of_numbers
+from model.kernels.threads import set_n_threads
+from model.posterior import Posterior
+from model.solvers import ALSConfig, Config, GibbsConfig, make_solver
+from model.world import ALONE, Ranks, World
+
+SIZE = 3
+CUTS = 0, 0, 37, 90  # of users: one rank has none
+N_USERS, N_ITEMS, SWEEPS = CUTS[-1], 40, 3
+CONFIGS: dict[str, Config] = {
+    "als": ALSConfig(rank=4, weight_decay=0.1, bias_decay=0.05),
+    "gaussian": GibbsConfig(rank=4, likelihood="gaussian", noise_dof=10.0, n_features=6),
+    "both": GibbsConfig(rank=4, noise_dof=10.0, n_features=6),
+}
+CPU = torch.device("cpu")
+
+
+def ratings_of(kind: str) -> Ratings:
+    """3,000 ratings of five stars; with times and descriptions if the kind says so."""
+    draw = torch.Generator().manual_seed(0)
+    places = torch.randperm(N_USERS * N_ITEMS, generator=draw)[:3000]
+    users, items = places // N_ITEMS, places % N_ITEMS
+    taste = torch.randn(N_USERS, 3, generator=draw) @ torch.randn(3, N_ITEMS, generator=draw)
+    signal = 3 + taste[users, items] + 0.5 * torch.randn(3000, generator=draw)
+    ratings = Ratings(
+        n_users=N_USERS,
+        n_items=N_ITEMS,
+        user_index=users,
+        item_index=items,
+        values=signal.round().clamp(1, 5).double(),
+    )
+    if kind != "in context":
+        return ratings
+    days = torch.randint(0, 60, (3000,), generator=draw) * 86400.0
+    minutes = torch.randint(0, 3, (3000,), generator=draw) * 60.0
+    ages = np.random.default_rng(0).uniform(10, 70, N_USERS)
+    kinds = np.arange(N_ITEMS) % 3
+    return replace(
+        ratings,
+        times=(1e9 + days + minutes).double(),
+        user_descriptions=(of_numbers("age", ages),),
+        item_descriptions=(of_categories("genre", ["drama", "comedy", "horror"], kinds),),
+    )
+
+
+def shard(ratings: Ratings, world: World) -> Ratings:
+    """The ratings of this rank's users."""
+    if world.size == 1:
+        return ratings
+    begin, end = CUTS[world.rank], CUTS[world.rank + 1]
+    users = ratings.user_index
+    some = ratings[(users >= begin) & (users < end)]
+    return replace(
+        some,
+        n_users=end - begin,
+        user_index=some.user_index - begin,
+        user_descriptions=tuple(
+            replace(one, values=one.values[begin:end]) for one in ratings.user_descriptions
+        ),
+        world=world,
+        first_user=begin,
+    )
+
+
+def trained(world: World) -> dict[str, Any]:
+    """What a rank comes to: errors of each sweep, predictions, items' rows."""
+    found: dict[str, Any] = {}
+    for kind in ("ratings alone", "in context"):
+        own = shard(ratings_of(kind), world)
+        training, validation = own[own.item_index % 7 > 0], own[own.item_index % 7 == 0]
+        for name, config in CONFIGS.items():
+            solver = make_solver(config, training, device=CPU, seed=5)
+            for epoch in solver.epochs(validation):
+                told = epoch.train_mse, epoch.validation_mse
+                predictions = epoch.validation_predictions
+                found[f"{kind}, {name}, {epoch.number}"] = told, predictions
+                if epoch.number == SWEEPS:
+                    break
+            newcomers = Pairs(
+                user_index=torch.full((N_ITEMS,), -1), item_index=torch.arange(N_ITEMS)
+            )
+            found[f"{kind}, {name}, unknown"] = solver.model.predict(newcomers)
+            if isinstance(solver.model, Posterior):
+                found[f"{kind}, {name}, std"] = solver.model.std(validation)
+    return found
+
+
+def work(rank: int, folder: Path) -> None:
+    """A rank."""
+    set_n_threads(2 if rank == 1 else 1)
+    torch.set_num_threads(1)
+    store = f"file://{folder / 'store'}"
+    distributed.init_process_group("gloo", init_method=store, rank=rank, world_size=SIZE)
+    world = Ranks()
+    crossed = {
+        "sum": world.sum(torch.tensor([rank, 1.0])),
+        "most": world.most(torch.tensor([rank, -rank])),
+        "gathered": world.gathered(torch.full((rank, 2), rank)),
+        "exchanged": world.exchanged(torch.arange(3) + 10 * rank, [1, 0, 2]),
+        "everyones": world.everyones(f"rank {rank}"),
+        "shared_sum": world.shared_sum(torch.arange(8.0).view(4, 2) * (rank + 1))(),
+        "error": error_of(world, rank),
+    }
+    torch.save(crossed | trained(world), folder / f"{rank}.pt")
+    distributed.destroy_process_group()
+
+
+def error_of(world: World, rank: int) -> str:
+    """What a rank raises when the last two fail."""
+    try:
+        world.together(lambda: 1 // (rank == 0), ZeroDivisionError)
+    except ZeroDivisionError as error:
+        return str(error)
+    return ""
+
+
+@pytest.fixture(scope="module")
+def ranks(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
+    folder = tmp_path_factory.mktemp("ranks")
+    multiprocessing.spawn(work, (folder,), nprocs=SIZE)
+    return [torch.load(folder / f"{rank}.pt") for rank in range(SIZE)]
+
+
+@pytest.fixture(scope="module")
+def alone() -> dict[str, Any]:
+    return trained(ALONE)
+
+
+def test_what_crosses(ranks: list[dict[str, Any]]) -> None:
+    for rank in ranks:
+        assert rank["sum"].tolist() == [3, 3]
+        assert rank["most"].tolist() == [2, 0]
+        assert rank["gathered"].tolist() == [[1, 1], [2, 2], [2, 2]]
+        assert rank["everyones"] == ["rank 0", "rank 1", "rank 2"]
+        assert rank["error"].startswith("integer")
+    assert [rank["exchanged"].tolist() for rank in ranks] == [
+        [0, 10, 20],
+        [],
+        [1, 2, 11, 12, 21, 22],
+    ]
+    shares = torch.cat([rank["shared_sum"] for rank in ranks])
+    torch.testing.assert_close(shares, 6 * torch.arange(8.0).view(4, 2))
+
+
+@pytest.mark.parametrize("kind", ["ratings alone", "in context"])
+@pytest.mark.parametrize("name", CONFIGS)
+def test_the_first_sweeps_are_those_of_one_process(
+    name: str, kind: str, ranks: list[dict[str, Any]], alone: dict[str, Any]
+) -> None:
+    """Row by row: the ranks' predictions, one below the other, are those of one process."""
+    order = by_rank(ratings_of(kind))
+    for sweep in range(1, SWEEPS + 1):
+        key = f"{kind}, {name}, {sweep}"
+        (train_mse, validation_mse), predictions = alone[key]
+        for rank in ranks:
+            assert rank[key][0] == pytest.approx((train_mse, validation_mse), rel=1e-4)
+        together = torch.cat([rank[key][1] for rank in ranks])
+        torch.testing.assert_close(together, predictions[order], rtol=0, atol=2e-3)
+    for what in ("unknown", "std"):
+        key = f"{kind}, {name}, {what}"
+        if what == "std" and key in alone:
+            together = torch.cat([rank[key] for rank in ranks])
+            torch.testing.assert_close(together, alone[key][order], rtol=0, atol=2e-3)
+        elif what == "unknown":
+            for rank in ranks:
+                torch.testing.assert_close(rank[key], alone[key], rtol=0, atol=2e-3)
+
+
+def by_rank(ratings: Ratings) -> Tensor:
+    """Where the validation ratings of all ranks, one below the other, stand in one process."""
+    validation = ratings[ratings.item_index % 7 == 0]
+    return torch.bucketize(validation.user_index, torch.tensor(CUTS[1:]), right=True).argsort(
+        stable=True
+    )
