@@ -14,8 +14,12 @@ which is fitted to pairs drawn at random. Of Gaussian draws f̄ is the predictio
 is the mean of the levels v, and the spread follows from the same probabilities:
 
     P(v_k) = Φ((γ_k - f̄) / s) - Φ((γ_{k-1} - f̄) / s)
+
+How alike two items are, the mean over draws of a product of directions (`similarity`), is of low
+rank but for little too, and kept in the same way.
 """
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, Self
@@ -31,7 +35,7 @@ from model.kernels.compact import pair_moments
 from model.kernels.threads import in_threads, n_threads
 from model.ordinal import level_probabilities
 from model.posterior import Draw, Places, Posterior, fit_of
-from model.similarity import correlations
+from model.similarity import directions
 from model.solver import Model
 from model.svd import svd_of_products
 
@@ -70,6 +74,7 @@ class Compact:
     """Predicts the rating of any pair at present, and how sure that is, without the draws."""
 
     parts: tuple[Part, ...]
+    item_directions: Tensor  # (n_items, r) float32, whose products are how alike items are
     mean: Tensor  # () float64, what is zero in fits
     scale: Tensor  # () float64, of fits
     lowest: Tensor  # () float64
@@ -103,6 +108,7 @@ class Compact:
             parts=tuple(
                 _part(some, total, present=present, generator=generator) for some in kinds if some
             ),
+            item_directions=_directions(sources, total, generator=generator),
             mean=mean.cpu(),
             scale=scale.cpu(),
             lowest=first.lowest.cpu(),
@@ -159,12 +165,8 @@ class Compact:
         return level_probabilities(ordinal[0].thresholds, fit, std.square().reciprocal())
 
     def similarity(self, item: int) -> Tensor:
-        """The (n_items,) float32 similarities of every item to one, of the mean fits."""
-        found = [
-            part.share * correlations(part.user_factors[:-1], part.item_factors[:-1], item)
-            for part in self.parts
-        ]
-        return torch.stack(found).sum(0).float()
+        """The (n_items,) float32 similarities of every item to one, near to those of the draws."""
+        return (self.item_directions @ self.item_directions[item]).clamp(-1.0, 1.0)
 
     def state_dict(self) -> dict[str, Tensor]:
         """Everything, to be saved; `from_state` brings it back."""
@@ -311,6 +313,40 @@ def _part(
         thresholds=torch.as_tensor(thresholds),
         share=torch.tensor(share / total, dtype=torch.float64),
     )
+
+
+def _directions(sources: Sequence[_Source], total: float, *, generator: torch.Generator) -> Tensor:
+    """The (n_items, r) float32 rows whose products are near to the mean over sources of how alike
+    items are.
+    """
+    tables = []
+    for one in sources:
+        users, items = (one.draw.users, one.draw.items) if one.draw else one.products[0]
+        found = directions(users[:-1, : _rank(one)], items[:-1, : _rank(one)])
+        tables.append((found * math.sqrt(one.share / total)).half())
+    ranks = [len(one.mT) for one in tables]
+
+    def times(dense: Tensor) -> Tensor:
+        found = dense.new_zeros(len(tables[0]), len(dense.mT))
+        for one, part in zip(tables, torch.split(dense, ranks), strict=True):
+            found += one.float() @ part
+        return found
+
+    u, s, _ = svd_of_products(
+        times,
+        lambda dense: torch.cat([one.float().mT @ dense for one in tables]),
+        shape=(len(tables[0]), sum(ranks)),
+        dtype=torch.float32,
+        rank=RANK,
+        generator=generator,
+        power_iterations=POWER_ITERATIONS,
+    )
+    return (u * s).contiguous()
+
+
+def _rank(source: _Source) -> int:
+    """That of the factors, without biases."""
+    return len(source.products[0][0].mT)
 
 
 def _scales(

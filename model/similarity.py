@@ -20,8 +20,18 @@ def correlations(users: Tensor, items: Tensor, item: int) -> Tensor:
         items: (n_items, rank) factors.
         item: the index of the one.
     """
+    found = directions(users, items)
+    return found @ found[item]
+
+
+def directions(users: Tensor, items: Tensor) -> Tensor:
+    """The (n_items, rank) float32 rows, of length 1, whose products are all correlations.
+
+    Args:
+        users: (n_users, rank) factors.
+        items: (n_items, rank) factors.
+    """
     centred = users.float() - users.float().mean(0)
     values, vectors = torch.linalg.eigh((centred.mT @ centred).double())
     root = (vectors * values.clamp(min=0.0).sqrt()).float()
-    directions = torch.nn.functional.normalize(items.float() @ root, dim=1)
-    return directions @ directions[item]
+    return torch.nn.functional.normalize(items.float() @ root, dim=1)

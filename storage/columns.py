@@ -127,8 +127,8 @@ def choose_columns(
     if len(first) == 2:
         raise InputError(
             f"{path}: expected at least three columns, user, item and rating, got two, "
-            f"{' and '.join(map(shown, first))}: a rating is missing; pairs to predict come by "
-            "queries="
+            f"{' and '.join(map(shown, first))}: a rating is missing; such pairs can be predicted, "
+            "not learned from"
         )
     found = [_called(first, role) for role in ROLES]
     if all(len(positions) == 1 for positions in found):
@@ -198,6 +198,8 @@ def choose_pair_columns(
     found = [one or _called(first, role) for one, role in zip(told, roles, strict=True)]
     if roles[1] == "title" and found[1] and not found[0]:
         found[0] = [p for p, name in enumerate(first) if plain_name(name) == "id"]
+    if roles == ("item", "rating") and not found[0]:  # where a title names an item
+        found[0] = _called(first, "title")
     is_row = not (has_header or all(told)) and any(
         field in known or is_number(field) for field in first[:2]
     )

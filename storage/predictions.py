@@ -4,7 +4,7 @@ import contextlib
 import csv
 import os
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -23,15 +23,19 @@ if TYPE_CHECKING:
 TABLES = (".csv", ".tsv", ".parquet")
 ENDINGS = (*TABLES, ".txt", "")  # of names of answers
 
+Named = Sequence[tuple[str, ArrayLike]]
+"""Columns with their names."""
 
-def write_answers(path: Path, table: RatingsTable, predictions: NDArray[np.floating]) -> None:
-    """Writes the (n_queries,) predictions: a table if the file's name ends so, else one a line.
+
+def write_answers(path: Path, ids: Named, predictions: NDArray[np.floating]) -> None:
+    """Writes (n,) predictions: a table with the (n,) ids of users and items if the file's name ends
+    so, else one a line.
 
     Raises:
         InputError: the file cannot be written; one that was there stays as it was.
     """
     if path.suffix.lower() in TABLES:
-        write_table(path, table, {"prediction": predictions})
+        write_columns(path, [*ids, ("prediction", predictions)])
     else:
         write_predictions(path, predictions)
 
@@ -46,22 +50,11 @@ def write_predictions(path: Path, predictions: NDArray[np.floating]) -> None:
         np.savetxt(file, predictions, fmt="%.6f")
 
 
-def write_table(
-    path: Path, table: RatingsTable, columns: Mapping[str, NDArray[np.floating]]
-) -> None:
-    """Writes the queries' users and items, and (n_queries,) columns.
+def write_columns(path: Path, columns: Named) -> None:
+    """Writes named columns of equal length.
 
     A file that ends in .parquet is one, another text with six digits after the point, separated by
     tabs if it ends in .tsv, else by commas.
-
-    Raises:
-        InputError: the file cannot be written; one that was there stays as it was.
-    """
-    write_columns(path, [*asked_ids(table), *columns.items()])
-
-
-def write_columns(path: Path, columns: Sequence[tuple[str, ArrayLike]]) -> None:
-    """Writes named columns of equal length, in the formats of `write_table`.
 
     Raises:
         InputError: the file cannot be written; one that was there stays as it was.
@@ -100,7 +93,7 @@ def check_new_folder(path: Path, *, precious: Iterable[Path] = ()) -> None:
     check_writable(path.parent / f".{path.name}.tmp", precious=precious)
 
 
-def write_part(folder: Path, columns: Sequence[tuple[str, ArrayLike]], *, rank: int) -> None:
+def write_part(folder: Path, columns: Named, *, rank: int) -> None:
     """Writes named columns of equal length, those of one rank, to a file in a folder.
 
     Raises:
@@ -137,12 +130,12 @@ def finish_folder(begun: Path, path: Path) -> None:
         raise InputError(f"{path}: cannot be written ({error.strerror})") from None
 
 
-def asked_ids(table: RatingsTable) -> list[tuple[str, ArrayLike]]:
+def asked_ids(table: RatingsTable) -> Named:
     """The queries' users and items, as named columns."""
     return [(table.user_name, table.query_user_ids), (table.item_name, table.query_item_ids)]
 
 
-def arrow_table(columns: Sequence[tuple[str, ArrayLike]]) -> "pa.Table":
+def arrow_table(columns: Named) -> "pa.Table":
     """Named columns of equal length as an Arrow table."""
     import pyarrow as pa
 

@@ -12,6 +12,7 @@ from study.cli import (
     DATA,
     DEVICE,
     KEEP,
+    MODEL,
     OUTPUT,
     SETTING_OF,
     AnswersPath,
@@ -23,6 +24,7 @@ from study.cli import (
     as_options,
     complain,
     options,
+    refuse_beside_model,
     run_command,
 )
 from study.drawing import Drawing
@@ -31,6 +33,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from storage.ratings import IdArray
+    from study.answers.intervals import Calibration
     from study.inputs import Data
     from study.result import Answers, Result
 
@@ -46,6 +50,8 @@ examples:
   python -m study.best_predict --data next-week.csv --setting-of STUDY \\
       --queries pairs.csv --out answers.csv
   python -m study.best_predict --save-model movies.model
+  python -m study.best_predict --model movies.model --queries pairs.csv \\
+      --out answers.csv
 
 ratings that outgrow one machine, on 4 processes that share the users out:
   torchrun --standalone --nproc-per-node 4 -m study.best_predict \\
@@ -62,6 +68,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     DATA,
     SETTING_OF,
     DEVICE,
+    MODEL,
     click.option(
         "--out",
         type=AnswersPath(),
@@ -113,6 +120,7 @@ def best_predict(
     drawing: Drawing,
     *,
     asked: Asked,
+    model: Path | None,
     out: Path,
     queries: Path | None,
     average: int | None,
@@ -123,6 +131,9 @@ def best_predict(
     """Trains the best setting of a study on every rating and writes one predicted rating a line,
     in the order of the queries.
     """
+    if model is not None:
+        refuse_beside_model("average", "save_model")
+        return _by_model(model, drawing, queries=queries, out=out, intervals=intervals, truth=truth)
     with drawing.status("Reading the ratings…"):
         from storage.database import database_file
         from study.result import Ended
@@ -172,11 +183,67 @@ def best_predict(
         drawing.say(f"Wrote: {save_model}, a model to hold and to serve, {size / 1e6:,.0f} MB")
     if is_asked and n_queries and (truth is not None or pairs.truth is not None):
         if truth is None and queries is not None:
-            named = f"column {pairs.truth_name}" if pairs.truth_name else "the ratings"
-            drawing.say(f"Scored against: {named} of {pairs.asked_of}")
+            drawing.say(_scored_against(pairs.truth_name, pairs.asked_of))
         name = str(truth or pairs.asked_of or pairs.source)
         facts["score"] = _score(answers.predictions, told, pairs, name, drawing)
     result.tidy()
+    return Outcome(facts=facts)
+
+
+def _by_model(
+    path: Path,
+    drawing: Drawing,
+    *,
+    queries: Path | None,
+    out: Path,
+    intervals: Path | None,
+    truth: Path | None,
+) -> Outcome:
+    """What a saved model predicts, by its compact form."""
+    if queries is None:
+        raise click.UsageError("Expected --queries FILE, with the pairs that --model is to predict")
+    if isinstance(out, FolderPath) or isinstance(intervals, FolderPath):
+        raise click.UsageError("Expected files for what --model predicts, got a folder")
+    with drawing.status("Reading the model…"):
+        from storage.predictions import write_answers, write_columns
+        from storage.truths import read_truth
+        from study.held import Model
+        from study.known import doubt_of_queries
+
+        held = Model.load(path)
+        known, asked = held.known, held.asked(queries)
+    true = asked.ratings
+    if truth is not None:
+        names = (asked.user_name, asked.item_name, known.rating_name or "rating")
+        true = read_truth(truth, asked.user_ids, asked.item_ids, names=names)
+    precious = list(filter(None, (path, queries, truth)))
+    _check_files(list(filter(None, (out, intervals))), precious, any_name=None)
+    n, n_known = len(asked.user_ids), known.n_met(asked.user_ids, asked.item_ids)
+    if doubt := doubt_of_queries(n, n_known=n_known):
+        complain(PROG, doubt)
+    drawing.say(f"Model: {path}, {held.data}")
+    drawing.say(f"Queries: {queries}, {asked.about}, {n - n_known:,} of unknown users or items")
+    with drawing.status("Predicting…"):
+        pairs = known.index(asked)
+        columns = held.answers(pairs)
+    ids = [(asked.user_name, asked.user_ids), (asked.item_name, asked.item_ids)]
+    write_answers(out, ids, columns["prediction"])
+    drawing.say(f"Wrote: {out}, {n:,} predictions")
+    facts: dict[str, object] = {
+        "model": str(path),
+        "predictions": n,
+        "files": {"out": str(out), "intervals": intervals and str(intervals)},
+    }
+    if intervals is not None and held.calibration:
+        write_columns(intervals, [*ids, *columns.items()])
+        _say_calibrated(intervals, held.calibration, drawing)
+    if true is not None:
+        if truth is None:
+            drawing.say(_scored_against(asked.rating_name, str(queries)))
+        learned, source = known.are_rated(pairs), str(truth or queries)
+        facts["score"] = _errors(
+            columns["prediction"], true, learned, asked.user_ids, source=source, drawing=drawing
+        )
     return Outcome(facts=facts)
 
 
@@ -228,8 +295,8 @@ def _write(path: Path, pairs: "Data", columns: "Mapping[str, NDArray[np.float64]
         begun_folder,
         finish_folder,
         write_answers,
+        write_columns,
         write_part,
-        write_table,
     )
 
     world = pairs.ratings.world
@@ -250,9 +317,9 @@ def _write(path: Path, pairs: "Data", columns: "Mapping[str, NDArray[np.float64]
         assert found is not None
         table, of_all = found
         if list(of_all) == ["prediction"]:
-            write_answers(path, table, of_all["prediction"])
+            write_answers(path, asked_ids(table), of_all["prediction"])
         else:
-            write_table(path, table, of_all)
+            write_columns(path, [*asked_ids(table), *of_all.items()])
 
     world.of_first(write, InputError)
 
@@ -269,10 +336,18 @@ def _write_intervals(path: Path, answers: "Answers", pairs: "Data", drawing: Dra
     with drawing.status("Calibrating the intervals…"):
         calibration = answers.calibration
     _write(path, pairs, answers.intervals)
+    _say_calibrated(path, calibration, drawing)
+
+
+def _say_calibrated(path: Path, calibration: "Calibration", drawing: Drawing) -> None:
     n = calibration.n_ratings
     drawing.say(f"Wrote: {path}, 90 % intervals, calibrated on {n:,} held-out ratings")
     if calibration.doubt:
         complain(PROG, calibration.doubt)
+
+
+def _scored_against(column: str, source: str) -> str:
+    return f"Scored against: {f'column {column}' if column else 'the ratings'} of {source}"
 
 
 def _score(
@@ -292,11 +367,6 @@ def _score(
         source: of the truth.
         drawing: that tells.
     """
-    import numpy as np
-
-    from study.answers.evaluation import doubt_of
-    from study.answers.scores import score
-
     own = {"prediction": predictions, "learned": data.known.are_rated(data.queries)}
     if data.truth is not None:
         own["truth"] = data.truth
@@ -304,17 +374,45 @@ def _score(
         return None
     table, columns = found
     truth = columns["truth"] if told is None else told
+    learned, users = columns["learned"], table.query_user_ids
+    figures = _errors(columns["prediction"], truth, learned, users, source=source, drawing=drawing)
+    if data.noise_std is not None:
+        drawing.say(f"Noise floor: RMSE {data.noise_std:.4f}, of the planted model itself")
+    return figures
+
+
+def _errors(
+    predictions: "NDArray[np.float64]",
+    truth: "NDArray[np.float64]",
+    learned: "NDArray[np.bool_]",
+    users: "IdArray",
+    *,
+    source: str,
+    drawing: Drawing,
+) -> dict[str, object]:
+    """Tells how far (n,) predictions are from the (n,) truth, where it is known; for --json.
+
+    Args:
+        predictions: of n pairs.
+        truth: of them.
+        learned: which were learned from.
+        users: of the pairs.
+        source: of the truth.
+        drawing: that tells.
+    """
+    import numpy as np
+
+    from study.answers.evaluation import doubt_of
+    from study.answers.scores import score
+
     known = ~np.isnan(truth)
-    n_learned = int(columns["learned"][known].sum())
-    if doubt := doubt_of(n_learned, int(known.sum()), source):
+    if doubt := doubt_of(int(learned[known].sum()), int(known.sum()), source):
         complain(PROG, doubt)
-    users = np.unique(table.query_user_ids, return_inverse=True)[1]
-    errors = score(columns["prediction"][known], truth[known], users[known])
+    user_index = np.unique(users, return_inverse=True)[1]
+    errors = score(predictions[known], truth[known], user_index[known])
     figures = {"RMSE": errors.rmse, "MAE": errors.mae, "MSE": errors.mse}
     for name, figure in figures.items():
         drawing.say(f"{name}: {figure}")
-    if data.noise_std is not None:
-        drawing.say(f"Noise floor: RMSE {data.noise_std:.4f}, of the planted model itself")
     return {name.lower(): figure.to_dict() for name, figure in figures.items()}
 
 

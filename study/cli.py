@@ -17,10 +17,10 @@ import click
 
 from storage.errors import InputError, ParameterError, fault_outside, printable
 from storage.keeping import DEFAULT_KEEP, parse_size
-from storage.sources import Sources
+from storage.sources import Sources, parse_columns
 from storage.urls import hidden, without_passwords
 from study.drawing import Drawing
-from study.tuning import DEFAULT_STORAGE, find, parse_columns
+from study.tuning import DEFAULT_STORAGE, find
 
 if TYPE_CHECKING:
     from sqlalchemy import URL
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 Columns = tuple[str, ...]
 
+COMMANDLINE = click.core.ParameterSource.COMMANDLINE
 FAILED = 1
 BAD_INPUT = 2
 INTERRUPTED = 130
@@ -314,6 +315,12 @@ DATA = [
         help="The study in that database; named after the ratings if not told.",
     ),
 ]
+MODEL = click.option(
+    "--model",
+    type=FilePath(),
+    metavar="FILE",
+    help="A saved model that answers, which needs neither --data nor a study.",
+)
 SETTING_OF = click.option(
     "--setting-of",
     type=StudyName(),
@@ -441,6 +448,21 @@ def run_command(
         code = FAILED
     _give_way(code)
     sys.exit(code)
+
+
+def refuse_beside_model(*more: str) -> None:
+    """Raises UsageError if the command was told what a saved model has no use for.
+
+    Args:
+        more: parameters of the command, besides those that say which ratings and which study.
+    """
+    context = click.get_current_context()
+    of_study = {one.name for kind in (Sources, Asked) for one in fields(kind)} | set(more)
+    for one in context.command.params:
+        if one.name in of_study and context.get_parameter_source(one.name) is COMMANDLINE:
+            raise click.UsageError(
+                f"Expected no {one.opts[0]} beside --model, which answers without a study"
+            )
 
 
 def as_called(text: str) -> str:

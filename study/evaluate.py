@@ -10,6 +10,7 @@ from study.cli import (
     DATA,
     DEVICE,
     KEEP,
+    MODEL,
     OUTPUT,
     Asked,
     FilePath,
@@ -17,6 +18,7 @@ from study.cli import (
     as_options,
     complain,
     options,
+    refuse_beside_model,
     run_command,
 )
 from study.drawing import Drawing
@@ -52,12 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "and maybe the time, whose columns are called as in the ratings, or user_id, item_id and "
         "rating.",
     ),
-    click.option(
-        "--model",
-        type=FilePath(),
-        metavar="FILE",
-        help="A saved model to score, which needs neither --data nor a study.",
-    ),
+    MODEL,
     click.option(
         "--out",
         type=FilePath(),
@@ -75,10 +72,12 @@ def evaluate(
     """
     if test is None:
         raise click.UsageError("Expected --test FILE, with the ratings to score by")
+    if model is not None:
+        refuse_beside_model()
     with drawing.status("Reading the ratings…"):
         from storage.predictions import check_ending, check_writable, write_columns
 
-        if model:
+        if model is not None:
             read, facts, score = _of_model(model, test, drawing)
         else:
             read, facts, score = _of_study(asked, test, drawing)

@@ -6,6 +6,7 @@ card that says where it came from. Nothing in it changes after it is made, so th
 threads may ask at once, and it writes nothing but the file that `save` is told.
 """
 
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from numbers import Real
@@ -18,7 +19,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from model.compact import Compact
-from model.dataset import Ids, Pairs
+from model.dataset import UNKNOWN, Ids, Pairs
 from model.factors import RANK, Factors
 from model.forgetting import compact_without_user, ratings_without_user, without_user
 from model.kernels.threads import in_threads, torch_in_one_thread
@@ -31,10 +32,11 @@ from storage.files import TEXT
 from storage.frames import as_frame, is_frame, read_frame
 from storage.item_tables import item_ratings_of, read_item_ratings
 from storage.models import read_held, write_held
-from storage.predictions import arrow_table
+from storage.predictions import arrow_table, check_writable
+from storage.sources import as_columns
 from storage.tables import Pairs as PairsTable
 from storage.tables import read_pairs, read_ratings
-from study.answers.ensemble import combined, kinds_of
+from study.answers.ensemble import combined, kinds_of, mean_of
 from study.answers.evaluation import MOST_PREDICTED, MOST_QUICK, Evaluation, Test, evaluate
 from study.answers.explanations import Explanation, explain, explain_by_ratings
 from study.answers.intervals import Calibration
@@ -46,11 +48,13 @@ from study.answers.lists import (
     Recommendations,
     SimilarItems,
     Wanted,
-    find_row,
+    find_item,
+    find_user,
     list_scores,
     recommend,
     recommend_to_newcomer,
     similar_items,
+    unknown_items,
 )
 from study.held_file import arrays_of, known_of, tensors_of
 from study.known import Known
@@ -77,10 +81,10 @@ class Model:
     card: Mapping[str, Any]  # where it came from, and how good it is
     known: Known
     solvers: tuple[str, ...]  # the name of that of each model
-    models: tuple[Trained, ...]
-    compact: Compact | None  # None of models that are not of factors
+    models: Sequence[Trained]
+    compact: Compact | None  # None of models that are not of factors, or where the draws answer
     levels: Levels
-    calibration: Calibration
+    calibration: Calibration | None  # None where spreads are told as they are
 
     @classmethod
     def load(cls, path: str | Path) -> Self:
@@ -111,8 +115,11 @@ class Model:
         """Writes all of it to one file, whole or not at all: its path.
 
         Raises:
-            InputError: the file cannot be written.
+            InputError: the file cannot be written, or there is no such folder.
         """
+        assert self.calibration
+        path = Path(path)
+        check_writable(path)
         arrays, about = arrays_of(self.known)
         states = {f"model{n}.": one.state_dict() for n, one in enumerate(self.models)}
         if self.compact:
@@ -126,7 +133,6 @@ class Model:
             "levels": self.levels.to_keep(),
             "calibration": self.calibration.to_keep(),
         }
-        path = Path(path)
         write_held(path, arrays, metadata)
         return path
 
@@ -147,7 +153,7 @@ class Model:
         Raises:
             InputError: the pairs cannot be read, or look swapped.
         """
-        table = self._read(pairs)
+        table = self.asked(pairs)
         asked = self.known.index(table)
         columns = self.answers(asked, exact=exact)
         if not intervals:
@@ -155,6 +161,27 @@ class Model:
         ids = [(table.user_name, table.user_ids), (table.item_name, table.item_ids)]
         frame: Frame = as_frame(arrow_table([*ids, *columns.items()]), like=pairs)
         return frame
+
+    def asked(self, pairs: "Source | Frame", *, rated: bool = False) -> PairsTable:
+        """The pairs of a file or a frame, whose columns are called as in the ratings.
+
+        Args:
+            pairs: as of `predict`.
+            rated: whether they must have ratings.
+
+        Raises:
+            InputError: they cannot be read, look swapped, or lack ratings.
+        """
+        given, known = Path(pairs) if isinstance(pairs, str | Path) else pairs, self.known
+        table = read_pairs(
+            read_frame(given) if is_frame(given) else given,
+            names=(known.user_name, known.item_name),
+            rating_name=known.rating_name,
+            time_name=known.time_name,
+            needs_ratings=rated,
+        )
+        known.check(table, _name_of(pairs))
+        return table
 
     def evaluate(self, test: "Source | Frame", *, exact: bool = False) -> Evaluation:
         """How predictions, their intervals and lists do on ratings that were not learned from.
@@ -169,23 +196,57 @@ class Model:
         Raises:
             InputError: it has no ratings, cannot be read, or has nobody and nothing that is known.
         """
-        known, predict = self.known, self.predictor(exact=exact)
-        table = self._read(test, needs_ratings=True)
+        known, table = self.known, self.asked(test, rated=True)
         known.check_met(table, _name_of(test))
         assert table.ratings is not None
         asked, ids = known.index(table), (table.user_ids, table.item_ids)
-        columns = self.answers(asked, exact=exact)
-        return evaluate(
+        return self.score(
             Test.of(known, asked, table.ratings, ids=ids, times=table.times),
-            columns["prediction"],
+            self.answers(asked, exact=exact),
             source=_name_of(test),
-            intervals=(columns["lower"], columns["upper"]),
-            scores=lambda users: list_scores(
-                lambda pairs: predict(pairs)[0], known, users, levels=self.levels
-            ),
-            most_predicted=MOST_PREDICTED if exact or not self.compact else MOST_QUICK,
-            doubts=list(filter(None, [self.calibration.doubt])),
+            doubts=[self.calibration.doubt] if self.calibration and self.calibration.doubt else [],
+            exact=exact,
         )
+
+    def score(
+        self,
+        test: Test,
+        columns: Mapping[str, Column],
+        *,
+        source: str,
+        doubts: Sequence[str] = (),
+        exact: bool = False,
+    ) -> Evaluation:
+        """How (n,) predictions and intervals did on a test of n ratings, and the lists of this.
+
+        Args:
+            test: of n ratings.
+            columns: (n,) each, as of `answers`.
+            source: of the test, for people.
+            doubts: what may be wrong with the predictions, for people.
+            exact: whether the draws make the lists, not their compact form.
+        """
+        is_quick = self.compact is not None and not exact
+        answering = [self.compact] if self.compact and is_quick else self.models
+
+        def scores(users: NDArray[np.int64]) -> Column:
+            return list_scores(
+                lambda pairs: mean_of(answering, pairs, self.known.range),
+                self.known,
+                users,
+                levels=self.levels,
+            )
+
+        with torch_in_one_thread():
+            return evaluate(
+                test,
+                columns["prediction"],
+                source=source,
+                intervals=(columns["lower"], columns["upper"]) if "lower" in columns else None,
+                scores=scores,
+                most_predicted=MOST_QUICK if is_quick else MOST_PREDICTED,
+                doubts=doubts,
+            )
 
     def answers(self, pairs: Pairs, *, exact: bool = False) -> dict[str, Column]:
         """The (n,) columns prediction, std, lower and upper for pairs of rows.
@@ -209,6 +270,7 @@ class Model:
         among: ArrayLike | None = ...,
         without: ArrayLike = ...,
         rated: bool = ...,
+        why: bool = ...,
         exact: bool = ...,
     ) -> Recommendations: ...
 
@@ -232,6 +294,7 @@ class Model:
         among: ArrayLike | None = None,
         without: ArrayLike = (),
         rated: bool = False,
+        why: bool = False,
         exact: bool = False,
     ) -> "Recommendations | pa.Table":
         """The items that users would like best.
@@ -240,13 +303,15 @@ class Model:
             users: the id of one, whose list comes back; or many of them, or all if not told: an
                 Arrow table of all lists, of user, rank, item, title, prediction, std, …
             items: how many each at most.
-            among: ids of the items that may be listed; all if not told.
-            without: ids of items that may not.
+            among: ids, or titles, of the items that may be listed; all if not told.
+            without: those of items that may not.
             rated: whether those that the user has rated may be, too.
+            why: whether the list of one user has the `reasons` of each item.
             exact: whether the draws answer, not their compact form.
 
         Raises:
-            InputError: there is no such user, nothing is left, or no item is asked for.
+            InputError: there is no such user, nothing is left, no item is asked for, or the models
+                cannot tell why.
         """
         _check_least("items", items)
         wanted = Wanted(among=among, without=without, rated=rated)
@@ -257,7 +322,12 @@ class Model:
             return self._sure(found)
 
         if isinstance(users, str | int | np.generic):
-            return listed(users)
+            found = listed(users)
+            return replace(found, reasons=self.reasons(users, found.item_ids)) if why else found
+        if why:
+            raise ParameterError("why", "expected one user, whose list has reasons, got many")
+        if n := wanted.n_unknown(self.known):
+            warnings.warn(unknown_items(n), stacklevel=2)
         return _all_lists(self.known, users, listed)
 
     def similar(self, item: Id, *, items: int = LENGTH, exact: bool = False) -> SimilarItems:
@@ -276,6 +346,10 @@ class Model:
         with torch_in_one_thread():
             return similar_items(models, self.known, item, n=items)
 
+    def titled(self, titles: Mapping[str, str]) -> Self:
+        """The model with other titles of items, by their ids as texts."""
+        return replace(self, known=replace(self.known, titles=titles))
+
     def newcomer(
         self,
         ratings: "Mapping[Id, float] | Source | Frame" = (),
@@ -285,7 +359,7 @@ class Model:
         """The model of somebody who is not in the ratings; nothing is trained.
 
         Args:
-            ratings: by the id of the item; or a frame, or a file, of item and rating.
+            ratings: by the id or title of the item; or a frame, or a file, of item and rating.
             about: what is known of them by column of the users' table, as in {"age": "31"}.
 
         Raises:
@@ -304,29 +378,31 @@ class Model:
             InputError: there is no such user or item, or the models cannot tell.
         """
         known = self.known
-        row = find_row(known.users, user, "user", known.source)
+        row = find_user(known, user)
         found = explain(
             self.models,
             known,
             known.of_user(row),
-            pair=known.at_present(torch.tensor([row]), self._row_of(item)),
+            pair=known.at_present(torch.tensor([row]), _found(known, [item])),
         )
         return replace(found, user_id=known.users.values[row])
 
-    def reasons(self, user: Id, items: ArrayLike) -> list[Explanation]:
+    def reasons(self, user: Id, items: ArrayLike) -> tuple[Explanation, ...]:
         """What `explain` tells of a user's ratings, for each of many items by their ids, quicker.
 
         Raises:
             InputError: there is no such user, or the models cannot tell.
         """
         known = self.known
-        row = find_row(known.users, user, "user", known.source)
-        index = known.items.index(items)
+        row = find_user(known, user)
+        index = _found(known, items)
         pairs = known.at_present(torch.full_like(index, row), index)
         with torch_in_one_thread():
             return explain_by_ratings(self.models, known, known.of_user(row), pairs=pairs)
 
-    def update(self, ratings: "Source | Frame") -> Self:
+    def update(
+        self, ratings: "Source | Frame", *, columns: str | Sequence[str] | None = None
+    ) -> Self:
         """The model that has taken in more ratings, without training: a new one.
 
         The rows of the users and items that were rated are drawn anew, given all others; who and
@@ -335,15 +411,20 @@ class Model:
 
         Args:
             ratings: a file or frame of user, item, rating and maybe time.
+            columns: which hold them, as `load` takes it; those that are called as in the ratings
+                before, or that names make plain, if not told.
 
         Raises:
             InputError: they cannot be read, or one is out of the range of the others.
         """
         given = Path(ratings) if isinstance(ratings, str | Path) else ratings
         source = read_frame(given) if is_frame(given) else given
-        try:  # as they are called in those that are known, or as they can be guessed
-            table = read_ratings(source, self.known.columns, fewest=1)
+        told = as_columns(columns)
+        try:
+            table = read_ratings(source, told or self.known.columns, fewest=1)
         except InputError:
+            if told:
+                raise
             table = read_ratings(source, fewest=1)
         known, new = self.known.with_ratings(table)
         seed = len(known.ratings)
@@ -369,7 +450,7 @@ class Model:
             InputError: there is no such user, or the models cannot.
         """
         known = self.known
-        row = find_row(known.users, user, "user", known.source)
+        row = find_user(known, user)
         models = self._changed("forget", lambda one: without_user(one, row))
         return replace(
             self,
@@ -429,28 +510,6 @@ class Model:
 
         return predict
 
-    def _read(self, pairs: "Source | Frame", *, needs_ratings: bool = False) -> PairsTable:
-        """Pairs of a file or a frame, whose columns are called as in the ratings.
-
-        Raises:
-            InputError: they cannot be read, or look swapped.
-        """
-        given, known = Path(pairs) if isinstance(pairs, str | Path) else pairs, self.known
-        table = read_pairs(
-            read_frame(given) if is_frame(given) else given,
-            names=(known.user_name, known.item_name),
-            rating_name=known.rating_name,
-            time_name=known.time_name,
-            needs_ratings=needs_ratings,
-        )
-        known.check(table, _name_of(pairs))
-        return table
-
-    def _row_of(self, item: Id) -> Tensor:
-        """The (1,) row of an item that is named by id or title."""
-        known = self.known
-        return torch.tensor([find_row(known.items, item, "item", known.source, known.titles)])
-
     def _changed(
         self, what: str, change: Callable[[Trained], Trained | None]
     ) -> tuple[Trained, ...]:
@@ -470,10 +529,14 @@ class Model:
     ) -> dict[str, Column]:
         """Predictions at their level, and calibrated, of pairs with so many ratings."""
         means = np.clip(self.levels.applied(means, *counts), *self.known.range)
+        if self.calibration is None:
+            return {"prediction": means, "std": spreads}
         return self.calibration.intervals(means, spreads, kinds_of(*counts))
 
     def _sure(self, found: Recommendations) -> Recommendations:
-        """The list with calibrated intervals."""
+        """The list with calibrated intervals, if there is what calibrates them."""
+        if self.calibration is None:
+            return found
         counts = np.full(len(found), found.n_rated), found.counts
         columns = self.calibration.intervals(found.predictions, found.stds, kinds_of(*counts))
         return replace(found, stds=columns["std"], lower=columns["lower"], upper=columns["upper"])
@@ -504,7 +567,7 @@ class Person:
     def predict(self, items: ArrayLike) -> dict[str, Column]:
         """The (n,) columns prediction, std, lower and upper of items by their ids."""
         known = self.model.known
-        index = known.items.index(items)
+        index = torch.from_numpy(known.item_rows(items))
         counts = np.full(len(index), len(self.given.items)), known.item_counts[index.numpy()]
         means, spreads = self._predict(known.at_present(torch.zeros_like(index), index))
         return self.model._levelled(means, spreads, counts)
@@ -516,11 +579,12 @@ class Person:
         among: ArrayLike | None = None,
         without: ArrayLike = (),
         rated: bool = False,
+        why: bool = False,
     ) -> Recommendations:
         """The items that they would like best, as of `Model.recommend`.
 
         Raises:
-            InputError: nothing is left, or no item is asked for.
+            InputError: nothing is left, no item is asked for, or the models cannot tell why.
         """
         _check_least("items", items)
         found = recommend_to_newcomer(
@@ -531,7 +595,8 @@ class Person:
             wanted=Wanted(among=among, without=without, rated=rated),
             levels=self.model.levels,
         )
-        return self.model._sure(found)
+        found = self.model._sure(found)
+        return replace(found, reasons=self.reasons(found.item_ids)) if why else found
 
     def explain(self, item: Id) -> Explanation:
         """What the prediction for an item, named by id or title, rests on.
@@ -540,19 +605,19 @@ class Person:
             InputError: there is no such item, or the models cannot tell.
         """
         known = self.model.known
-        pair = known.at_present(torch.tensor([0]), self.model._row_of(item))
+        pair = known.at_present(torch.tensor([0]), _found(known, [item]))
         return explain(
             self.models, known, self.given.own(known), pair=pair, trained=self.model.models
         )
 
-    def reasons(self, items: ArrayLike) -> list[Explanation]:
+    def reasons(self, items: ArrayLike) -> tuple[Explanation, ...]:
         """What `explain` tells of their ratings, for each of many items by their ids, quicker.
 
         Raises:
             InputError: the models cannot tell.
         """
         known = self.model.known
-        index = known.items.index(items)
+        index = _found(known, items)
         pairs = known.at_present(torch.zeros_like(index), index)
         with torch_in_one_thread():
             return explain_by_ratings(self.models, known, self.given.own(known), pairs=pairs)
@@ -576,6 +641,18 @@ def _check_least(name: str, value: int) -> None:
     """Raises the InputError of a parameter that is not 1 or more."""
     if value < 1:
         raise ParameterError(name, f"expected 1 or more, got {value}")
+
+
+def _found(known: Known, items: ArrayLike) -> Tensor:
+    """The (n,) rows of items by their ids or titles.
+
+    Raises:
+        InputError: there is no such item, or more than one.
+    """
+    given, rows = np.asarray(items), known.item_rows(items)
+    for place in np.flatnonzero(rows == UNKNOWN):
+        rows[place] = find_item(known, given[place])
+    return torch.from_numpy(rows)
 
 
 def _name_of(source: object) -> str:
@@ -629,7 +706,7 @@ def _item_ratings(
     """
     names = (known.item_name, "rating")
     if isinstance(ratings, str | Path):
-        ids = frozenset(map(str, known.items.values.tolist()))
+        ids = frozenset([*map(str, known.items.values.tolist()), *known.titles.values()])
         return read_item_ratings(Path(ratings), names=names, item_ids=ids, within=known.range)
     if isinstance(ratings, Mapping):
         values = list(ratings.values())

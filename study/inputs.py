@@ -32,7 +32,7 @@ from storage.tables import read_pairs, read_ratings
 from storage.times import span_of
 from storage.urls import hidden
 from study.events import OnEvent, Said, ignored
-from study.known import Known, are_in, timed
+from study.known import Known, are_in, doubt_of_queries, timed
 from study.shards import Ranges, Together, digest_of_all, gathered_first, read_shard
 from study.sides import Side, read_side, rows_of
 
@@ -50,7 +50,6 @@ Frame = ArrowStream | Columnar | Rows
 
 DEFAULT_FILE = Path("mat_comp")
 STANDARD_INPUT = "-"
-FEW = 3  # queries may all be of newcomers, by chance
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -222,12 +221,7 @@ class Data:
     @property
     def doubt(self) -> str:
         """What seems wrong with the queries, for people; empty if nothing does."""
-        if self.totals.n_queries <= FEW or self.totals.n_known:
-            return ""
-        return (
-            f"none of the {self.totals.n_queries:,} queries has a user and an item that the "
-            "ratings have: are these the columns, and the ids, that were meant?"
-        )
+        return doubt_of_queries(self.totals.n_queries, n_known=self.totals.n_known)
 
     def __repr__(self) -> str:
         text = self.described().replace("\n", "\n ")

@@ -6,7 +6,7 @@ from functools import cached_property
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from model.dataset import UNKNOWN, Description, Ids, Pairs, Ratings
@@ -19,6 +19,7 @@ from storage.tables import Pairs as PairsTable
 from study.sides import labels_about
 
 First = tuple[int, tuple[str, str], bool]  # number, ids of user and item, whether one is known
+FEW = 3  # queries may all be of newcomers, by chance
 
 
 @dataclass(frozen=True, kw_only=True, repr=False, eq=False)
@@ -95,6 +96,43 @@ class Known:
             InputError: there is no such column, or a value is none that it may have.
         """
         return labels_about(self.ratings.user_descriptions, about)
+
+    def n_met(self, user_ids: IdArray, item_ids: IdArray) -> int:
+        """How many of (n,) pairs have a user and an item that are known."""
+        return int((are_in(self.users, user_ids) & are_in(self.items, item_ids)).sum())
+
+    def item_row(self, item: object) -> int:
+        """The row of an item by its id, or by its title; UNKNOWN if there is none.
+
+        Raises:
+            InputError: it is the title of several.
+        """
+        if (row := row_of(self.items, item)) != UNKNOWN:
+            return row
+        text = str(item).strip()
+        rows = self._by_title.get(text.casefold(), [UNKNOWN])
+        if len(rows) > 1:
+            ids = ", ".join(str(one) for one in self.items.values[rows[:3]].tolist())
+            raise InputError(
+                f"item {shown(text)}: the title of {len(rows)} items, {ids}: name one by its id"
+            )
+        return rows[0]
+
+    def item_rows(self, items: ArrayLike) -> NDArray[np.int64]:
+        """The (n,) rows of items by their ids, or by titles that one alone has; UNKNOWN of others.
+
+        Where ids are numbers, a number is never taken for a title.
+        """
+        given = np.asarray(items)
+        rows: NDArray[np.int64] = self.items.index(given).numpy()
+        if self.titles:
+            has_numbers = self.items.values.dtype.kind == "i"
+            for place in np.flatnonzero(rows == UNKNOWN).tolist():
+                text = str(given[place]).strip().casefold()
+                named = self._by_title.get(text, ())
+                if len(named) == 1 and not (has_numbers and text.isdecimal()):
+                    rows[place] = named[0]
+        return rows
 
     def index(self, pairs: PairsTable) -> Pairs:
         """Pairs that were asked for by their ids, UNKNOWN who and what is not known.
@@ -218,6 +256,15 @@ class Known:
         )
 
     @cached_property
+    def _by_title(self) -> dict[str, list[int]]:
+        """The rows of the items that have each title, whatever its case."""
+        found: dict[str, list[int]] = {}
+        for row, item in enumerate(self.items.values.tolist() if self.titles else ()):
+            if title := self.titles.get(str(item)):
+                found.setdefault(title.strip().casefold(), []).append(row)
+        return found
+
+    @cached_property
     def _by_user(self) -> NDArray[np.int64]:
         order: NDArray[np.int64] = np.argsort(self.ratings.user_index.numpy(), kind="stable")
         return order
@@ -226,6 +273,18 @@ class Known:
     def _first(self) -> NDArray[np.int64]:
         first: NDArray[np.int64] = np.concatenate([[0], self.user_counts.cumsum()])
         return first
+
+
+def doubt_of_queries(n: int, *, n_known: int) -> str:
+    """What seems wrong with n queries, for people, of which so many have a user and an item that
+    are known; empty if nothing does.
+    """
+    if n <= FEW or n_known:
+        return ""
+    return (
+        f"none of the {n:,} queries has a user and an item that the ratings have: are these the "
+        "columns, and the ids, that were meant?"
+    )
 
 
 def timed(pairs: Pairs, times: NDArray[np.float64] | None) -> Pairs:
@@ -255,6 +314,12 @@ def _longer(descriptions: tuple[Description, ...], n_rows: int) -> tuple[Descrip
         )
         for one in descriptions
     )
+
+
+def row_of(ids: Ids, wanted: object) -> int:
+    """The row of a raw id; UNKNOWN if there is none."""
+    stripped = wanted.strip() if isinstance(wanted, str) else wanted  # as all ids are
+    return int(ids.index(np.asarray([stripped])).item())
 
 
 def are_in(ids: Ids, wanted: IdArray) -> NDArray[np.bool_]:

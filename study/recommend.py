@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from textwrap import wrap
 from typing import TYPE_CHECKING
 
 import click
@@ -10,6 +11,7 @@ from study.cli import (
     DATA,
     DEVICE,
     KEEP,
+    MODEL,
     OUTPUT,
     SETTING_OF,
     Asked,
@@ -18,14 +20,19 @@ from study.cli import (
     Outcome,
     complain,
     options,
+    refuse_beside_model,
     run_command,
 )
 from study.drawing import Drawing
+from study.result import Result
 
 if TYPE_CHECKING:
-    from numpy.typing import ArrayLike
-
     from study.answers.lists import Recommendations, SimilarItems
+    from study.held import Model
+    from study.known import Known
+
+    Answering = tuple[Result | Model, Known, list[Path | None], dict[str, object]]
+    """What answers, what it knows, the files that were read, and facts for --json."""
 
 PROG = "study.recommend"
 SHORTEST_TITLE = 12  # characters, however long the ids are
@@ -38,6 +45,7 @@ examples:
   python -m study.recommend --ratings mine.csv       for who is not in them
   python -m study.recommend --about age=31,gender=F  who has rated nothing yet
   python -m study.recommend --similar 50 --top 5     five items like item 50
+  python -m study.recommend --user 42 --model movies.model
 """
 
 
@@ -50,6 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     DATA,
     SETTING_OF,
     DEVICE,
+    MODEL,
     click.option("--user", metavar="ID", help="A user of the data."),
     click.option(
         "--ratings",
@@ -98,6 +107,7 @@ def recommend(
     drawing: Drawing,
     *,
     asked: Asked,
+    model: Path | None,
     user: str | None,
     ratings: Path | None,
     similar: str | None,
@@ -115,68 +125,51 @@ def recommend(
     if not is_one or (why and similar is not None):
         more = ", which --why is not for" if why and is_one else ""
         raise click.UsageError(f"Expected one of --user, --ratings or --about, and --similar{more}")
+    if model is not None:
+        refuse_beside_model()
     with drawing.status("Reading the ratings…"):
         import numpy as np
 
-        from storage.database import database_file
-        from storage.item_tables import read_item_ratings, read_titles
         from storage.predictions import check_ending, check_writable, write_columns
 
-        url = asked.url(must_exist=True)
-        loaded = asked.load(drawing)
-        table, named = loaded.table, {}
-        given: tuple[ArrayLike, ArrayLike] = ([], [])
-        known = frozenset(map(str, loaded.items.values.tolist())) if titles or ratings else set()
-        if titles is None or (loaded.sources.items is not None and not titles.exists()):
-            named = loaded.titles(str(titles or ""))
-            titles = None
+        if model is not None:
+            answering, known, read, facts = _of_model(model, titles)
         else:
-            named = read_titles(
-                titles,
-                item_name=table.item_name,
-                item_ids=known,
-                warn=lambda text: complain(PROG, text),
-            )
-        if ratings:
-            given = read_item_ratings(
-                ratings,
-                names=(table.item_name, table.rating_name or "rating"),
-                item_ids=known,
-                within=(table.ratings.min(), table.ratings.max()),
-            )
-        result = asked.find(loaded, drawing)
+            answering, known, read, facts = _of_study(asked, titles, drawing)
     if out is not None:
-        read = [*loaded.files, titles, ratings, database_file(url)]
-        check_writable(out, precious=[path for path in read if path is not None])
+        check_writable(out, precious=[path for path in (*read, titles, ratings) if path])
         check_ending(out)
 
     found: Recommendations | SimilarItems
     if similar is not None:
-        found = result.similar(similar, n=top, titles=named)
-        heading = f"Like {found.item_id} ({table.item_name})"
+        found = answering.similar(similar, items=top)
+        heading = f"Like {found.item_id} ({known.item_name})"
         heading += f", {found.title}" if found.title else ""
         whose: dict[str, object] = {"item": found.item_id}
     elif is_new:
-        found = result.recommend_to_newcomer(
-            *given, n=top, titles=named, about=_columns_of(about), why=why
-        )
+        person = answering.newcomer(ratings or (), about=_columns_of(about))
+        found = person.recommend(items=top, why=why)
         whose = {"user": None}
         heading = f"For a new user who has rated {found.n_rated:,} of the items"
         if found.n_unknown:
             heading += f", and {found.n_unknown:,} that the data do not have"
     else:
-        found = result.recommend(user, n=top, titles=named, why=why)
+        assert user is not None
+        found = answering.recommend(user, items=top, why=why)
         whose = {"user": found.user_id}
-        heading = f"For {user} ({table.user_name}), who has rated {found.n_rated:,}"
+        heading = f"For {user} ({known.user_name}), who has rated {found.n_rated:,}"
+    if not isinstance(answering, Result):
+        drawing.say(f"Model: {model}, {answering.data}")
     _show(drawing, heading, found)
     if out is not None:
         write_columns(out, list(found.columns().items()))
         drawing.say(f"Wrote: {out}, {len(found):,} items")
-    result.tidy()
+    if isinstance(answering, Result):
+        answering.tidy()
     listed = {name: np.asarray(values).tolist() for name, values in found.columns().items()}
     return Outcome(
         facts={
-            "study": result.record.name,
+            **facts,
             **{kind: np.asarray(one).tolist() for kind, one in whose.items()},
             "heading": heading,
             "items": [
@@ -184,6 +177,43 @@ def recommend(
             ],
             "files": {"out": out and str(out)},
         }
+    )
+
+
+def _of_study(asked: Asked, titles: Path | None, drawing: Drawing) -> "Answering":
+    """What a study's best settings answer."""
+    from storage.database import database_file
+
+    url = asked.url(must_exist=True)
+    loaded = asked.load(drawing)
+    known, result = loaded.known, asked.find(loaded, drawing)
+    if titles is None or (loaded.sources.items is not None and not titles.exists()):
+        named = loaded.titles(str(titles or ""))
+    else:
+        named = _titles(titles, known)
+    read = [*loaded.files, database_file(url)]
+    return result.titled(named), known, read, {"study": result.record.name}
+
+
+def _of_model(path: Path, titles: Path | None) -> "Answering":
+    """What a saved model answers."""
+    from study.held import Model
+
+    held = Model.load(path)
+    if titles is not None:
+        held = held.titled(_titles(titles, held.known))
+    return held, held.known, [path], {"model": str(path)}
+
+
+def _titles(path: Path, known: "Known") -> dict[str, str]:
+    """The titles of a table, by item id as text."""
+    from storage.item_tables import read_titles
+
+    return read_titles(
+        path,
+        item_name=known.item_name,
+        item_ids=frozenset(map(str, known.items.values.tolist())),
+        warn=lambda text: complain(PROG, text),
     )
 
 
@@ -227,7 +257,8 @@ def _show(drawing: Drawing, heading: str, found: "Recommendations | SimilarItems
         console.print(table)
     drawing.say(f"{heading}\n{shown.get()}".rstrip("\n"))
     for reason in getattr(found, "reasons", ()):  # of predictions alone
-        drawing.say(f"{reason.title or reason.item_id}: {reason.told(N_REASONS)}")
+        said = f"{reason.title or reason.item_id}: {reason.told(N_REASONS)}"
+        drawing.say("\n".join(wrap(said, console.width, subsequent_indent="  ")))
 
 
 if __name__ == "__main__":

@@ -19,13 +19,12 @@ if TYPE_CHECKING:
     import torch
     from numpy.typing import ArrayLike, NDArray
 
-    from model.dataset import Pairs
     from model.splits import Split
     from study.answers.ensemble import Ensemble
     from study.answers.evaluation import Evaluation
     from study.answers.intervals import Calibration
     from study.answers.lists import Recommendations, SimilarItems
-    from study.held import Model
+    from study.held import Id, Model, Person
     from study.inputs import Data, Frame, Source
     from study.known import Known
     from study.record.ranking import Setting
@@ -55,6 +54,7 @@ class Result:
     ended: Ended
     keep: int  # bytes of what is kept to save work that stay
     on_event: OnEvent = ignored
+    titles: "Mapping[str, str] | None" = None  # of items; those of their table if not told
 
     @property
     def study(self) -> "optuna.Study":
@@ -169,9 +169,7 @@ class Result:
 
         from model.compact import Compact
         from model.kernels.threads import torch_in_one_thread
-        from study.answers.ensemble import mean_of
-        from study.answers.evaluation import MOST_PREDICTED, MOST_QUICK, Test, evaluate
-        from study.answers.lists import list_scores
+        from study.answers.evaluation import Test
         from study.record.attributes import StudyView
 
         if data.truth is None or np.isnan(data.truth).any():
@@ -182,24 +180,17 @@ class Result:
         answers = self.answer(data, quiet=quiet)
         columns, doubt = answers.intervals, answers.calibration.doubt
         lists = self._ensemble(self.ratings, None, ignored if quiet else self.on_event)
+        lists.told.update(answers.ensemble.told)
+        held, seed = self._answering(lists), self.record.seed or 0
         with torch_in_one_thread():
-            models, levels = list(lists.models()), lists.levels
             # Which of all pairs at present come first need not be asked of each draw.
-            compact = Compact.of(models, present=known.present, seed=self.record.seed or 0)
-
-            def means(pairs: "Pairs") -> "NDArray[np.float64]":
-                answering = [compact] if compact else models
-                return mean_of(answering, pairs, known.range)
-
-            found = evaluate(
-                test,
-                answers.predictions,
-                source=data.asked_of or data.source,
-                intervals=(columns["lower"], columns["upper"]),
-                scores=lambda users: list_scores(means, known, users, levels=levels),
-                most_predicted=MOST_QUICK if compact else MOST_PREDICTED,
-                doubts=[one for one in (data.doubt, doubt) if one],
-            )
+            compact = Compact.of(held.models, present=known.present, seed=seed)
+        found = replace(held, compact=compact).score(
+            test,
+            columns,
+            source=data.asked_of or data.source,
+            doubts=[one for one in (data.doubt, doubt) if one],
+        )
         self.record.keep(StudyView.evaluation, found.to_keep())
         return found
 
@@ -247,100 +238,63 @@ class Result:
 
     def recommend(
         self,
-        user: object,
+        user: "Id",
         *,
-        n: int = 10,
-        titles: "dict[str, str] | None" = None,
+        items: int = 10,
+        among: "ArrayLike | None" = None,
+        without: "ArrayLike" = (),
+        rated: bool = False,
         why: bool = False,
     ) -> "Recommendations":
-        """The n items that a user of the ratings would like best, of those that are not rated.
+        """The items that a user of the ratings would like best, as of `Model.recommend`.
 
         Args:
             user: the id.
-            n: how many items at most.
-            titles: of items, by their ids as texts; those of the table of items if not told.
+            items: how many at most.
+            among: ids, or titles, of the items that may be listed; all if not told.
+            without: those of items that may not.
+            rated: whether those that the user has rated may be, too.
             why: whether to tell which of the user's ratings each prediction rests on.
 
         Raises:
             InputError: there is no such user, nothing is left, or no trial has come to a result.
         """
-        from model.kernels.threads import torch_in_one_thread
-        from study.answers.ensemble import combined
-        from study.answers.lists import find_row, recommend, with_reasons
+        return self._answering().recommend(
+            user, items=items, among=among, without=without, rated=rated, why=why
+        )
 
-        ensemble = self._ensemble(self.ratings, None, self.on_event)
-        known, models = self._known(titles), ensemble.loaded()
-        with torch_in_one_thread():
-            found = recommend(
-                lambda pairs: combined(models(), pairs, known.range),
-                known,
-                user,
-                n=n,
-                levels=ensemble.levels,
-            )
-            if not why:
-                return found
-            row = find_row(known.users, user, "user", known.source)
-            return with_reasons(found, models(), known, known.of_user(row), row=row)
-
-    def recommend_to_newcomer(
-        self,
-        item_ids: "ArrayLike",
-        ratings: "ArrayLike",
-        *,
-        n: int = 10,
-        titles: "dict[str, str] | None" = None,
-        about: "Mapping[str, str] | None" = None,
-        why: bool = False,
-    ) -> "Recommendations":
-        """The same for somebody who is not in the ratings, and gave these to these items.
-
-        Args:
-            item_ids: of what they rated.
-            ratings: as many.
-            n: how many items at most.
-            titles: of items, by their ids as texts.
-            about: what is known of them by column of the users' table, as in {"age": "31"}.
-            why: whether to tell which of the ratings each prediction rests on.
-
-        Raises:
-            InputError: a rating is out of range, nothing is left, or no trial has come to a result.
-        """
-        from model.kernels.threads import torch_in_one_thread
-        from study.answers.ensemble import combined
-        from study.answers.lists import Given, recommend_to_newcomer, with_reasons
-
-        known = self._known(titles)
-        given = Given.of(known, item_ids, ratings)
-        labels = known.labels_about(about) if about else None
-        ensemble = self._ensemble(self.ratings, None, self.on_event)
-        models = ensemble.loaded(lambda model: given.fold(model, about=labels))
-        with torch_in_one_thread():
-            found = recommend_to_newcomer(
-                lambda pairs: combined(models(), pairs, known.range),
-                known,
-                given,
-                n=n,
-                levels=ensemble.levels,
-            )
-            if not why:
-                return found
-            return with_reasons(found, models(), known, given.own(known), row=0)
-
-    def similar(
-        self, item: object, *, n: int = 10, titles: "dict[str, str] | None" = None
-    ) -> "SimilarItems":
-        """The n items that please whom an item pleases, which is named by id or title.
+    def similar(self, item: "Id", *, items: int = 10) -> "SimilarItems":
+        """The items that please whom an item pleases, which is named by id or title.
 
         Raises:
             InputError: there is no such item, or no trial has come to a result.
         """
-        from model.kernels.threads import torch_in_one_thread
-        from study.answers.lists import similar_items
+        return self._answering().similar(item, items=items)
 
-        ensemble = self._ensemble(self.ratings, None, self.on_event)
-        with torch_in_one_thread():
-            return similar_items(ensemble.models(), self._known(titles), item, n=n)
+    def newcomer(
+        self,
+        ratings: "Mapping[Id, float] | Source | Frame" = (),
+        *,
+        about: "Mapping[str, str] | None" = None,
+    ) -> "Person":
+        """The model of somebody who is not in the ratings, as of `Model.newcomer`.
+
+        Args:
+            ratings: by the id or title of the item; or a frame, or a file, of item and rating.
+            about: what is known of them by column of the users' table, as in {"age": "31"}.
+
+        Raises:
+            InputError: a rating is out of range, there is no such column, or no trial has come to a
+                result.
+        """
+        return self._answering().newcomer(ratings, about=about)
+
+    def titled(self, titles: "Mapping[str, str]") -> "Result":
+        """The same with other titles of items, by their ids as texts, than the table of items has.
+
+        Lists show them, items may be named by them, and `model` takes them along.
+        """
+        return replace(self, titles=titles)
 
     def model(self, *, average: int | None = None, quiet: bool = False) -> "Model":
         """A model to hold, to save and to serve: it answers without the study and the ratings.
@@ -365,13 +319,13 @@ class Result:
 
         kind = kind_at_present(self.ratings, self.record.kinds)
         on_event = ignored if quiet else self.on_event
-        ensemble, known = self._ensemble(self.ratings, average, on_event, kind), self.ratings.known
+        ensemble, known = self._ensemble(self.ratings, average, on_event, kind), self._known
         with torch_in_one_thread():
             models = tuple(ensemble.models())
             return Model(
                 card=card_of(ensemble),
                 known=known,
-                solvers=tuple(setting.solver for setting in ensemble.settings),
+                solvers=ensemble.solvers,
                 models=models,
                 compact=Compact.of(models, present=known.present, seed=self.record.seed or 0),
                 levels=ensemble.levels,
@@ -406,10 +360,32 @@ class Result:
         if removed:
             self.on_event(Said(f"Removed from {self.folder.name}/: {removed}"))
 
-    def _known(self, titles: "dict[str, str] | None") -> "Known":
-        """The ratings, with these titles if any are told."""
+    @property
+    def _known(self) -> "Known":
+        """The ratings, with other titles if some are told."""
         known = self.ratings.known
-        return known if titles is None else replace(known, titles=titles)
+        return known if self.titles is None else replace(known, titles=self.titles)
+
+    def _answering(self, ensemble: "Ensemble | None" = None) -> "Model":
+        """The models that answer now, by their draws, once they are asked: as a model that is held,
+        whose spreads are not calibrated.
+        """
+        from model.kernels.threads import torch_in_one_thread
+        from study.cards import card_of
+        from study.held import Model
+
+        ensemble = ensemble or self._ensemble(self.ratings, None, self.on_event)
+        with torch_in_one_thread():
+            levels = ensemble.levels
+        return Model(
+            card=card_of(ensemble),
+            known=self._known,
+            solvers=ensemble.solvers,
+            models=ensemble.loaded(),
+            compact=None,
+            levels=levels,
+            calibration=None,
+        )
 
     def _ensemble(
         self, data: "Data", average: int | None, on_event: OnEvent, kind: "Split | None" = None

@@ -4,7 +4,6 @@ Ratings and pairs come as files or as data frames, and answers go back in the ki
 the pairs came in. Imports nothing heavy before it is called.
 """
 
-import csv
 import math
 import time
 import warnings
@@ -23,7 +22,6 @@ if TYPE_CHECKING:
     from sqlalchemy import URL
 
     from model.splits import Split
-    from storage.columns import Columns
     from study.inputs import Data, Frame, Source
     from study.record.attributes import Beginning
     from study.record.record import Record
@@ -72,7 +70,7 @@ def load(
         InputError: it cannot be read, holds something else, or fewer than two ratings.
     """
     from storage.database import parse_storage_url, runs_folder
-    from storage.sources import Sources
+    from storage.sources import Sources, as_columns
     from study.inputs import load_data
 
     runs = runs_folder(parse_storage_url(DEFAULT_STORAGE))
@@ -80,7 +78,7 @@ def load(
         raise ParameterError("missing", f"expected a number, got {missing!r}")
     code = None if missing is None else float(missing)
     sources = Sources(
-        data=source, columns=_as_columns(columns), missing=code, items=items, users=users
+        data=source, columns=as_columns(columns), missing=code, items=items, users=users
     )
     return load_data(sources, runs=runs)
 
@@ -279,18 +277,6 @@ def find(
     )
 
 
-def parse_columns(text: str) -> tuple[str, ...]:
-    """The columns of a text such as `user_id,movie_id,rating` or `1,2,3,4`: three, or four.
-
-    Raises:
-        ValueError: it has more or fewer.
-    """
-    columns = tuple(column.strip() for column in next(csv.reader([text]), []))
-    if len(columns) not in (3, 4) or not all(columns):
-        raise ValueError
-    return columns
-
-
 def _found(
     storage: "BaseStorage", data: "Data", *, name: str | None, other: str | None
 ) -> "Record":
@@ -407,20 +393,6 @@ def _as_split(split: str | None, data: "Data") -> "Split | None":
     if split != Split.RANDOM and data.ratings.times is None:
         raise ParameterError("split", f"{split} was asked for, but the ratings have no times")
     return Split(split)
-
-
-def _as_columns(columns: str | Sequence[str] | None) -> "Columns | None":
-    if columns is None:
-        return None
-    try:
-        found = parse_columns(columns) if isinstance(columns, str) else tuple(map(str, columns))
-        if len(found) not in (3, 4):
-            raise ValueError
-    except (ValueError, TypeError):
-        raise ParameterError(
-            "columns", f"expected three, of user, item and rating, got {columns!r}"
-        ) from None
-    return found
 
 
 def _loaded(ratings: object, *, url: "URL", on_event: OnEvent) -> "Data":

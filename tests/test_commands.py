@@ -84,7 +84,7 @@ def test_the_main_job(call: Call, data: Path) -> None:
     code, out, err = call(run.main, "--data", data, "--trials", 6)
     assert (code, err) == (0, "")
     assert out.startswith(f"Data: {data}, 500 ratings, 40 users, 25 items, 30 queries\n")
-    assert "6 of 6 done" in out
+    assert " | 6 of 6, best " in out
     gain = r"^(Gain|Loss|No gain) over (biases alone|the mean rating).*, on (a|\d) fresh splits?$"
     assert re.search(gain, out, re.M)
     beside = (

@@ -131,10 +131,10 @@ def test_items_that_nobody_rated_are_told_apart_by_what_is_known(result: Result)
 
 
 def test_a_newcomer_may_be_described(result: Result) -> None:
-    known = result.recommend_to_newcomer([], [], about={"age": "30"})
+    known = result.newcomer(about={"age": "30"}).recommend()
     assert len(known) == 10
     with pytest.raises(InputError, match="about: expected columns of the users' table, age, got"):
-        result.recommend_to_newcomer([], [], about={"height": "3"})
+        result.newcomer(about={"height": "3"})
 
 
 def test_one_more_row_is_described_as_those_that_are_there() -> None:

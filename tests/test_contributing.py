@@ -50,9 +50,9 @@ print(json.dumps({
     "rmse": float(np.sqrt(np.mean((answers["prediction"] - signal[asked]) ** 2))),
     "sure": float(np.mean((answers["lower"] < signal[asked]) & (signal[asked] < answers["upper"]))),
     "spread": float(np.std(signal[asked])),
-    "liked": len(result.recommend(5, n=3)),
-    "new": len(result.recommend_to_newcomer([1, 2], [3.0, 5.0], n=3)),
-    "alike": len(result.similar(7, n=3)),
+    "liked": len(result.recommend(5, items=3)),
+    "new": len(result.newcomer({1: 3.0, 2: 5.0}).recommend(items=3)),
+    "alike": len(result.similar(7, items=3)),
     "report": "means" in result.report().read_text(),
 }))
 """

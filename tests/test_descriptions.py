@@ -371,7 +371,7 @@ def test_a_study_with_a_table_of_items(few_epochs: None) -> None:
     result = tune(data, trials=1, workers=2, quiet=True)
     assert result.best
     assert result.record.name == f"ratings-{data.table.digest[:10]}"
-    liked = result.recommend(1, n=3)
+    liked = result.recommend(1, items=3)
     assert all(title.startswith("Film no. ") for title in liked.titles)
     answers = result.predict({"user_id": [1], "movie_id": [38]})
     assert np.isfinite(answers["prediction"]).all()

@@ -1,5 +1,6 @@
 """A model to hold: what it answers alone, from a file, to many threads, after more ratings."""
 
+import json
 import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -15,10 +16,11 @@ import pytest
 import torch
 from pyarrow import parquet
 
+from model.descriptions import weights_of
 from model.solvers import SOLVERS
 from storage.errors import InputError
 from storage.files import read_arrays, write_arrays
-from study import Model, best_predict, evaluate, export, load, tune
+from study import Model, best_predict, evaluate, export, load, recommend, tune
 from study.result import Result
 
 N_USERS, N_ITEMS, N = 60, 40, 1500
@@ -140,6 +142,8 @@ def test_a_file_brings_back_the_same(
         for name in ("prediction", "lower"):
             np.testing.assert_allclose(one[name], other[name], rtol=0, atol=2e-6)
     assert model.recommend("ü03").titles == made.recommend("ü03").titles
+    with pytest.raises(InputError, match=r"no/some\.model: no such folder"):
+        made.save("no/some.model")
     assert model.card == made.card
     assert model.card["settings"][0]["params"]["solver"] in SOLVERS
     assert "1,500 ratings" in repr(model)
@@ -193,6 +197,26 @@ def test_lists_of_one_and_of_many(model: Model) -> None:
         model.recommend(["ü03", "ü99"])
 
 
+def test_a_result_lists_as_its_model_does(result: Result) -> None:
+    renamed = result.titled({"5": "Fünf"})
+    model = renamed.model()
+    mine = result.recommend("ü03", items=3, without=[1], why=True)
+    same = model.recommend("ü03", items=3, without=[1], why=True, exact=True)
+    assert mine.item_ids.tolist() == same.item_ids.tolist()
+    np.testing.assert_allclose(mine.predictions, same.predictions, atol=2e-6)
+    assert [len(one) for one in mine.reasons] == [len(one) for one in same.reasons]
+    assert mine.lower is None  # not calibrated
+    person, other = (one.newcomer({1: 5.0, 2: 1.0}) for one in (result, model))
+    told = person.predict([7])
+    assert list(told) == ["prediction", "std"]
+    np.testing.assert_allclose(told["prediction"], other.predict([7])["prediction"], atol=2e-6)
+    assert renamed.similar("fünf", items=2).item_id == 5
+    assert model.known.titles == {"5": "Fünf"}
+    assert model.titled({"5": "Cinq"}).similar(5).title == "Cinq"
+    with pytest.raises(InputError, match="why: expected one user"):
+        model.recommend(["ü03", "ü05"], why=True)
+
+
 def ratings_of(model: Model, user: str) -> list[tuple[int, float]]:
     row = int(model.known.users.index([user])[0])
     places = model.known.rated(row)
@@ -203,7 +227,8 @@ def ratings_of(model: Model, user: str) -> list[tuple[int, float]]:
 def test_similar_items_and_by_the_draws(model: Model) -> None:
     quick, exact = (model.similar("Film 3", items=8, exact=one) for one in (False, True))
     assert quick.title == "Film 3"
-    assert len(set(quick.item_ids.tolist()) & set(exact.item_ids.tolist())) >= 4
+    assert len(set(quick.item_ids.tolist()) & set(exact.item_ids.tolist())) >= 7
+    np.testing.assert_allclose(quick.similarities, exact.similarities, atol=0.05)
 
 
 def test_somebody_new_gets_a_model(model: Model) -> None:
@@ -215,6 +240,14 @@ def test_somebody_new_gets_a_model(model: Model) -> None:
     table = pd.DataFrame({"film": list(good), "rating": list(good.values())})
     again = model.newcomer(table, about={"age": "30"})
     np.testing.assert_allclose(again.predict([7])["prediction"], answers["prediction"][:1])
+    titled = model.newcomer({f"Film {film}": rating for film, rating in good.items()})
+    assert (
+        titled.predict(["film 7"])["prediction"] == model.newcomer(good).predict([7])["prediction"]
+    )
+    with pytest.raises(InputError, match="item 'Film 99': not among the 42 items"):
+        titled.reasons([1, "Film 99"])
+    with pytest.warns(UserWarning, match="1 of the items that were named is not known"):
+        model.recommend(["ü03", "ü05"], among=[40, "Film 41", "Film 99"])
     nobody = model.newcomer()
     assert nobody.predict([7])["std"][0] > answers["std"][0]
     with pytest.raises(InputError, match="expected a rating from 1 to 5"):
@@ -234,8 +267,13 @@ def test_why(model: Model) -> None:
     theirs = person.explain(7)
     assert sorted(theirs.item_ids.tolist()) == [1, 2, 3]
     assert theirs.influences.max() > 0
-    said = {one.column: one for one in found.descriptions}
-    assert not said or said["genre"].labels == ("good",)
+    assert [one.labels for one in found.descriptions if one.column == "genre"] == [("good",)]
+    (age,) = model.known.ratings.user_descriptions
+    between = next(row for row in range(N_USERS) if ((age.values[row] > 0).sum() == 2).item())
+    found = model.explain(f"ü{between:02d}", 7)
+    (labels,) = (one.labels for one in found.descriptions if one.column == "age")
+    assert labels[0] not in age.labels  # the age, not a number near it
+    torch.testing.assert_close(weights_of(age, labels[0]), age.values[between], atol=1e-4, rtol=0)
 
 
 def test_more_ratings_are_taken_in(model: Model) -> None:
@@ -253,10 +291,20 @@ def test_more_ratings_are_taken_in(model: Model) -> None:
     assert len(after.known.ratings) > N
     assert after.card["updates"][0]["ratings"] == 19
     assert "updates" not in model.card
+    assert {one.column for one in after.explain("neu", 99).descriptions} == {"genre", "age"}
     assert repr(after).endswith(f" items; updated to {after.known.summary}>")
     with pytest.raises(InputError, match="user 'neu'"):
         model.recommend("neu")
     assert len(model.update([("neu", 99, 5)]).known.ratings) == len(model.known.ratings) + 1
+    mine = {"a": ["neu"], "b": [99], "c": [5]}
+    assert len(model.update(mine, columns="a,b,c").known.ratings) == len(model.known.ratings) + 1
+    for wrong, columns, said in (
+        (mine, None, "name them in that order, like columns='a,b,c'"),
+        (mine, "a,b", "columns: expected three, of user, item and rating"),
+        ([("neu", 99)], None, "a rating is missing; such pairs can be predicted, not learned"),
+    ):
+        with pytest.raises(InputError, match=said):
+            model.update(wrong, columns=columns)
     with pytest.raises(InputError, match=r"from 1 to 5.* got 7"):
         model.update({"who": ["a", "b"], "film": [1, 2], "stars": [7, 7]})
 
@@ -342,6 +390,65 @@ def test_the_commands_save_and_export(
     assert "one that is used here" in err
     code, _, err = outcome_of(export.main, "--model", "x.model")
     assert (code, "--items, --users, or both" in err) == (2, True)
+
+
+def test_the_commands_answer_by_a_saved_model(
+    model: Model,
+    path: Path,
+    outcome_of: Callable[..., Outcome],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """In a folder that has no study, no database and no ratings."""
+    monkeypatch.chdir(tmp_path)
+    rated, _ = ratings_of(model, "ü05")[0]
+    Path("pairs.csv").write_text(f"who,film,stars\nü03,41,5\nü05,{rated},4\nnobody,40,3\n")
+    asked = "--model", path, "--queries", "pairs.csv"
+    code, out, err = outcome_of(
+        best_predict.main, *asked, "--out", "answers.csv", "--intervals", "sure.csv"
+    )
+    assert (code, "Scored against: column stars of pairs.csv\nRMSE: " in out) == (0, True)
+    assert "Queries: pairs.csv, user who, item film" in out
+    assert ", 1 of unknown users or items\n" in out
+    expected = model.predict("pairs.csv", intervals=True).to_pandas()
+    pd.testing.assert_frame_equal(pd.read_csv("sure.csv"), expected, atol=1e-6)
+    columns = ["who", "film", "prediction"]
+    pd.testing.assert_frame_equal(pd.read_csv("answers.csv"), expected[columns], atol=1e-6)
+    assert err.startswith("study.best_predict: 1 of the 3 pairs of pairs.csv are among the rat")
+    Path("true").write_text("5\n4\n3\n")
+    code, told, _ = outcome_of(best_predict.main, *asked, "--truth", "true", "--json", "--quiet")
+    assert f"RMSE: {json.loads(told)['score']['rmse']['value']:.4f}" in out
+    code, out, err = outcome_of(recommend.main, "--model", path, "--user", "ü03", "--json")
+    listed = json.loads(out)
+    assert (code, listed["model"]) == (0, str(path))
+    own = model.recommend("ü03")
+    assert [one["film"] for one in listed["items"]] == own.item_ids.tolist()
+    assert [one["upper"] for one in listed["items"]] == pytest.approx(list(own.upper))
+    Path("titles.csv").write_text("film,title\n5,Fünf\n")
+    code, out, err = outcome_of(
+        recommend.main, "--model", path, "--similar", "fünf", "--titles", "titles.csv"
+    )
+    assert (code, err) == (0, "")
+    assert "\nLike 5 (film), Fünf\n" in out
+    Path("mine.csv").write_text("rating,title\n5,Film 7\n1,Film 8\n3,Film 99\n")
+    code, out, err = outcome_of(recommend.main, "--model", path, "--ratings", "mine.csv")
+    assert (code, err) == (0, "")
+    assert "who has rated 2 of the items, and 1 that the data do not have\n" in out
+    for main, more, wrong in (
+        (recommend.main, ("--user", "ü03", "--data", "x"), "--data"),
+        (recommend.main, ("--user", "ü03", "--setting-of", "x"), "--setting-of"),
+        (best_predict.main, ("--queries", "pairs.csv", "--average", 2), "--average"),
+        (evaluate.main, ("--test", "pairs.csv", "--study-name", "x"), "--study-name"),
+    ):
+        code, out, err = outcome_of(main, "--model", path, *more)
+        assert (code, out) == (2, "")
+        assert f"Expected no {wrong} beside --model, which answers without a study; " in err
+    code, _, err = outcome_of(best_predict.main, "--model", path)
+    assert (code, "Expected --queries FILE" in err) == (2, True)
+    assert {one.name for one in tmp_path.iterdir()} == {
+        *("pairs.csv", "answers.csv", "sure.csv", "true", "mat_comp_ans", "titles.csv"),
+        "mine.csv",
+    }
 
 
 @pytest.mark.parametrize(

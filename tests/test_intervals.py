@@ -31,7 +31,7 @@ from model.splits import Split, split
 from model.world import ALONE
 from storage.database import open_storage, parse_storage_url
 from storage.errors import InputError
-from storage.predictions import write_table
+from storage.predictions import asked_ids, write_columns
 from storage.ratings import RatingsTable
 from storage.sources import Sources
 from study import best_predict
@@ -408,7 +408,8 @@ def test_a_row_a_query_the_same_from_saved_models(
     assert (code, err) == (0, "")
     assert "Wrote: intervals.csv, 90 % intervals" in out
     assert [len(ratings) for ratings in trained] == [700, 630]
-    assert f"Trial 0, {solver}, for the intervals, trained for {EPOCHS[solver]} epochs" in out
+    said = f"Trial 0, {solver}, without held-out ratings, trained for {EPOCHS[solver]} epochs"
+    assert said in out
     assert Path("intervals.csv").read_text().startswith("user,item,prediction,std,lower,upper")
     rows = rows_of("intervals.csv")
     assert [(int(row["user"]), int(row["item"])) for row in rows] == QUERIES
@@ -429,7 +430,7 @@ def test_a_row_a_query_the_same_from_saved_models(
     code, out, _ = call("--intervals", "again.csv", "--out", "again")
     assert code == 0
     assert out.count("loaded, trained before") == 2
-    assert "for the intervals, loaded, trained before" in out
+    assert "without held-out ratings, loaded, trained before" in out
     assert len(trained) == 2
     assert [Path(name).read_bytes() for name in ("again", "again.csv")] == first
     assert models == sorted(
@@ -581,11 +582,11 @@ def test_a_full_disk_leaves_the_old_intervals(
     with monkeypatch.context() as patch:
         patch.setattr(os, "fsync", full)
         with pytest.raises(InputError, match=r"cannot be written \(No space left on device\)"):
-            write_table(path, table, columns)
+            write_columns(path, [*asked_ids(table), *columns.items()])
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
 
-    write_table(path, table, columns)
+    write_columns(path, [*asked_ids(table), *columns.items()])
     assert path.read_text().splitlines() == [
         "user,item,prediction,std",
         "3,1,1.000000,0.000000",

@@ -10,6 +10,7 @@ from optuna.trial import TrialState, create_trial
 from records import new_record, set_state
 
 from study.drawing import Drawing
+from study.record.attributes import TrialView
 from study.record.parameters import SOLVER
 from study.record.record import Record
 from study.workers.clock import Clock
@@ -63,9 +64,27 @@ def test_a_log_names_trials_by_their_numbers_and_counts_those_that_are_done(
             add(record.study, rmse)
             follower.look()
     first, second = capsys.readouterr().out.splitlines()
-    assert first.startswith("trial 0, als       RMSE 0.9000 at epoch 7 | 1 of 3 done, ")
-    assert second.startswith("trial 1, als       RMSE 0.8000 at epoch 7 | 2 of 3 done, ")
-    assert "best by validation 0.8000" in second
+    assert first.startswith("trial 0, als       RMSE 0.9000 | 1 of 3, best 0.9000, 0:0")
+    assert second.startswith("trial 1, als       RMSE 0.8000 | 2 of 3, best 0.8000, 0:0")
+
+
+def test_a_line_of_a_trial_fits_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    record = new_record()
+    add(record.study, 0.8)
+    for _ in range(99):
+        add(record.study, None)
+    with Drawing() as drawing:
+        follower = follow(record, drawing, total=102)
+        record.keep_with(99, TrialView.validation_rmse, 0.9)
+        record.keep_with(99, TrialView.stopped, "pruned")
+        set_state(record, 99, TrialState.PRUNED, [0.81])
+        follower._began -= 100.0
+        follower.look()
+    (line,) = capsys.readouterr().out.splitlines()
+    assert re.fullmatch(
+        r"trial 99, als       RMSE 0.9000, pruned \| 2 of 102, best 0.8000, 2:4\d:\d\d left", line
+    )
+    assert len(line) <= 80
 
 
 def test_a_bar_says_that_workers_start_until_a_trial_runs(

@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from model.dataset import Pairs
+from model.dataset import Ids, Pairs
 from model.solvers import SOLVERS
 from storage.errors import InputError
 from storage.item_tables import read_item_ratings, read_titles
@@ -24,6 +24,7 @@ from study.answers.lists import (
     LENGTH,
     Given,
     Predict,
+    Recommendations,
     Wanted,
     listing_score,
     recommend,
@@ -161,6 +162,29 @@ def test_similar_items_by_id_or_title(tmp_path: Path) -> None:
         assert (found.item_id, found.title, found.titles) == ("b", "Bambi", ["Casablanca", "b"])
     with pytest.raises(InputError, match=r"item 'Bambu': .* did you mean 'Bambi'"):
         similar_items([model], titled, "Bambu")
+
+
+def test_items_are_named_by_a_title_that_one_alone_has(tmp_path: Path) -> None:
+    titles = {"a": "Alien (1979)", "b": "Twins", "c": "Twins", "d": "a"}
+    known = replace(data_of([20, 20, 20, 20], tmp_path).known, titles=titles)
+    model = Told(torch.tensor([4.0, 3.0, 2.0, 1.0]).double())
+    assert known.item_rows(["d", " alien (1979)", "twins", "a", "zz"]).tolist() == [3, 0, -1, 0, -1]
+    given = Given.of(known, ["Alien (1979)", "Twins", "d"], [5, 4, 1])
+    assert (given.items.tolist(), given.values.tolist(), given.n_unknown) == ([0, 3], [5, 1], 1)
+
+    def listed(**wanted: Any) -> Recommendations:
+        predict: Predict = lambda pairs: combined([model], pairs, known.range)  # noqa: E731
+        return recommend(predict, known, "u00", wanted=Wanted(**wanted))
+
+    found = listed(among=["Twins", "b", "c"], without=["zz"])
+    assert (found.item_ids.tolist(), found.n_unknown) == (["b", "c"], 2)
+    assert str(found).endswith("\n2 of the items that were named are not known")
+    with pytest.raises(InputError, match="no item is left to list; 1 of the items that were named"):
+        listed(among=["Twins"])
+    with pytest.raises(InputError, match="item 'Twins': the title of 2 items, b, c: name one by"):
+        similar_items([model], known, "Twins")
+    numbered = replace(known, items=Ids(np.arange(4)), titles={"1": "Alien", "2": "1984"})
+    assert numbered.item_rows(["Alien", "1984", 2]).tolist() == [1, -1, 2]
 
 
 @pytest.mark.parametrize(
@@ -426,6 +450,7 @@ def test_reasons_are_told_below_a_list(call: Call) -> None:
         assert item in row
         assert len(re.findall(r"tt\d{4} [+-]0\.\d\d", told)) == 3
         assert item not in told
+    Path("mine.csv").write_text("movie_id,rating\ntt0001,5\ntt0002,5\ntt0003,1\n")
     code, out, err = call(command.main, "--ratings", "mine.csv", "--top", 1, "--why")
     assert (code, err) == (0, "")
     assert out.splitlines()[-1].count(" +") + out.splitlines()[-1].count(" -") >= 1

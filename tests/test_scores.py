@@ -3,6 +3,7 @@
 import csv
 import json
 import math
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -401,7 +402,7 @@ def test_lists_are_those_that_are_recommended(call: Call) -> None:
     result = study.find(study.load("ratings.csv", users="users.csv"), quiet=True)
     precision, recall, gain = [], [], []
     for user, items in liked.items():
-        hits = [item in items for item in result.recommend(user, n=LENGTH).item_ids.tolist()]
+        hits = [item in items for item in result.recommend(user, items=LENGTH).item_ids.tolist()]
         gains = [1 / math.log2(place + 2) for place in range(LENGTH)]
         precision.append(sum(hits) / LENGTH)
         recall.append(sum(hits) / len(items))
@@ -430,6 +431,8 @@ def test_from_python_from_memory_and_in_the_report(call: Call) -> None:
         result.score(result.asked({"user_id": ["u01"], "movie_id": ["tt1"]}), quiet=True)
     _, out, _ = call(evaluate.main, "--test", "test.csv")
     assert str(result.evaluate("test.csv", quiet=True)) in out
+    models = re.findall(r"^Trial \d+, \w+(?:, without held-out ratings)?", out, re.MULTILINE)
+    assert len(models) == len(set(models)) >= 2  # each is told once
     assert max(map(len, str(found).splitlines())) <= 80
     page = render(findings(result.record))
     assert "On a test of its own" in page

@@ -99,6 +99,10 @@ def test_a_user_gets_the_models_list_by_either_method(client: TestClient, model:
     assert answer(got) == posted
     found = model.recommend("u3", items=4, without=[101], among=[101, 102, 103, 104], rated=True)
     assert [one["item"] for one in posted["items"]] == found.item_ids.tolist()
+    among = ["Night 4 (1964)", 101, " night 2 (1962)", "Night"]
+    named = answer(client.post("/recommend", json={**asked, "among": among}))
+    assert {one["item"] for one in named["items"]} == {102, 104}
+    assert (posted["unknown"], named["unknown"]) == (0, 1)
     assert [one["lower"] for one in posted["items"]] == pytest.approx(list(found.lower), abs=1e-6)
     assert posted["items"][0]["title"] == found.titles[0]
     assert posted["rated"] == found.n_rated
@@ -118,6 +122,9 @@ def test_a_newcomer_gets_a_list_with_reasons(client: TestClient, model: Model) -
     assert [one["item"] for one in why] == expected.item_ids.tolist()
     assert [one["by"] for one in why] == pytest.approx(list(expected.influences), abs=1e-6)
     assert {str(one["item"]): one["rating"] for one in why} == RATED
+    titled = {"Night 0 (1960)": 5, "Night 5 (1965)": 1, "Night 10 (1970)": 4}
+    same = answer(client.post("/newcomer", json={**asked, "ratings": titled, "why": False}))
+    assert [one["prediction"] for one in same["items"]] == predicted
     other = answer(client.post("/newcomer", json={"ratings": {"100": 1, "105": 5}, "top": 3}))
     assert other["items"] != told["items"]
     assert "why" not in other["items"][0]
@@ -179,7 +186,7 @@ def test_the_card_tells_of_the_model(client: TestClient) -> None:
         ("/predict", {"pairs": [["u1", 1 << 70]]}, 422, "pairs.0.1: expected an id"),
         ("/similar", {"item": "a\x1b[2J\u2028b"}, 404, "item 'a\ufffd[2J b': not among the"),
         ("/similar", {"item": "x" * 400}, 404, "item 'xxx"),
-        ("/predict", {"pairs": []}, 422, "pairs: List should have at least 1 item"),
+        ("/predict", {"pairs": []}, 422, "pairs: expected 1 or more, got 0"),
         (
             "/predict",
             {"pairs": [["u1", 1]] * 10_001},
@@ -187,10 +194,17 @@ def test_the_card_tells_of_the_model(client: TestClient) -> None:
             "pairs: expected at most 10,000, got 10",
         ),
         ("/predict", {"pairs": [["u1", "\ud800"]]}, 422, "pairs.0.1: expected an id"),
-        ("/predict", {"pair": []}, 422, "pairs: Field required"),
-        ("/predict", {"pairs": [["u1", 1]], "file": "/etc/passwd"}, 422, "file: Extra inputs"),
+        ("/predict", {"pair": []}, 422, "pairs: expected, and not there"),
+        ("/predict", {"pairs": [["u1", 1]], "file": "/etc/passwd"}, 422, "file: no such field"),
+        ("/predict", {"pairs": [["u1"]]}, 422, "pairs.0.1: expected, and not there"),
+        ("/predict", {"pairs": [["u1", 1, 2]]}, 422, "pairs.0: expected at most 2, got 3"),
+        ("/predict", {"pairs": [3]}, 422, "pairs.0: expected a list of user and item, got 3"),
+        ("/predict", {"pairs": {}}, 422, "pairs: expected a list"),
+        ("/predict", [], 422, "body: expected an object"),
+        ("/recommend", {"user": "u1", "top": "many"}, 422, "top: expected a whole number, got 'm"),
+        ("/recommend", {"user": "u1", "why": "?"}, 422, "why: expected true or false, got '?'"),
         ("/recommend", {"user": "u999"}, 404, "user 'u999': not among the 60 users"),
-        ("/recommend", {"user": "u1", "top": 1001}, 422, "top: Input should be less than or eq"),
+        ("/recommend", {"user": "u1", "top": 1001}, 422, "top: expected at most 1,000, got 1001"),
         ("/recommend", {"user": "u1", "among": [7]}, 422, "the ratings: no item is left to list"),
         (
             "/recommend",
@@ -200,7 +214,7 @@ def test_the_card_tells_of_the_model(client: TestClient) -> None:
         ),
         ("/similar", {"item": "Nigt 4"}, 404, "item 'Nigt 4': not among the 40 items"),
         ("/newcomer", {"ratings": {"100": 9}}, 422, "item 100: expected a rating from 1 to 5"),
-        ("/newcomer", {"ratings": {"100": "x"}}, 422, "ratings.100: Input should be a valid numb"),
+        ("/newcomer", {"ratings": {"100": "x"}}, 422, "ratings.100: expected a number, got 'x'"),
         ("/newcomer", {"ratings": {str(n): 1 for n in range(1001)}}, 422, "ratings: expected at m"),
         ("/newcomer", {"about": {"height": 3}}, 422, "about: expected columns of the users' table"),
         ("/newcomer", {"about": {"age": [3]}}, 422, "about.age: expected a number, or a text"),

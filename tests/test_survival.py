@@ -48,7 +48,7 @@ def start_and_wait_for(n_finished: int) -> "subprocess.Popen[str]":
     process = subprocess.Popen([*RUN, "--trials", str(TOTAL)], stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     for line in process.stdout:
-        if f"| {n_finished} of {TOTAL} done" in line:
+        if f"| {n_finished} of {TOTAL}, " in line:
             break
     return process
 

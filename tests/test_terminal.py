@@ -50,7 +50,7 @@ def test_json_is_all_of_standard_output(call: Call) -> None:
     assert 0 < found["validation_rmse"] < 9
     assert all(Path(path).exists() for path in found["files"].values())
     assert "Data: mat_comp, 400 ratings" in err  # for people
-    assert "3 of 3 done" in err
+    assert " | 3 of 3, best " in err
 
     code, out, err = call(
         best_predict.main, "--truth", "truth", "--intervals", "sure.csv", "--json", "--quiet"
@@ -154,7 +154,7 @@ def test_a_pipe_that_ends_is_no_traceback(call: Call, arguments: list[str]) -> N
 def test_a_stream_that_is_no_file_can_be_printed_to(call: Call) -> None:
     with contextlib.redirect_stdout(io.StringIO()) as stream, pytest.raises(SystemExit):
         run.main(["--trials", "1"])
-    assert "1 of 1 done" in stream.getvalue()
+    assert " | 1 of 1, best " in stream.getvalue()
 
 
 def test_commands_go_by_the_name_that_they_were_called_by(

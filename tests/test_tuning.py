@@ -322,7 +322,7 @@ def test_a_study_goes_on_and_is_found_again(
     columns: Columns, capsys: pytest.CaptureFixture[str]
 ) -> None:
     first = tune(load(columns), trials=2)
-    assert "2 of 2 done" in capsys.readouterr().out
+    assert " | 2 of 2, best " in capsys.readouterr().out
     again = tune(load(pl.DataFrame(columns)), trials=3, quiet=True)
     assert again.study.study_name == first.study.study_name
     assert len(again.study.trials) == 3

@@ -90,7 +90,7 @@ def test_many_workers_finish_exactly_as_many_trials_as_were_asked_for() -> None:
         [*RUN, "--trials", "13", "--workers", "4"], capture_output=True, text=True, check=True
     )
     assert called.stderr == ""
-    assert "13 of 13 done" in called.stdout
+    assert " | 13 of 13, best " in called.stdout
     found = trials()
     assert len(found) == 13
     assert n_finished() == 13

@@ -1,10 +1,10 @@
 """Predictions of a study's best settings: each trained on every rating, their mean taken."""
 
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
-from functools import cache as once
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -37,6 +37,7 @@ class Ensemble:
     folder: Path  # beside the database
     device: torch.device
     on_event: OnEvent = ignored
+    told: set[tuple[int, bool]] = field(init=False, default_factory=set)  # which models were
 
     @classmethod
     def of_best(
@@ -72,6 +73,11 @@ class Ensemble:
             device=device,
             on_event=on_event,
         )
+
+    @property
+    def solvers(self) -> tuple[str, ...]:
+        """The name of that of each model."""
+        return tuple(setting.solver for setting in self.settings)
 
     def described(self, *, wanted: int) -> str:
         """Of how many settings the mean is, and how much worse than the first any of them is."""
@@ -146,18 +152,9 @@ class Ensemble:
         """The ratings that models do without to show what they are worth."""
         return calibrating(self.kind, self.record)
 
-    def loaded(self, change: Callable[[Model], Model] | None = None) -> Callable[[], list[Model]]:
-        """What gives the models, which are loaded when it is first called.
-
-        Args:
-            change: what each model is to become; itself if not told.
-        """
-
-        @once
-        def models() -> list[Model]:
-            return [change(one) if change else one for one in self.models()]
-
-        return models
+    def loaded(self) -> Sequence[Model]:
+        """The models, which are loaded or trained when one is first asked for."""
+        return _Loaded(self)
 
     def models(self, *, without: Without | None = None) -> Iterator[Model]:
         """The model of each setting, loaded or trained when it is asked for."""
@@ -184,15 +181,34 @@ class Ensemble:
             self.on_event(Said(note))
 
     def _tell(self, setting: Setting, *, held_out: bool, saved: bool) -> None:
+        """Says once of each model that it is there."""
         trial = setting.trial
+        if (trial.number, held_out) in self.told:
+            return
+        self.told.add((trial.number, held_out))
         epochs = "1 epoch" if setting.epochs == 1 else f"{setting.epochs} epochs"
         done = "loaded, trained before" if saved else f"trained for {epochs}"
         cut = ", cut by the timeout" if setting.was_cut else ""
         error = f"validation RMSE {setting.rmse:.4f}{cut}"
         if self.kind in self.record.kinds[1:] and setting.fresh_rmse is not None:
             error = f"RMSE {setting.fresh_rmse:.4f} on such ratings"
-        on = ", for the intervals" if held_out else f": {error}"
+        on = ", without held-out ratings" if held_out else f": {error}"
         self.on_event(Said(f"Trial {trial.number}, {setting.solver}{on}, {done}"))
+
+
+class _Loaded(Sequence[Model]):
+    def __init__(self, ensemble: Ensemble) -> None:
+        self._ensemble = ensemble
+
+    @cached_property
+    def _models(self) -> list[Model]:
+        return list(self._ensemble.models())
+
+    def __len__(self) -> int:
+        return len(self._ensemble.settings)
+
+    def __getitem__(self, at: Any) -> Any:
+        return self._models[at]
 
 
 def kinds_of(user_counts: NDArray[np.int64], item_counts: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -1,5 +1,7 @@
 """Why a prediction is what it is: which of the user's ratings carry it, and which descriptions."""
 
+import contextlib
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -22,7 +24,7 @@ class OfDescription:
 
     side: str  # user or item
     column: str
-    labels: tuple[str, ...]  # that the user, or the item, has
+    labels: tuple[str, ...]  # that the user, or the item, has; of numbers the value
     effect: float  # in rating units, beside one of whom it is not known
 
 
@@ -126,7 +128,7 @@ def explain(
 
 def explain_by_ratings(
     models: Sequence[Model], known: Known, own: Ratings, *, pairs: Pairs
-) -> list[Explanation]:
+) -> tuple[Explanation, ...]:
     """What the mean predictions of models rest on of the ratings of one user: quick for a list.
 
     Args:
@@ -144,7 +146,7 @@ def explain_by_ratings(
         raise InputError("explain: expected models with factors, got none")
     influences = torch.stack(parts).mean(0).numpy()
     rows = zip(pairs.item_index.tolist(), influences, strict=True)
-    return [_explanation(known, own, item, influence) for item, influence in rows]
+    return tuple(_explanation(known, own, item, influence) for item, influence in rows)
 
 
 def _explanation(
@@ -187,7 +189,12 @@ def _padded(effects: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
 
 
 def _labels(description: Description, row: int) -> tuple[str, ...]:
+    """What a column says of a row: labels, or the number that lies between two of them."""
     weights = description.values[row].tolist()
+    parts = [place for place, weight in enumerate(weights) if weight]
+    if len(parts) == 2 and math.isclose(sum(weights), 1.0, rel_tol=1e-4):
+        with contextlib.suppress(ValueError):  # of the average of two that are no numbers
+            return (f"{sum(weights[one] * float(description.labels[one]) for one in parts):.6g}",)
     return tuple(
         label for label, weight in zip(description.labels, weights, strict=True) if weight >= MOSTLY
     )

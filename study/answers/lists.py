@@ -12,10 +12,10 @@ k is twice the number of ratings that the item of a rating drawn at random has.
 """
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
-from typing import Protocol, Self
+from typing import NoReturn, Protocol, Self
 
 import numpy as np
 import torch
@@ -26,9 +26,9 @@ from model.dataset import UNKNOWN, Ids, Pairs, Ratings
 from model.solver import Model
 from storage.errors import InputError
 from storage.ratings import IdArray
-from study.answers.explanations import Explanation, as_text, explain_by_ratings
+from study.answers.explanations import Explanation, as_text
 from study.answers.levels import Levels
-from study.known import Known
+from study.known import Known, row_of
 
 LENGTH = 10
 CAUTION = 2.0  # k in typical counts
@@ -45,10 +45,10 @@ Means = Callable[[Pairs], NDArray[np.float64]]
 
 @dataclass(frozen=True, kw_only=True)
 class Wanted:
-    """Which items may be listed."""
+    """Which items may be listed, named as `Known.item_rows` takes them."""
 
-    among: ArrayLike | None = None  # ids; all items if not told
-    without: ArrayLike = ()  # ids
+    among: ArrayLike | None = None  # all items if not told
+    without: ArrayLike = ()
     rated: bool = False  # whether those that the user has rated, too
 
     def of(self, known: Known, seen: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -60,14 +60,20 @@ class Wanted:
         may = np.ones(len(known.items) + 1, dtype=bool)
         if self.among is not None:
             may[:] = False
-            may[known.items.index(self.among).numpy()] = True
-        may[known.items.index(self.without).numpy()] = False
+            may[known.item_rows(self.among)] = True
+        may[known.item_rows(self.without)] = False
         if not self.rated:
             may[seen] = False
         rows: NDArray[np.int64] = np.flatnonzero(may[:-1])
         if not len(rows):
-            raise InputError(f"{known.source}: no item is left to list")
+            note = f"; {unknown_items(n)}" if (n := self.n_unknown(known)) else ""
+            raise InputError(f"{known.source}: no item is left to list{note}")
         return rows
+
+    def n_unknown(self, known: Known) -> int:
+        """How many items are named that are not known."""
+        named = [() if self.among is None else self.among, self.without]
+        return sum(int((known.item_rows(one) == UNKNOWN).sum()) for one in named)
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -82,7 +88,7 @@ class Recommendations:
     item_name: str  # what the column of ids is called
     n_rated: int  # items that the user has rated, and the models know
     user_id: object = None  # None of who is not in the data
-    n_unknown: int = 0  # items that the user has rated, and nobody else
+    n_unknown: int = 0  # items that were named, as rated or to be listed or not, and are not known
     lower: NDArray[np.float64] | None = None  # (n,) ends of 90 % intervals, if they are calibrated
     upper: NDArray[np.float64] | None = None
     reasons: tuple[Explanation, ...] = ()  # (n,) if they were asked for
@@ -91,7 +97,8 @@ class Recommendations:
         return len(self.item_ids)
 
     def __repr__(self) -> str:
-        return as_text(self.columns())
+        table = as_text(self.columns())
+        return f"{table}\n{unknown_items(self.n_unknown)}" if self.n_unknown else table
 
     def columns(self, *, titled: bool | None = None) -> dict[str, ArrayLike]:
         """The list as a table: its columns, (n,) each, by name.
@@ -158,7 +165,7 @@ def recommend(
     Raises:
         InputError: there is no such user, or nothing is left.
     """
-    row = find_row(known.users, user, "user", known.source)
+    row = find_user(known, user)
     seen = known.ratings.item_index.numpy()[known.rated(row)]
     if len(seen) == len(known.items) and not (wanted and wanted.rated):
         raise InputError(
@@ -166,26 +173,6 @@ def recommend(
         )
     found = _listed(predict, known, row, seen, n=n, wanted=wanted or Wanted(), levels=levels)
     return replace(found, user_id=known.users.values[row])
-
-
-def with_reasons(
-    found: Recommendations, models: Sequence[Model], known: Known, own: Ratings, *, row: int
-) -> Recommendations:
-    """The list with which of the user's own ratings each prediction rests on.
-
-    Args:
-        found: the list.
-        models: that made it.
-        known: the ratings.
-        own: those of the user.
-        row: of the user, in the models.
-
-    Raises:
-        InputError: none of the models can tell.
-    """
-    index = known.items.index(found.item_ids)
-    pairs = known.at_present(torch.full_like(index, row), index)
-    return replace(found, reasons=tuple(explain_by_ratings(models, known, own, pairs=pairs)))
 
 
 def listing_score(
@@ -245,7 +232,8 @@ class Given:
 
     @classmethod
     def of(cls, known: Known, item_ids: ArrayLike, ratings: ArrayLike) -> Self:
-        """That of (m,) ratings of items by their ids; one rated again has the mean of its ratings.
+        """That of (m,) ratings of items, named as `Known.item_rows` takes them; one rated again has
+        the mean of its ratings.
 
         Raises:
             InputError: a rating is not within the range of the others.
@@ -258,7 +246,7 @@ class Given:
                 f"item {given[at]}: expected a rating from {lowest:g} to {highest:g}, as in "
                 f"{known.source}, got {values[at]:g}"
             )
-        rows = known.items.index(given).numpy()
+        rows = known.item_rows(given)
         is_known = rows != UNKNOWN
         seen, place = np.unique(rows[is_known], return_inverse=True)
         means = np.bincount(place, values[is_known]) / np.bincount(place)
@@ -310,7 +298,7 @@ def recommend_to_newcomer(
             f"all {len(given.items):,} items of {known.source} are rated: nothing is left"
         )
     found = _listed(predict, known, 0, given.items, n=n, wanted=wanted or Wanted(), levels=levels)
-    return replace(found, n_unknown=given.n_unknown)
+    return replace(found, n_unknown=given.n_unknown + found.n_unknown)
 
 
 class Alike(Protocol):
@@ -335,7 +323,7 @@ def similar_items(
     Raises:
         InputError: there is no such item.
     """
-    row = find_row(known.items, item, "item", known.source, known.titles)
+    row = find_item(known, item)
     alike = np.mean([model.similarity(row).numpy() for model in models], axis=0)
     others = np.delete(np.arange(len(known.items)), row)
     first = others[np.argsort(-alike[others], kind="stable")[:n]]
@@ -350,31 +338,44 @@ def similar_items(
     )
 
 
-def find_row(
-    ids: Ids, wanted: object, what: str, source: str, titles: Mapping[str, str] | None = None
-) -> int:
-    """The row of a raw id, or of the first of that title.
+def find_user(known: Known, user: object) -> int:
+    """The row of a user by their id.
 
     Raises:
-        InputError: there is none; says what may have been meant.
+        InputError: there is none; says who may have been meant.
     """
-    if isinstance(wanted, str):
-        wanted = wanted.strip()  # as all ids are
-    titles, text = titles or {}, str(wanted).casefold()
-    named = [one for one, title in titles.items() if title.casefold() == text]
-    found = [ids.index(np.asarray([one])).item() for one in (wanted, *named)]
-    if rows := [int(row) for row in found if row != UNKNOWN]:
-        return rows[0]
-    values, hint = ids.values, ""
-    similar = get_close_matches(str(wanted), titles.values())
+    row = row_of(known.users, user)
+    return row if row != UNKNOWN else _refuse(known.users, user, "user", known.source)
+
+
+def find_item(known: Known, item: object) -> int:
+    """The row of an item by its id, or by its title.
+
+    Raises:
+        InputError: there is none, or more than one of that title; says what may have been meant.
+    """
+    row = known.item_row(item)
+    return row if row != UNKNOWN else _refuse(known.items, item, "item", known.source, known.titles)
+
+
+def unknown_items(n: int) -> str:
+    """That so many items were named in vain, for people."""
+    return f"{n:,} of the items that were named {'is' if n == 1 else 'are'} not known"
+
+
+def _refuse(
+    ids: Ids, wanted: object, what: str, source: str, titles: Mapping[str, str] | None = None
+) -> NoReturn:
+    values, text, hint = ids.values, str(wanted).strip(), ""
+    similar = get_close_matches(text, (titles or {}).values())
     if values.dtype.kind == "i":
         hint = f"; they go from {values.min()} to {values.max()}"
     else:
         alike = [one for one in values.tolist() if _numbers(one) == _numbers(text)]
-        similar += get_close_matches(str(wanted), alike, cutoff=ALIKE)
+        similar += get_close_matches(text, alike, cutoff=ALIKE)
     if similar:
         hint = "; did you mean " + " or ".join(f"'{one}'" for one in similar[:3]) + "?"
-    raise InputError(f"{what} '{wanted}': not among the {len(ids):,} {what}s of {source}{hint}")
+    raise InputError(f"{what} '{text}': not among the {len(ids):,} {what}s of {source}{hint}")
 
 
 def _numbers(text: str) -> list[int]:
@@ -417,6 +418,7 @@ def _listed(
         counts=known.item_counts[left[first]],
         item_name=known.item_name,
         n_rated=len(seen),
+        n_unknown=wanted.n_unknown(known),
     )
 
 

@@ -2,7 +2,7 @@
 
 import contextlib
 import unicodedata
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cached_property, partial
@@ -17,6 +17,7 @@ from storage.files import TEXT
 from study.answers import lists
 from study.answers.explanations import Explanation
 from study.held import Model
+from study.known import row_of
 from study.service import schemas
 
 DECIMALS = 6  # of what is told: ratings are no finer
@@ -24,7 +25,7 @@ MOST_STEPS = 1_000  # of a scale; beyond it ratings are any numbers
 FEW = 3  # ratings to rate, from which answers are warmed up
 
 Answer = dict[str, Any]
-Reasons = Callable[[ArrayLike], list[Explanation]]
+Reasons = Callable[[ArrayLike], tuple[Explanation, ...]]
 
 
 class NotFoundError(Exception):
@@ -75,7 +76,9 @@ class Answers:
             NotFoundError: there is no such user.
             InputError: nothing is left to list.
         """
-        self._row(self.model.known.users, asked.user, "user")
+        users = self.model.known.users
+        if row_of(users, asked.user) == UNKNOWN:
+            raise NotFoundError(_not_among(users, asked.user, "user"))
         found = self.model.recommend(asked.user, **_wanted(asked))
         reasons = partial(self.model.reasons, asked.user) if asked.why else None
         return self._list(found, reasons)
@@ -95,9 +98,11 @@ class Answers:
 
         Raises:
             NotFoundError: there is no such item.
+            InputError: there is more than one.
         """
         known = self.model.known
-        row = self._row(known.items, asked.item, "item", self._by_title)
+        if (row := known.item_row(asked.item)) == UNKNOWN:
+            raise NotFoundError(_not_among(known.items, asked.item, "item"))
         found = self.model.similar(_id_of(known.items, row), items=asked.top)
         rows = zip(self._items(found), _rounded(found.similarities), strict=True)
         return {
@@ -162,22 +167,6 @@ class Answers:
     def _counted(self, row: int) -> Answer:
         return {**self._item(row), "ratings": int(self.model.known.item_counts[row])}
 
-    def _row(
-        self, ids: Ids, wanted: int | str, what: str, titles: Mapping[str, int] | None = None
-    ) -> int:
-        """The row of an id, or of a title.
-
-        Raises:
-            NotFoundError: there is none.
-        """
-        text = wanted.strip() if isinstance(wanted, str) else wanted
-        row = int(ids.index(_column([text])).item())
-        if row == UNKNOWN and titles:
-            row = titles.get(str(text).casefold(), UNKNOWN)
-        if row == UNKNOWN:
-            raise NotFoundError(f"{what} '{text}': not among the {len(ids):,} {what}s")
-        return row
-
     @cached_property
     def _by_count(self) -> NDArray[np.int64]:
         """The (n_items,) rows of items, the most rated first."""
@@ -191,13 +180,10 @@ class Answers:
         texts = map(str, known.items.values.tolist())
         return [_folded(known.titles.get(one) or one) for one in texts]
 
-    @cached_property
-    def _by_title(self) -> dict[str, int]:
-        """The row of each title, of the first of those that share it."""
-        known = self.model.known
-        texts = map(str, known.items.values.tolist())
-        titles = [known.titles.get(one, "").casefold() for one in texts]
-        return {title: row for row, title in reversed([*enumerate(titles)]) if title}
+
+def _not_among(ids: Ids, wanted: int | str, what: str) -> str:
+    """That there is no such user, or item, in a line."""
+    return f"{what} '{str(wanted).strip()}': not among the {len(ids):,} {what}s"
 
 
 def _id_of(ids: Ids, row: int) -> int | str:

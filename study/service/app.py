@@ -7,7 +7,7 @@ hundred times as long as others.
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Annotated, Any, TypeVar
@@ -30,6 +30,7 @@ BODY_BYTES = 1 << 20
 BODY_SECONDS = 30.0  # in which a body has to be there
 MOST_WAITING = 1_000  # questions, in each process
 LONGEST_ERROR = 300  # characters
+LONGEST_GIVEN = 40  # of a value that is told again
 
 T = TypeVar("T")
 
@@ -242,8 +243,18 @@ async def _invalid(request: Request, error: Exception) -> Response:
         return _refused(415, f"expected content-type application/json, got {given}")
     if first["type"] == "json_invalid":
         return _refused(400, f"expected JSON: {first['ctx']['error']}")
-    place = ".".join(str(part) for part in first["loc"][1:]) or first["loc"][0]
-    return _refused(422, f"{place}: {first['msg'].removeprefix('Value error, ')}")
+    place = ".".join(str(part) for part in first["loc"][1:] if part != "[key]") or first["loc"][0]
+    return _refused(422, f"{place}: {_wrong(first)}")
+
+
+def _wrong(error: Mapping[str, Any]) -> str:
+    """What pydantic found wrong, in the words of the rest."""
+    if error["type"] == "value_error":  # ours
+        return str(error["ctx"]["error"])
+    told = WRONG.get(error["type"], "expected something else").format(**error.get("ctx", {}))
+    given = error["input"]
+    is_short = isinstance(given, bool | int | float | str) and len(str(given)) <= LONGEST_GIVEN
+    return f"{told}, got {given!r}" if is_short and error["type"] in GIVEN else told
 
 
 async def _http(_: Request, error: Exception) -> Response:
@@ -269,6 +280,30 @@ async def _fault(_: Request, error: Exception) -> Response:
     return _refused(500, "a fault of the service, which its log tells")
 
 
+GIVEN = {  # what is wrong with a value, by pydantic's name of it
+    "int_parsing": "expected a whole number",
+    "int_type": "expected a whole number",
+    "int_from_float": "expected a whole number",
+    "float_parsing": "expected a number",
+    "float_type": "expected a number",
+    "finite_number": "expected a number",
+    "bool_parsing": "expected true or false",
+    "bool_type": "expected true or false",
+    "string_type": "expected a text",
+    "list_type": "expected a list",
+    "tuple_type": "expected a list of user and item",
+    "dict_type": "expected an object",
+    "model_attributes_type": "expected an object",
+    "greater_than_equal": "expected {ge} or more",
+    "less_than_equal": "expected at most {le:,}",
+}
+WRONG = GIVEN | {
+    "missing": "expected, and not there",
+    "extra_forbidden": "no such field",
+    "too_short": "expected {min_length:,} or more, got {actual_length:,}",
+    "too_long": "expected at most {max_length:,}, got {actual_length:,}",
+    "string_too_long": "expected at most {max_length:,} characters",
+}
 HANDLERS: dict[type[Exception], Callable[[Request, Exception], Any]] = {
     RequestValidationError: _invalid,
     HTTPException: _http,

@@ -102,8 +102,10 @@ class Predict(_Asked):
 
 class _Listed(_Asked):
     top: Top = LENGTH
-    among: Ids | None = Field(default=None, description="items that may be listed; all if not told")
-    without: Ids = Field(default=[], description="items that may not be listed")
+    among: Ids | None = Field(
+        default=None, description="items that may be listed, by id or title; all if not told"
+    )
+    without: Ids = Field(default=[], description="items that may not be listed, likewise")
     rated: bool = Field(default=False, description="whether items that were rated may be listed")
     why: bool = Field(
         default=False,
@@ -132,7 +134,7 @@ class Newcomer(_Listed):
         dict[Id, FiniteFloat],
         Field(examples=[{"50": 5, "172": 4.0}]),
         _at_most(MOST_RATINGS),
-    ] = Field(default_factory=dict, description="by the id of the item")
+    ] = Field(default_factory=dict, description="by the id, or the title, of the item")
     about: Annotated[
         dict[_Text, Value],
         Field(examples=[{"age": 31}]),
@@ -184,7 +186,9 @@ class Recommended(Item):
 class Recommendations(BaseModel):
     items: list[Recommended] = Field(description="the best first")
     rated: int = Field(description="items that this person has rated")
-    unknown: int = Field(description="items that were rated and that the model does not know")
+    unknown: int = Field(
+        description="items that were named, as rated or to be listed or not, and are not known"
+    )
 
 
 class Alike(Item):

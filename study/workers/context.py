@@ -63,15 +63,9 @@ def record_context(
                 said = cast(ContextFound, asdict(explained(solver.model, training)))
                 found.update(said)
     record.keep(StudyView.context, found)
-    on_event(Said(f"Times and descriptions: {told(found)}"))
-
-
-def told(found: ContextFound) -> str:
-    """What they brought, for people: the RMSE without and with, on each kind of split."""
-    return "; ".join(
-        f"RMSE {one['either']:.4f} -> {one['nothing']:.4f}, {ON[Split(kind)]}"
-        for kind, one in found["rmse"].items()
-    )
+    for split, one in found["rmse"].items():
+        brought = f"RMSE {one['either']:.4f} -> {one['nothing']:.4f}, {ON[Split(split)]}"
+        on_event(Said(f"Times and descriptions: {brought}"))
 
 
 def has_context(ratings: Ratings) -> bool:

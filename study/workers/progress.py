@@ -47,7 +47,7 @@ class Follower:
         trials = record.trials()
         self._told = {trial.number for trial in trials if trial.state.is_finished()}
         self._finished_before = sum(trial.state in FINISHED for trial in trials)
-        self._summarized = (-1, "")  # how many were finished, and what was said of them
+        self._best_of = (-1, "")  # how many were finished, and the RMSE of the best
         self._rounds_told = 0
         self._race_is_over = self._finished_before >= total and is_decided(record.study)
 
@@ -68,7 +68,7 @@ class Follower:
         for trial in new:
             self._told.add(trial.number)
             count += trial.state in FINISHED
-            self._tell(trial, f"{count} of {self._total} done, {summary}")
+            self._tell(trial, f"{count} of {self._total}", trials=finished)
         running = [trial for trial in trials if trial.state is TrialState.RUNNING]
         quiet = not running and not self._race_is_over  # or it need not be asked of the database
         if running or new:
@@ -109,7 +109,8 @@ class Follower:
             running=self._lines(running),
         )
 
-    def _tell(self, trial: FrozenTrial, summary: str) -> None:
+    def _tell(self, trial: FrozenTrial, count: str, *, trials: list[FrozenTrial]) -> None:
+        """Tells, within 80 columns, what a trial came to, and where the study is."""
         view = TrialView(trial)
         if trial.state is TrialState.FAIL:
             if view.failed is not None:
@@ -119,19 +120,27 @@ class Follower:
                 self._on_event(Said(text))
             return
         outcome = f"trial {trial.number}, {trial.params['solver']:<8}  RMSE {_rmse(trial)}"
-        outcome += f" at epoch {view.best_epoch or 0}"
         if trial.state is TrialState.PRUNED:
             outcome += f", {view.stopped}"
-        self._on_event(Ended(f"{outcome} | {summary}"))
+        best = [f"best {one}"] if (one := self._best(trials)) else []
+        self._on_event(Ended(f"{outcome} | {', '.join([count, *best, *self._left(trials)])}"))
 
     def _summary(self, finished: list[FrozenTrial]) -> str:
-        if self._summarized[0] != len(finished):
+        best = [f"best by validation {one}"] if (one := self._best(finished)) else []
+        pruned = sum(trial.state is TrialState.PRUNED for trial in finished)
+        return ", ".join([*best, f"{pruned} pruned", *self._left(finished)])
+
+    def _best(self, finished: list[FrozenTrial]) -> str:
+        """The RMSE of the best trial; empty if there is none."""
+        if self._best_of[0] != len(finished):
             best = ranked_trials(self._record.study)[:1]
-            pruned = sum(trial.state is TrialState.PRUNED for trial in finished)
-            parts = [f"best by validation {_rmse(best[0])}"] if best else []
-            self._summarized = len(finished), ", ".join([*parts, f"{pruned} pruned"])
+            self._best_of = len(finished), _rmse(best[0]) if best else ""
+        return self._best_of[1]
+
+    def _left(self, finished: list[FrozenTrial]) -> list[str]:
+        """How long it still takes, if that can be told."""
         left = self._seconds_left(len(finished))
-        return self._summarized[1] + ("" if left is None else f", {_for_people(left)} left")
+        return [] if left is None else [f"{_for_people(left)} left"]
 
     def _seconds_left(self, finished: int) -> float | None:
         done = finished - self._finished_before
