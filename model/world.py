@@ -103,6 +103,10 @@ class World:
         return self.together(lambda: None if self.rank else work(), *errors)
 
 
+class LostRankError(ConnectionError):
+    """Another rank has ended, or cannot be reached."""
+
+
 class Ranks(World):
     """One of several processes."""
 
@@ -114,13 +118,13 @@ class Ranks(World):
     def sum(self, values: Tensor) -> Tensor:
         """As `World` says."""
         values = values.contiguous()
-        distributed.all_reduce(values, group=self._group)
+        _reached(distributed.all_reduce, values, group=self._group)
         return values
 
     def most(self, values: Tensor) -> Tensor:
         """As `World` says."""
         values = values.contiguous()
-        distributed.all_reduce(values, distributed.ReduceOp.MAX, group=self._group)
+        _reached(distributed.all_reduce, values, distributed.ReduceOp.MAX, group=self._group)
         return values
 
     def gathered(self, rows: Tensor, *, of: int | None = None) -> Tensor:
@@ -131,8 +135,13 @@ class Ranks(World):
             sizes = [end - begin for begin, end in self.shares(of)]
         found = rows.new_empty(sum(sizes), *rows.shape[1:])
         given = rows.repeat(self.size, *[1] * (rows.ndim - 1))
-        distributed.all_to_all_single(
-            found, given, sizes, [len(rows)] * self.size, group=self._group
+        _reached(
+            distributed.all_to_all_single,
+            found,
+            given,
+            sizes,
+            [len(rows)] * self.size,
+            group=self._group,
         )
         return found
 
@@ -140,15 +149,20 @@ class Ranks(World):
         """As `World` says."""
         given = self._told(sizes, rows.device)
         found = rows.new_empty(sum(given), *rows.shape[1:])
-        distributed.all_to_all_single(
-            found, rows.contiguous(), given, list(sizes), group=self._group
+        _reached(
+            distributed.all_to_all_single,
+            found,
+            rows.contiguous(),
+            given,
+            list(sizes),
+            group=self._group,
         )
         return found
 
     def everyones(self, value: Value) -> list[Value]:
         """As `World` says."""
         values: list[Any] = [None] * self.size
-        distributed.all_gather_object(values, value, group=self._group)
+        _reached(distributed.all_gather_object, values, value, group=self._group)
         return values
 
     def shared_sum(self, rows: Tensor) -> Callable[[], Tensor]:
@@ -156,7 +170,8 @@ class Ranks(World):
         sizes = [end - begin for begin, end in self.shares(len(rows))]
         own = sizes[self.rank]
         parts = rows.new_empty(self.size, own, *rows.shape[1:])
-        sent = distributed.all_to_all_single(
+        sent = _reached(
+            distributed.all_to_all_single,
             parts.flatten(0, 1),
             rows.contiguous(),
             [own] * self.size,
@@ -166,7 +181,7 @@ class Ranks(World):
         )
 
         def total() -> Tensor:
-            sent.wait()
+            _reached(sent.wait)
             return parts.sum(0)
 
         return total
@@ -191,7 +206,7 @@ class Ranks(World):
         """How much comes from each rank, where so much goes to each."""
         told = torch.tensor(sizes, device=device)
         given = torch.empty_like(told)
-        distributed.all_to_all_single(given, told, group=self._group)
+        _reached(distributed.all_to_all_single, given, told, group=self._group)
         found: list[int] = given.tolist()
         return found
 
@@ -209,6 +224,18 @@ def joined() -> World:
             torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
         distributed.init_process_group(f"cpu:gloo{cuda}", timeout=LONGEST)
     return Ranks()
+
+
+def _reached(crossing: Callable[..., Value], *args: Any, **kwargs: Any) -> Value:
+    """What comes of a call that talks to the other ranks.
+
+    Raises:
+        LostRankError: one of them does not answer.
+    """
+    try:
+        return crossing(*args, **kwargs)
+    except RuntimeError as error:
+        raise LostRankError("another rank has ended, or cannot be reached") from error
 
 
 def leave() -> None:
