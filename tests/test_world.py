@@ -1,20 +1,21 @@
 """Several processes, each with some of the users, beside one that has all."""
 
+import pickle
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from torch import Tensor, distributed, multiprocessing
+from torch import Tensor
 
 from model.dataset import Pairs, Ratings
 from model.descriptions import of_categories, of_numbers
 from model.kernels.threads import set_n_threads
 from model.posterior import Posterior
 from model.solvers import ALSConfig, Config, GibbsConfig, make_solver
-from model.world import ALONE, Ranks, World
+from model.world import ALONE, World
+from tests.ranks import on_ranks
 
 SIZE = 3
 CUTS = 0, 0, 37, 90  # of users: one rank has none
@@ -97,13 +98,10 @@ def trained(world: World) -> dict[str, Any]:
     return found
 
 
-def work(rank: int, folder: Path) -> None:
-    """A rank."""
+def work(world: World) -> bytes:
+    """What a rank comes to, pickled: tensors as such are handed on in memory of who is gone."""
+    rank = world.rank
     set_n_threads(2 if rank == 1 else 1)
-    torch.set_num_threads(1)
-    store = f"file://{folder / 'store'}"
-    distributed.init_process_group("gloo", init_method=store, rank=rank, world_size=SIZE)
-    world = Ranks()
     crossed = {
         "sum": world.sum(torch.tensor([rank, 1.0])),
         "most": world.most(torch.tensor([rank, -rank])),
@@ -113,8 +111,7 @@ def work(rank: int, folder: Path) -> None:
         "shared_sum": world.shared_sum(torch.arange(8.0).view(4, 2) * (rank + 1))(),
         "error": error_of(world, rank),
     }
-    torch.save(crossed | trained(world), folder / f"{rank}.pt")
-    distributed.destroy_process_group()
+    return pickle.dumps(crossed | trained(world))
 
 
 def error_of(world: World, rank: int) -> str:
@@ -127,10 +124,8 @@ def error_of(world: World, rank: int) -> str:
 
 
 @pytest.fixture(scope="module")
-def ranks(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
-    folder = tmp_path_factory.mktemp("ranks")
-    multiprocessing.spawn(work, (folder,), nprocs=SIZE)
-    return [torch.load(folder / f"{rank}.pt") for rank in range(SIZE)]
+def ranks() -> list[dict[str, Any]]:
+    return [pickle.loads(one) for one in on_ranks(SIZE, work)]
 
 
 @pytest.fixture(scope="module")
