@@ -30,8 +30,18 @@ def sizes(n_ratings: int) -> tuple[int, int]:
     return n_users, max(n_users // 4, 1000)
 
 
-def planted(n_ratings: int, *, n_users: int, n_items: int, rank: int = 8, seed: int = 0) -> Ratings:
+def planted(
+    n_ratings: int,
+    *,
+    n_users: int,
+    n_items: int,
+    rank: int = 8,
+    seed: int = 0,
+    items_seed: int | None = None,
+) -> Ratings:
     """Ratings of which at most every third possible one is asked for; some rows may have none.
+
+    Those of the same `items_seed` are of the same items.
 
     Raises:
         ValueError: too many ratings are asked for.
@@ -39,8 +49,9 @@ def planted(n_ratings: int, *, n_users: int, n_items: int, rank: int = 8, seed: 
     if n_ratings > n_users * n_items / 3:
         raise ValueError(f"expected at most {n_users * n_items // 3:,} ratings, got {n_ratings:,}")
     draw = np.random.default_rng(seed)
+    of_items = draw if items_seed is None else np.random.default_rng([items_seed, 1])
     activity = np.exp(draw.normal(0, ACTIVITY, n_users))
-    popularity = np.exp(draw.normal(0, POPULARITY, n_items))
+    popularity = np.exp(of_items.normal(0, POPULARITY, n_items))
     pairs = np.empty(0, dtype=np.int64)
     while len(pairs) < n_ratings:
         n = int(SPARE * (n_ratings - len(pairs))) + 100
@@ -55,7 +66,9 @@ def planted(n_ratings: int, *, n_users: int, n_items: int, rank: int = 8, seed: 
         n_items=n_items,
         user_index=torch.from_numpy(users),
         item_index=torch.from_numpy(items),
-        values=torch.from_numpy(_values(users, items, (n_users, n_items), rank, draw)),
+        values=torch.from_numpy(
+            _values(users, items, (n_users, n_items), rank, draw, of_items=of_items)
+        ),
     )
 
 
@@ -70,17 +83,53 @@ def write_mat_comp(ratings: Ratings, file: Path) -> None:
         stream.write("0\n")
 
 
+def write_parts(folder: Path, n_ratings: int, *, n_parts: int, seed: int = 0) -> None:
+    """Writes a folder of Parquet files of some users each, whose items are the same, and beside it
+    `held_out.parquet`, a hundredth of the ratings.
+    """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+    import pyarrow.parquet as pq
+
+    (folder / "ratings").mkdir(parents=True)
+    n_users, n_items = sizes(n_ratings)
+    each = n_users // n_parts
+    asked: list[pa.Table] = []
+    for part in range(n_parts):
+        some = planted(
+            n_ratings // n_parts, n_users=each, n_items=n_items, seed=seed + part, items_seed=seed
+        )
+        table = pa.table(
+            {
+                "user": some.user_index.numpy() + part * each,
+                "item": some.item_index.numpy(),
+                "rating": some.values.numpy(),
+            }
+        )
+        apart = pa.array(np.arange(len(table)) % 100 == 0)
+        asked.append(table.filter(apart))
+        known = table.filter(pc.invert(apart))
+        pq.write_table(known, folder / "ratings" / f"part-{part:03}.parquet")
+    pq.write_table(pa.concat_tables(asked), folder / "held_out.parquet")
+
+
 def _values(
     users: NDArray[np.int64],
     items: NDArray[np.int64],
     n_rows: tuple[int, int],
     rank: int,
     draw: np.random.Generator,
+    *,
+    of_items: np.random.Generator,
 ) -> NDArray[np.float64]:
     """The ratings of pairs, a block at a time."""
     scale = (SIGNAL_STD / rank**0.5) ** 0.5
-    p, q = (draw.normal(0, scale, (n, rank)).astype(np.float32) for n in n_rows)
-    b, c = (draw.normal(0, BIAS_STD, n) for n in n_rows)
+    draws = draw, of_items
+    p, q = (
+        one.normal(0, scale, (n, rank)).astype(np.float32)
+        for one, n in zip(draws, n_rows, strict=True)
+    )
+    b, c = (one.normal(0, BIAS_STD, n) for one, n in zip(draws, n_rows, strict=True))
     values = np.empty(len(users))
     for block in _blocks(len(users)):
         u, i = users[block], items[block]

@@ -2,7 +2,11 @@
 
     python -m benchmarks.ranks --data FILE --truth FILE [--ranks 1 2 3 4] [--sweeps 100]
     python -m benchmarks.ranks --plant 10000000 [--ranks 1 2] [--threads 2] [--sweeps 10]
+    python -m benchmarks.ranks --write FOLDER --plant 100000000
+    python -m benchmarks.ranks --data FOLDER/ratings --held-out FOLDER/held_out.parquet --ranks 2
 
+The last reads a folder as the commands do, each rank its own users' ratings, where the others give
+each rank a share of what it has whole.
 Each number of ranks is a run of `torchrun` on this machine, whose cores they have between them:
 with `--threads 2` one rank has two threads, two have one each. Ranks talk by gloo through the
 loopback device, which counts what they send. `model` is what the sums of a sweep come to by hand:
@@ -25,7 +29,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from benchmarks.planted import planted, sizes
+from benchmarks.planted import planted, sizes, write_parts
 from model.dataset import Pairs, Ratings
 from model.kernels.threads import torch_in_one_thread
 from model.solvers import ALSConfig, Config, GibbsConfig, make_solver
@@ -82,8 +86,27 @@ def shard(ratings: Ratings, world: World) -> Ratings:
     )
 
 
+def read_shared(options: argparse.Namespace, world: World) -> tuple[Ratings, Pairs, torch.Tensor]:
+    """This rank's ratings, pairs to predict and their truth."""
+    if options.held_out:
+        from study.inputs import load_data, with_pairs
+
+        data = load_data(options.data, runs=options.folder, world=world)
+        data = with_pairs(data, options.held_out, runs=options.folder)
+        assert data.truth is not None
+        return data.ratings, data.queries, torch.from_numpy(data.truth)
+    ratings, queries, truth = read(options)
+    own = shard(ratings, world)
+    first, last = own.first_user, own.first_user + own.n_users
+    is_mine = (queries.user_index >= first) & (queries.user_index < last)
+    unknown = (queries.user_index < 0) & (world.rank == 0)
+    asked = queries[is_mine | unknown]
+    asked = replace(asked, user_index=(asked.user_index - first).clamp(min=-1))
+    return own, asked, truth[is_mine | unknown]
+
+
 def read(options: argparse.Namespace) -> tuple[Ratings, Pairs, torch.Tensor]:
-    """The ratings, the pairs to predict, and their truth."""
+    """All ratings, the pairs to predict, and their truth."""
     if options.plant:
         n_users, n_items = sizes(options.plant)
         ratings = planted(options.plant, n_users=n_users, n_items=n_items)
@@ -100,17 +123,9 @@ def read(options: argparse.Namespace) -> tuple[Ratings, Pairs, torch.Tensor]:
 
 def of_rank(options: argparse.Namespace) -> None:
     """A rank: trains, and the first one prints what was measured."""
-    world = joined()
-    ratings, queries, truth = read(options)
-    own = shard(ratings, world)
-    first, last = own.first_user, own.first_user + own.n_users
-    is_mine = (queries.user_index >= first) & (queries.user_index < last)
-    unknown = (queries.user_index < 0) & (world.rank == 0)
-    asked = queries[is_mine | unknown]
-    asked = replace(asked, user_index=(asked.user_index - first).clamp(min=-1))
-    values = truth[is_mine | unknown]
-    n_items = ratings.n_items
-    del ratings, queries
+    world, began = joined(), time.perf_counter()
+    own, asked, values = read_shared(options, world)
+    reading, n_items = time.perf_counter() - began, own.n_items
     found: dict[str, Any] = {}
     for name, config in configs(options.rank).items():
         if options.only and name not in options.only:
@@ -121,12 +136,12 @@ def of_rank(options: argparse.Namespace) -> None:
         seconds, before, firsts = [], 0, []
         for epoch in solver.epochs(None):
             world.everyones(None)
-            if epoch.number == WARM:
-                before = sent()
             seconds.append(time.perf_counter() - began)
             if epoch.number <= COMPARED:
                 firsts.append(world.gathered(solver.model.predict(asked)).numpy())
-                world.everyones(None)
+            world.everyones(None)
+            if epoch.number == WARM:
+                before = sent()
             began = time.perf_counter()
             if epoch.number >= options.sweeps:
                 break
@@ -146,7 +161,8 @@ def of_rank(options: argparse.Namespace) -> None:
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     peaks = world.everyones(peak)
     if world.rank == 0:
-        print(json.dumps({"ranks": world.size, "peak": sum(peaks), "found": found}))
+        told = {"ranks": world.size, "peak": sum(peaks), "reading": reading, "found": found}
+        print(json.dumps(told))
 
 
 def sent() -> int:
@@ -175,6 +191,9 @@ def measured(options: argparse.Namespace, n: int) -> dict[str, Any]:
 def main() -> None:
     """Prints a table for each solver."""
     options = _parse()
+    if options.write:
+        write_parts(options.write, options.plant, n_parts=max(1, options.plant // 5_000_000))
+        return
     if options.child:
         with torch_in_one_thread():
             of_rank(options)
@@ -199,7 +218,11 @@ def main() -> None:
                     f"| {one['rmse']:.5f} |"
                 )
         for run in runs:
-            print(f"\n{run['ranks']} ranks: {run['peak'] / 1e9:.2f} GB together at most", end="")
+            print(
+                f"\n{run['ranks']} ranks: read in {run['reading']:.0f} s, "
+                f"{run['peak'] / 1e9:.2f} GB together at most",
+                end="",
+            )
         print()
 
 
@@ -209,7 +232,9 @@ def _parse() -> argparse.Namespace:
     )
     parser.add_argument("--data", type=Path)
     parser.add_argument("--truth", type=Path)
+    parser.add_argument("--held-out", type=Path, help="ratings to predict, read with a folder's")
     parser.add_argument("--plant", type=int, help="ratings, in place of a file")
+    parser.add_argument("--write", type=Path, help="where to write those in parts, and no more")
     parser.add_argument("--ranks", type=int, nargs="+", default=[1, 2, 3, 4])
     parser.add_argument("--threads", type=int, default=2, help="of all ranks together")
     parser.add_argument("--sweeps", type=int, default=100)
@@ -218,8 +243,8 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
-    if not options.plant and not (options.data and options.truth):
-        parser.error("expected --data and --truth, or --plant")
+    if not options.plant and not (options.data and (options.truth or options.held_out)):
+        parser.error("expected --data and --truth or --held-out, or --plant")
     return options
 
 
