@@ -1,6 +1,5 @@
 """Ratings as tensors with dense indices, and the split of them."""
 
-import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
@@ -105,22 +104,6 @@ class Ratings(Pairs):
         per_item = torch.bincount(self.item_index, minlength=self.n_items + 1)  # UNKNOWN's
         per_item = self.world.sum(per_item)
         return per_user[pairs.user_index], per_item[pairs.item_index]
-
-    @property
-    def mean(self) -> float:
-        """The mean rating, of all ranks."""
-        return self._mean_of(self.values)
-
-    @property
-    def std(self) -> float:
-        """The standard deviation of the ratings, of all ranks."""
-        return math.sqrt(self._mean_of((self.values - self.mean).square()))
-
-    def _mean_of(self, values: Tensor) -> float:
-        """That of (n_ratings,) values, of all ranks."""
-        n = values.new_tensor(len(values))
-        total, n = self.world.sum(torch.stack([values.sum(), n]))
-        return float(total / n)
 
     def last_times(self) -> Tensor:
         """When each user rated last, (n_users + 1,) float64; -inf if never, or not known.

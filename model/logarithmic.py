@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import Self
 
+import torch
 from torch import Tensor
 
 from model.biases import fit_biases
@@ -28,6 +29,7 @@ from model.factorization import Factorization
 from model.posterior import Posterior
 from model.solver import Epoch, Model, Solver, measured
 from model.splits import VALIDATION_SHARE, as_new, split
+from model.world import ALONE, World
 
 FEWEST = 500  # ratings: of fewer, the tenth that is held out does not tell S
 TAIL = 10.0  # medians that the highest rating has to exceed
@@ -41,24 +43,26 @@ PREFIX = "logarithmic."  # of what is saved
 
 def has_heavy_tail(ratings: Ratings) -> bool:
     """Whether the ratings are better learned by their logarithms."""
-    values = ratings.values
-    if len(values) < FEWEST or values.min() <= 0 or values.max() <= TAIL * values.median():
+    values, moments, world = ratings.values, ratings.moments, ratings.world
+    lowest, highest, n = moments.lowest, moments.highest, moments.n
+    n_far_below = int(world.sum((values < highest / TAIL).sum()))
+    if n < FEWEST or lowest <= 0 or n_far_below <= (n - 1) // 2:  # nor is the median
         return False
     of_ratings, of_logs, smeared = 0.0, 0.0, 0.0
-    n_splits = min(SPLITS, max(1, round(ENOUGH / (VALIDATION_SHARE * len(values)))))
+    n_splits = min(SPLITS, max(1, round(ENOUGH / (VALIDATION_SHARE * n))))
     for seed in range(SEED, SEED + n_splits):
         training, held_out = split(ratings, seed=seed)
         held_out = as_new(held_out, training)
         truth, logs = held_out.values, fit_biases(with_logs(training)).predict(held_out)
         predicted = logs.exp()
         halves = slice(None, None, 2), slice(1, None, 2)  # each has the factor of the other
-        factors = [smearing(truth[half], logs[half]) for half in halves]
+        factors = [smearing(truth[half], logs[half], world) for half in halves]
         for half, factor in zip(halves, reversed(factors), strict=True):
             predicted[half] *= factor
-        of_ratings += _mse(fit_biases(training).predict(held_out), truth)
-        of_logs += _mse(logs, truth.log())
-        smeared += _mse(predicted.clamp(values.min(), values.max()), truth)
-    scaled = of_logs * values.log().mean().exp().item() ** 2
+        of_ratings += _mse(fit_biases(training).predict(held_out), truth, world)
+        of_logs += _mse(logs, truth.log(), world)
+        smeared += _mse(predicted.clamp(lowest, highest), truth, world)
+    scaled = of_logs * with_logs(ratings).moments.mean.exp().item() ** 2
     return scaled < NARROWER**2 * of_ratings and smeared < MOST_WORSE**2 * of_ratings
 
 
@@ -67,9 +71,10 @@ def with_logs(ratings: Ratings) -> Ratings:
     return replace(ratings, values=ratings.values.log())
 
 
-def smearing(truth: Tensor, logs: Tensor) -> Tensor:
-    """S, () float64, of (n,) held-out ratings and their (n,) predicted logarithms."""
-    return truth.sum() / logs.exp().sum()
+def smearing(truth: Tensor, logs: Tensor, world: World = ALONE) -> Tensor:
+    """S, () float64, of (n,) held-out ratings and their (n,) predicted logarithms, of all ranks."""
+    total, predicted = world.sum(torch.stack([truth.sum(), logs.exp().sum()])).unbind()
+    return total / predicted
 
 
 class Logarithmic:
@@ -140,19 +145,19 @@ class LogarithmicSolver:
         self._solver, self._twin = make(with_logs(training)), make(with_logs(known))
         self._held_out = as_new(held_out, known)
         self._of_twin = self._held_out.values.log()  # (n,) what it predicts of that
-        values = training.values
-        self._mean_square = values.square().mean().item()
-        self._lowest, self._highest = values.min(), values.max()
+        moments, self._world = training.moments, training.world
+        self._mean_square = (moments.std.square() + moments.mean.square()).item()
+        self._lowest, self._highest = moments.lowest, moments.highest
 
     @property
     def model(self) -> Logarithmic:
         """As it is after the last epoch."""
         truth, of_logs = self._held_out.values, self._solver.model
         if isinstance(of_logs, Factorization):
-            of_logs.spread.fill_(_mse(self._of_twin, truth.log()) ** 0.5)
+            of_logs.spread.fill_(_mse(self._of_twin, truth.log(), self._world) ** 0.5)
         return Logarithmic(
             of_logs,
-            factor=smearing(truth, self._of_twin),
+            factor=smearing(truth, self._of_twin, self._world),
             lowest=self._lowest,
             highest=self._highest,
         )
@@ -171,8 +176,11 @@ class LogarithmicSolver:
             yield measured(epoch.number, train_mse, predictions, validation)
 
 
-def _mse(predictions: Tensor, truth: Tensor) -> float:
-    return (predictions - truth).square().mean().item()
+def _mse(predictions: Tensor, truth: Tensor, world: World) -> float:
+    """The mean squared error of the predictions of all ranks."""
+    total = (predictions - truth).square().sum()
+    total, n = world.sum(torch.stack([total, total.new_tensor(len(truth))])).unbind()
+    return (total / n).item()
 
 
 def _is_own(name: str) -> bool:

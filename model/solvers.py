@@ -54,6 +54,7 @@ class Entry:
     default: Config
     first_look: int  # the epoch before which no trial is pruned: a good setting may start slowly
     most_epochs: int  # of a trial
+    shares_users: bool = True  # whether several ranks can train it, each with its own users
     retraining_epochs: int | None = None  # None: as many as the validation found best
 
     @property
@@ -172,6 +173,7 @@ SOLVERS: dict[str, Entry] = {
         ),
         first_look=20,
         most_epochs=500,
+        shares_users=False,  # a step of a user's row moves the item's, which the next one needs
     ),
 }
 
@@ -187,7 +189,10 @@ def make_solver(
     """The solver of a setting, before its first epoch; of heavy tails that of their logarithms."""
     from model.logarithmic import LogarithmicSolver, has_heavy_tail
 
-    kind: Any = resolve_name(SOLVERS[solver_name(config)].solver)
+    entry = SOLVERS[solver_name(config)]
+    if training.world.size > 1 and not entry.shares_users:
+        raise ValueError(f"expected a solver that shares users, got {solver_name(config)}")
+    kind: Any = resolve_name(entry.solver)
 
     def of(ratings: "Ratings") -> "Solver":
         solver: Solver = kind(config, ratings, device=device, seed=seed)

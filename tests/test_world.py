@@ -12,6 +12,7 @@ from torch import Tensor
 from model.dataset import Pairs, Ratings
 from model.descriptions import of_categories, of_numbers
 from model.kernels.threads import set_n_threads
+from model.logarithmic import has_heavy_tail
 from model.posterior import Posterior
 from model.solvers import ALSConfig, Config, GibbsConfig, make_solver
 from model.world import ALONE, World
@@ -25,13 +26,15 @@ CONFIGS: dict[str, Config] = {
     "gaussian": GibbsConfig(rank=4, likelihood="gaussian", noise_dof=10.0, n_features=6),
     "both": GibbsConfig(rank=4, noise_dof=10.0, n_features=6),
 }
+CASES = [(kind, name) for kind in ("ratings alone", "in context") for name in CONFIGS]
+CASES.append(("heavy tails", "als"))
 CPU = torch.device("cpu")
 
 
 def ratings_of(kind: str) -> Ratings:
     """3,000 ratings of five stars; with times and descriptions if the kind says so."""
     draw = torch.Generator().manual_seed(0)
-    places = torch.randperm(N_USERS * N_ITEMS, generator=draw)[:3000]
+    places = torch.randperm(N_USERS * N_ITEMS, generator=draw)[:3000].sort().values
     users, items = places // N_ITEMS, places % N_ITEMS
     taste = torch.randn(N_USERS, 3, generator=draw) @ torch.randn(3, N_ITEMS, generator=draw)
     signal = 3 + taste[users, items] + 0.5 * torch.randn(3000, generator=draw)
@@ -42,6 +45,8 @@ def ratings_of(kind: str) -> Ratings:
         item_index=items,
         values=signal.round().clamp(1, 5).double(),
     )
+    if kind == "heavy tails":
+        return replace(ratings, values=(1.5 * signal).exp().double())
     if kind != "in context":
         return ratings
     days = torch.randint(0, 60, (3000,), generator=draw) * 86400.0
@@ -78,23 +83,19 @@ def shard(ratings: Ratings, world: World) -> Ratings:
 def trained(world: World) -> dict[str, Any]:
     """What a rank comes to: errors of each sweep, predictions, items' rows."""
     found: dict[str, Any] = {}
-    for kind in ("ratings alone", "in context"):
+    for kind, name in CASES:
         own = shard(ratings_of(kind), world)
         training, validation = own[own.item_index % 7 > 0], own[own.item_index % 7 == 0]
-        for name, config in CONFIGS.items():
-            solver = make_solver(config, training, device=CPU, seed=5)
-            for epoch in solver.epochs(validation):
-                told = epoch.train_mse, epoch.validation_mse
-                predictions = epoch.validation_predictions
-                found[f"{kind}, {name}, {epoch.number}"] = told, predictions
-                if epoch.number == SWEEPS:
-                    break
-            newcomers = Pairs(
-                user_index=torch.full((N_ITEMS,), -1), item_index=torch.arange(N_ITEMS)
-            )
-            found[f"{kind}, {name}, unknown"] = solver.model.predict(newcomers)
-            if isinstance(solver.model, Posterior):
-                found[f"{kind}, {name}, std"] = solver.model.std(validation)
+        solver = make_solver(CONFIGS[name], training, device=CPU, seed=5)
+        for epoch in solver.epochs(validation):
+            told = epoch.train_mse, epoch.validation_mse
+            found[f"{kind}, {name}, {epoch.number}"] = told, epoch.validation_predictions
+            if epoch.number == SWEEPS:
+                break
+        newcomers = Pairs(user_index=torch.full((N_ITEMS,), -1), item_index=torch.arange(N_ITEMS))
+        found[f"{kind}, {name}, unknown"] = solver.model.predict(newcomers)
+        if isinstance(solver.model, Posterior):
+            found[f"{kind}, {name}, std"] = solver.model.std(validation)
     return found
 
 
@@ -149,10 +150,14 @@ def test_what_crosses(ranks: list[dict[str, Any]]) -> None:
     torch.testing.assert_close(shares, 6 * torch.arange(8.0).view(4, 2))
 
 
-@pytest.mark.parametrize("kind", ["ratings alone", "in context"])
-@pytest.mark.parametrize("name", CONFIGS)
+def test_heavy_tails_are_seen_on_all_ranks_or_none() -> None:
+    assert has_heavy_tail(ratings_of("heavy tails"))
+    assert not has_heavy_tail(ratings_of("ratings alone"))
+
+
+@pytest.mark.parametrize(("kind", "name"), CASES)
 def test_the_first_sweeps_are_those_of_one_process(
-    name: str, kind: str, ranks: list[dict[str, Any]], alone: dict[str, Any]
+    kind: str, name: str, ranks: list[dict[str, Any]], alone: dict[str, Any]
 ) -> None:
     """Row by row: the ranks' predictions, one below the other, are those of one process."""
     order = by_rank(ratings_of(kind))
@@ -162,7 +167,7 @@ def test_the_first_sweeps_are_those_of_one_process(
         for rank in ranks:
             assert rank[key][0] == pytest.approx((train_mse, validation_mse), rel=1e-4)
         together = torch.cat([rank[key][1] for rank in ranks])
-        torch.testing.assert_close(together, predictions[order], rtol=0, atol=2e-3)
+        torch.testing.assert_close(together, predictions[order], rtol=1e-4, atol=2e-3)
     for what in ("unknown", "std"):
         key = f"{kind}, {name}, {what}"
         if what == "std" and key in alone:
@@ -170,7 +175,7 @@ def test_the_first_sweeps_are_those_of_one_process(
             torch.testing.assert_close(together, alone[key][order], rtol=0, atol=2e-3)
         elif what == "unknown":
             for rank in ranks:
-                torch.testing.assert_close(rank[key], alone[key], rtol=0, atol=2e-3)
+                torch.testing.assert_close(rank[key], alone[key], rtol=1e-4, atol=2e-3)
 
 
 def by_rank(ratings: Ratings) -> Tensor:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from model.compact import Compact
 from model.dataset import Pairs, Ratings
 from model.solver import Model
+from model.solvers import SOLVERS
 from model.splits import Split, as_new
 from storage.errors import InputError
 from study.answers.levels import Levels, Residuals
@@ -59,7 +60,11 @@ class Ensemble:
             InputError: no trial has finished yet.
         """
         # All ranks have those of the first: more trials may end meanwhile.
-        settings = data.ratings.world.everyones(best_settings(record.study, n, kind=kind))[0]
+        world = data.ratings.world
+        settings = world.everyones(best_settings(record.study, n, kind=kind))[0]
+        if world.size > 1 and settings:
+            settings = _of_several_ranks(settings, record, kind=kind)
+            settings = world.everyones(settings)[0]
         if not settings:
             raise InputError(
                 f"study '{record.name}': no trial has finished yet; python -m study.run goes on"
@@ -145,7 +150,7 @@ class Ensemble:
         training, validation = self.without.of(self.data.ratings)
         predictions, _ = self.predict(validation, without=self.without)
         residuals = Residuals.of(training, validation, predictions)
-        return Levels.fitted([residuals], kind=self.kind, std=self.data.ratings.std)
+        return Levels.fitted([residuals], kind=self.kind, std=self.data.ratings.moments.std.item())
 
     @property
     def without(self) -> Without:
@@ -209,6 +214,22 @@ class _Loaded(Sequence[Model]):
 
     def __getitem__(self, at: Any) -> Any:
         return self._models[at]
+
+
+def _of_several_ranks(settings: list[Setting], record: Record, *, kind: Split) -> list[Setting]:
+    """Those of solvers that ranks can train together; the best of all such if none of these is.
+
+    Raises:
+        InputError: the study has none.
+    """
+    whole = best_settings(record.study, len(record.study.get_trials(deepcopy=False)), kind=kind)
+    of_all = [one for one in whole if SOLVERS[one.solver].shares_users]
+    if not of_all:
+        raise InputError(
+            f"study '{record.name}': expected a trial of a solver that several ranks can train, "
+            f"such as gibbs, got {', '.join(sorted({one.solver for one in whole}))} alone"
+        )
+    return [one for one in settings if SOLVERS[one.solver].shares_users] or of_all[:1]
 
 
 def kinds_of(user_counts: NDArray[np.int64], item_counts: NDArray[np.int64]) -> NDArray[np.int64]:

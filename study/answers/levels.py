@@ -86,7 +86,7 @@ class Residuals:
         They are those of all ranks, or a part of them.
         """
         user_counts, item_counts = training.counts(held_out)
-        mean = training.mean
+        mean = training.moments.mean.item()
         users = held_out.user_index + held_out.first_user
         columns = [
             torch.from_numpy(held_out.values.numpy() - predicted),
