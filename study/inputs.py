@@ -533,11 +533,11 @@ def _located(file: Path, runs: Path, on_event: OnEvent) -> tuple[Path, str, File
         for path in filter(Path.exists, inside):
             raise InputError(f"{file}: expected a file, got a directory; did you mean {path}?")
         return file, name, None
-    if is_pattern(file):
-        return file, name, None
     if not file.exists() and not file.is_symlink():
         if re.match(r"\w[\w+]+:/|[^/]*:.*@", name):
             raise InputError(f"{hidden(name)}: expected a file, got a URL")
+        if is_pattern(file):
+            return file, name, None
         if name in NAMES:
             files = fetch(name, say=lambda text: on_event(Said(text)))
             return files.ratings, name, files
