@@ -55,10 +55,6 @@ def called(folder: Path, *words: str) -> str:
     return done.stdout
 
 
-def predicted(path: Path) -> np.ndarray:
-    return csv.read_csv(path)["prediction"].to_numpy()
-
-
 @pytest.mark.slow
 def test_ranks_tune_and_predict_in_the_order_of_the_queries(folder: Path) -> None:
     told = called(folder, *TORCHRUN, "study.run", "--data", "ratings", "--trials", "2")
@@ -77,7 +73,8 @@ def test_ranks_tune_and_predict_in_the_order_of_the_queries(folder: Path) -> Non
     one, two = (csv.read_csv(folder / name) for name in ("one.csv", "two.csv"))
     for name in ("user", "item"):
         assert one[name].equals(two[name])
-    assert np.corrcoef(one["prediction"], two["prediction"])[0, 1] > 0.9
+    far = np.abs(np.subtract(one["prediction"], two["prediction"]))
+    assert far.mean() < 0.01  # sums in another order differ in their last digits
     assert read_table(folder / "two-sure.parquet")["user"].equals(one["user"])
     again = called(folder, *TORCHRUN, *asked, "--out", "answers/")
     assert "loaded, trained before" in again
