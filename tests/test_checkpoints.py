@@ -1,10 +1,14 @@
 """Trainings that are stopped go on, and come to what they would have come to."""
 
 import signal
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import psutil
 import pytest
 import torch
 
@@ -12,6 +16,7 @@ from model.dataset import Pairs, Ratings
 from model.solver import Resumable, Solver
 from model.solvers import ALSConfig, Config, GibbsConfig, make_solver
 from model.world import ALONE, World
+from study import load, tune
 from study.answers import checkpoints
 from study.answers.checkpoints import Checkpoints, Ended, final_path
 from tests.planted_ratings import by_time
@@ -116,3 +121,79 @@ def test_ranks_go_on_from_what_all_of_them_have(
     swept(solver_of("als", ratings), 2, kept.after)
     assert len(list(tmp_path.iterdir())) == 2  # the older stays until all have the newer
     assert of(tmp_path, BesideOne()).restore(solver_of("als", ratings)) == 1
+
+
+@pytest.fixture
+def study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """A folder with a study of ratings in two files, and a command that answers on two ranks.
+
+    The command keeps what it needs to go on all the time.
+    """
+    monkeypatch.chdir(tmp_path)
+    training, _, _ = by_time("days", n_users=60)
+    ids = training.user_index.tolist(), training.item_index.tolist(), training.values.tolist()
+    lines = [f"{u},{i},{r:.1f}\n" for u, i, r in zip(*ids, strict=True)]
+    Path("ratings").mkdir()
+    for part in range(2):
+        Path(f"ratings/{part}.csv").write_text("user,item,rating\n" + "".join(lines[part::2]))
+    Path("pairs.csv").write_text("user,item\n" + "".join(f"{u},{u % 80}\n" for u in range(60)))
+    Path("often.py").write_text(
+        "import sys\nfrom study.answers import checkpoints\nfrom study.best_predict import main\n"
+        "checkpoints.EVERY = 0.0\nmain(sys.argv[1:])\n"
+    )
+    tune(load("ratings"), trials=3, quiet=True)
+    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    asked = ["often.py", "--data", "ratings", "--queries", "pairs.csv"]
+    return [sys.executable, *torchrun, *asked]
+
+
+def begun(command: list[str]) -> "subprocess.Popen[str]":
+    """The command, once each of its ranks has kept a state."""
+    running = subprocess.Popen(
+        [*command, "--out", "stopped"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    pattern = "*.epoch-*.safetensors"
+    until = time.monotonic() + 60
+    while len({path.name[:-30] for path in Path("runs/models").glob(pattern)}) < 2:
+        assert time.monotonic() < until
+        assert running.poll() is None
+        time.sleep(0.02)
+    return running
+
+
+def answers(command: list[str], out: str) -> list[float]:
+    done = subprocess.run([*command, "--out", out], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return [float(line) for line in Path(out).read_text().split()]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", ["one rank is killed", "all are asked to end", "restarts"])
+def test_ranks_that_stop_in_the_middle_go_on(how: str, study: list[str]) -> None:
+    expected = answers(study, "whole")
+    for path in Path("runs/models").iterdir():
+        path.unlink()
+    restarts = ["--max-restarts", "1"] if how == "restarts" else []
+    running = begun([*study[:3], *restarts, *study[3:]])
+    if how == "all are asked to end":
+        running.terminate()
+    else:
+        ranks = psutil.Process(running.pid).children()
+        ranks[1].kill()
+    _, said = running.communicate(timeout=120)
+    if how == "restarts":
+        assert running.returncode == 0, said
+        found = [float(line) for line in Path("stopped").read_text().split()]
+    else:
+        assert running.returncode != 0
+        assert not Path("stopped").exists()
+        assert list(Path("runs/models").glob("*.epoch-*"))
+        found = answers(study, "again")
+    assert found == pytest.approx(expected, abs=1e-6)
+    assert not list(Path("runs/models").glob("*.epoch-*"))
+    if how == "one rank is killed":
+        ours = [line for line in said.splitlines() if line.startswith("study.best_predict")]
+        assert ours == [
+            "study.best_predict: another rank has ended, or cannot be reached; what was finished "
+            "before is kept"
+        ]
