@@ -13,6 +13,8 @@ from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, distributed
+from torch.distributed.distributed_c10d import PrefixStore
+from torch.distributed.rendezvous import rendezvous
 
 LONGEST = timedelta(days=7)  # that a rank waits for the others; of a dead one it hears at once
 
@@ -222,7 +224,16 @@ def joined() -> World:
         cuda = ",cuda:nccl" if torch.cuda.is_available() else ""
         if cuda:
             torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
-        distributed.init_process_group(f"cpu:gloo{cuda}", timeout=LONGEST)
+        store, rank, size = next(rendezvous("env://", timeout=LONGEST))
+        # Where ranks were started again, those before them left their addresses.
+        attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
+        distributed.init_process_group(
+            f"cpu:gloo{cuda}",
+            store=PrefixStore(f"attempt {attempt}", store),
+            rank=rank,
+            world_size=size,
+            timeout=LONGEST,
+        )
     return Ranks()
 
 

@@ -5,6 +5,7 @@ theirs: a part is written whole or not at all, and an older one goes when all ha
 """
 
 import contextlib
+import glob
 import re
 import signal
 import threading
@@ -60,7 +61,8 @@ class Checkpoints:
 
     def forget(self) -> None:
         """Removes what is kept: the training is over."""
-        for path in self._kept().values():
+        begun = self.path.parent.glob(f".{glob.escape(self.path.stem)}.epoch-*.tmp")
+        for path in (*self._kept().values(), *begun):  # by processes that were killed
             with contextlib.suppress(OSError):
                 path.unlink()
 
