@@ -80,7 +80,7 @@ OTHERS = {  # options of programs that are not ours
     **dict.fromkeys(
         ["--standalone", "--nnodes", "--nproc-per-node", "--rdzv-backend"], "of torchrun"
     ),
-    **dict.fromkeys(["--rdzv-endpoint", "--rdzv-id"], "of torchrun"),
+    **dict.fromkeys(["--rdzv-endpoint", "--rdzv-id", "--max-restarts"], "of torchrun"),
     **dict.fromkeys(["--nodes", "--ntasks-per-node", "--cpus-per-task"], "of Slurm"),
 }
 ADDED = {
