@@ -17,7 +17,6 @@ import argparse
 import csv
 import json
 import os
-import resource
 import statistics
 import sys
 import tempfile
@@ -28,7 +27,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from benchmarks.commands import queries_rmse, run
+from benchmarks.commands import queries_rmse, spent
 from storage.tables import read_ratings
 
 LAST, BORROWED, WARM, COLD = (
@@ -63,14 +62,6 @@ def write_weeks(ratings: Path, folder: Path, *, share: float, has_times: bool) -
             shown = [column[kept].tolist() for column in columns[:n_columns]]
             writer.writerows(zip(*shown, strict=True))
     return paths
-
-
-def spent(module: str, *arguments: object, folder: Path) -> tuple[float, str]:
-    """The seconds of a processor that a command takes, and its standard output."""
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    _, output = run(module, *arguments, folder=folder)
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, output
 
 
 def of_seed(

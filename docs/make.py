@@ -4,8 +4,8 @@
 
 All of them if none is named. In a folder of its own 30 trials run on a pseudo-terminal
 (terminal.webp), then 100 (report.webp, and what `study.best_predict` prints, for README.md); the
-notebook is executed. Pictures need Chromium. docs/peers.webp is drawn by
-`python -m benchmarks.peers --plot`.
+notebook is executed. Pictures need Chromium. docs/peers.webp and
+docs/league.webp are drawn by `python -m benchmarks.peers --plot` and `benchmarks.league --plot`.
 """
 
 import io

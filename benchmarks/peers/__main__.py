@@ -169,12 +169,12 @@ def measure(bench: Bench, *, repeats: int, only: list[str]) -> Iterator[Record]:
             yield {"kind": kind, "name": name, "repeat": repeat} | record
 
 
-def draw(python: Path | None, records: list[Record], file: Path) -> None:
-    """Draws the picture, in the peers' environment, which has matplotlib."""
+def draw(python: Path | None, records: list[Record], file: Path, *, by: str) -> None:
+    """Draws the picture by that module, in the peers' environment, which has matplotlib."""
     with tempfile.NamedTemporaryFile("w", suffix=".jsonl") as lines:
         lines.writelines(json.dumps(record) + "\n" for record in records)
         lines.flush()
-        command = [str(python or sys.executable), "-m", "benchmarks.peers.picture", lines.name]
+        command = [str(python or sys.executable), "-m", by, lines.name]
         done = subprocess.run([*command, str(file.resolve())], cwd=ROOT, check=False)
     if done.returncode:
         sys.exit(done.returncode)
@@ -208,7 +208,7 @@ def main() -> None:
                         print(json.dumps(records[-1]), file=file)
     print(markdown(summarize(records)))
     if options.plot:
-        draw(options.peers_python, records, options.plot)
+        draw(options.peers_python, records, options.plot, by="benchmarks.peers.picture")
 
 
 def _by_turns(theirs: list[str], ours: list[str]) -> Iterator[str]:
