@@ -15,11 +15,12 @@ and the library takes them. The settings of peers were published, or chosen, for
 given ratings with the mean and the standard deviation of MovieLens-100K, and their predictions are
 brought back. Seconds are those of a processor: of ours for all that was tried and the answer, of a
 peer for its fit, whose tuning is not counted. The rank in a set is 1 and the number of those whose
-RMSE is lower; whoever fails comes last.
+RMSE is lower; whoever fails comes last. Means are over the sets in which everybody was measured.
 """
 
 import argparse
 import json
+import math
 import statistics
 import subprocess
 import sys
@@ -245,13 +246,15 @@ def markdown(records: list[Record]) -> str:
         found = taken.get((data, name))
         return "–" if found is None else f"{found:.2g}" if found < 10 else f"{found:,.0f}"
 
-    def mean_rank(name: str) -> str:
-        return f"{statistics.mean(of[name] for of in ranks.values() if name in of):.2f}"
+    whole = [data for data in scores if len(scores[data]) == len(names)]
 
-    def mean_excess(name: str) -> str:
-        both = [(of.get(name), min(filter(None, of.values()))) for of in scores.values()]
-        found = [100 * (own / lowest - 1) for own, lowest in both if own]
-        return f"{statistics.mean(found):.1f}" if found else "–"
+    def mean_rank(name: str) -> float:
+        return statistics.mean(ranks[data][name] for data in whole)
+
+    def mean_excess(name: str) -> float:
+        own = [(scores[data][name], min(filter(None, scores[data].values()))) for data in whole]
+        found = [100 * (score / lowest - 1) for score, lowest in own if score is not None]
+        return statistics.mean(found) if found else math.nan
 
     def rows(cell: Callable[[str, str], str]) -> Iterator[str]:
         yield _row("", "ratings", names)
@@ -260,8 +263,11 @@ def markdown(records: list[Record]) -> str:
             yield _row(data, sizes[data], (cell(data, name) for name in names))
 
     lines = [*rows(score)]
-    lines += [_row("mean rank", "", map(mean_rank, names))]
-    lines += [_row("mean of % above the lowest", "", map(mean_excess, names))]
+    if whole:
+        lines += [_row("mean rank", "", (f"{mean_rank(name):.2f}" for name in names))]
+        lines += [
+            _row("mean % above the lowest", "", (f"{mean_excess(name):.1f}" for name in names))
+        ]
     lines += ["", "Seconds of a processor:", "", *rows(seconds)]
     failed = [record for record in records if "error" in record]
     for record in failed:

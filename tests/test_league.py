@@ -70,7 +70,11 @@ def test_ranks() -> None:
 
 
 def test_the_table_has_ranks_and_their_means() -> None:
-    scores = {"small": {MEAN: 1.0, OURS: 0.8}, "large": {MEAN: 30.0, OURS: 33.0, BIASES: None}}
+    scores = {
+        "small": {MEAN: 1.0, BIASES: 0.9, OURS: 0.8},
+        "large": {MEAN: 30.0, BIASES: None, OURS: 33.0},
+        "not yet": {MEAN: 1.0, OURS: 2.0},
+    }
     records = [
         {"data": data, "entrant": name, "n_ratings": len(data)}
         | ({"error": "no memory"} if rmse is None else {"rmse": rmse, "seconds": 12.3})
@@ -79,11 +83,12 @@ def test_the_table_has_ranks_and_their_means() -> None:
     ]
     lines = markdown(records).splitlines()
     assert lines[0] == "|  | ratings | mean | biases | this study |"
-    assert "| small | 5 | 1 (2) | – | **0.8 (1)** |" in lines
+    assert "| small | 5 | 1 (3) | 0.9 (2) | **0.8 (1)** |" in lines
     assert "| large | 5 | **30 (1)** | failed (3) | 33 (2) |" in lines
-    assert "| mean rank |  | 1.50 | 3.00 | 1.50 |" in lines
-    assert "| mean of % above the lowest |  | 12.5 | – | 5.0 |" in lines
-    assert "| small | 5 | 12 | – | 12 |" in lines
+    assert "| not yet | 7 | **1 (1)** | – | 2 (2) |" in lines
+    assert "| mean rank |  | 2.00 | 2.50 | 1.50 |" in lines
+    assert "| mean % above the lowest |  | 12.5 | 12.5 | 5.0 |" in lines
+    assert "| large | 5 | 12 | – | 12 |" in lines
     assert lines[-1] == "biases on large: no memory."
 
 
