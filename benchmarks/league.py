@@ -9,7 +9,7 @@ FOLDER has a folder a set: `mat_comp`, or `ratings.csv` and `queries.csv`, maybe
 What the file of records has is not measured again, so that a league that was cut goes on; what is
 taken out of it is.
 
-This study is its two commands as a user types them, with the times and tables of the set. A library
+This study is its two commands, by one worker, with the times and tables of the set. A library
 is used in its best form of `benchmarks.peers`: with times and descriptions, where the set has both
 and the library takes them. The settings of peers were published, or chosen, for stars: they are
 given ratings with the mean and the standard deviation of MovieLens-100K, and their predictions are
@@ -138,6 +138,7 @@ class Play:
         """
         tables = {"--data": one.ratings, "--items": one.items, "--users": one.users}
         asked = {"--queries": one.queries, "--truth": one.folder / "truth"}
+        limits = {"--trials": self.trials, "--workers": 1}  # more would not be in the seconds
         with tempfile.TemporaryDirectory() as name:
 
             def facts(module: str, **options: object) -> tuple[float, Record]:
@@ -146,7 +147,7 @@ class Play:
                 return seconds, json.loads(output)
 
             try:
-                tuning, found = facts("study.run", **tables, **{"--trials": self.trials})
+                tuning, found = facts("study.run", **tables, **limits)
                 answering, answers = facts("study.best_predict", **tables, **asked)
             except subprocess.CalledProcessError as error:
                 raise RunError(f"exit code {error.returncode}") from None
