@@ -22,6 +22,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -73,7 +74,11 @@ def shard(ratings: Ratings, world: World) -> Ratings:
     """The ratings of this rank's users: so many that all ranks have about as many ratings."""
     counts = torch.bincount(ratings.user_index, minlength=ratings.n_users).cumsum(0)
     shares = torch.arange(1, world.size) * len(ratings) // world.size
-    cuts = [0, *torch.searchsorted(counts, shares).tolist(), ratings.n_users]
+    return cut(ratings, world, [0, *torch.searchsorted(counts, shares).tolist(), ratings.n_users])
+
+
+def cut(ratings: Ratings, world: World, cuts: Sequence[int]) -> Ratings:
+    """The ratings of this rank's users, those from one of the (size + 1,) cuts to the next."""
     begin, end = cuts[world.rank], cuts[world.rank + 1]
     users = ratings.user_index
     some = ratings[(users >= begin) & (users < end)]
@@ -81,6 +86,9 @@ def shard(ratings: Ratings, world: World) -> Ratings:
         some,
         n_users=end - begin,
         user_index=some.user_index - begin,
+        user_descriptions=tuple(
+            replace(one, values=one.values[begin:end]) for one in ratings.user_descriptions
+        ),
         world=world,
         first_user=begin,
     )

@@ -83,13 +83,14 @@ def ours(options: argparse.Namespace) -> None:
         )
 
     set_n_threads(options.threads)
+    cpu = torch.device("cpu")
     training = read("training", None)
     test = read("test", (training.n_users, training.n_items))
     config = ALSConfig(rank=RANK, weight_decay=0.1, bias_decay=0.05)
     with torch_in_one_thread():
         for seed in range(SEEDS + 1):  # the first loads what is compiled
             began = time.perf_counter()
-            solver, spent, told = make_solver(config, training, device=CPU(), seed=seed), 0.0, None
+            solver, spent, told = make_solver(config, training, device=cpu, seed=seed), 0.0, None
             for epoch in solver.epochs(None):
                 spent += time.perf_counter() - began
                 rmse = mse(solver.model, test) ** 0.5
@@ -101,13 +102,6 @@ def ours(options: argparse.Namespace) -> None:
                 began = time.perf_counter()
             if seed:
                 print(json.dumps(told or {"seconds": None, "epoch": 20, "rmse": rmse}))
-
-
-def CPU() -> Any:  # noqa: N802
-    """PyTorch is imported where it is needed: Spark's environment has none."""
-    import torch
-
-    return torch.device("cpu")
 
 
 def write(options: argparse.Namespace) -> None:

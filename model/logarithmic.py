@@ -27,7 +27,7 @@ from model.biases import fit_biases
 from model.dataset import Pairs, Ratings
 from model.factorization import Factorization
 from model.posterior import Posterior
-from model.solver import Epoch, Model, Solver, measured
+from model.solver import Epoch, Model, Solver, mean_squared_error, measured
 from model.splits import VALIDATION_SHARE, as_new, split
 from model.world import ALONE, World
 
@@ -59,9 +59,9 @@ def has_heavy_tail(ratings: Ratings) -> bool:
         factors = [smearing(truth[half], logs[half], world) for half in halves]
         for half, factor in zip(halves, reversed(factors), strict=True):
             predicted[half] *= factor
-        of_ratings += _mse(fit_biases(training).predict(held_out), truth, world)
-        of_logs += _mse(logs, truth.log(), world)
-        smeared += _mse(predicted.clamp(lowest, highest), truth, world)
+        of_ratings += mean_squared_error(fit_biases(training).predict(held_out), truth, world)
+        of_logs += mean_squared_error(logs, truth.log(), world)
+        smeared += mean_squared_error(predicted.clamp(lowest, highest), truth, world)
     scaled = of_logs * with_logs(ratings).moments.mean.exp().item() ** 2
     return scaled < NARROWER**2 * of_ratings and smeared < MOST_WORSE**2 * of_ratings
 
@@ -154,7 +154,7 @@ class LogarithmicSolver:
         """As it is after the last epoch."""
         truth, of_logs = self._held_out.values, self._solver.model
         if isinstance(of_logs, Factorization):
-            of_logs.spread.fill_(_mse(self._of_twin, truth.log(), self._world) ** 0.5)
+            of_logs.spread.fill_(mean_squared_error(self._of_twin, truth.log(), self._world) ** 0.5)
         return Logarithmic(
             of_logs,
             factor=smearing(truth, self._of_twin, self._world),
@@ -174,13 +174,6 @@ class LogarithmicSolver:
             predictions = None if logs is None else self.model.smeared(logs)
             train_mse = epoch.train_mse * self._mean_square
             yield measured(epoch.number, train_mse, predictions, validation)
-
-
-def _mse(predictions: Tensor, truth: Tensor, world: World) -> float:
-    """The mean squared error of the predictions of all ranks."""
-    total = (predictions - truth).square().sum()
-    total, n = world.sum(torch.stack([total, total.new_tensor(len(truth))])).unbind()
-    return (total / n).item()
 
 
 def _is_own(name: str) -> bool:

@@ -9,9 +9,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol, Self, runtime_checkable
 
+import torch
 from torch import Tensor
 
 from model.dataset import Pairs, Ratings
+from model.world import World
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,14 +93,19 @@ def measured(
     """An epoch whose validation error is that of (n_validation,) predictions."""
     if predictions is None or validation is None:
         return Epoch(number=number, train_mse=train_mse, validation_mse=math.nan)
-    squares, world = (predictions - validation.values).square().sum(), validation.world
-    n = world.sum(squares.new_tensor(len(validation)))
     return Epoch(
         number=number,
         train_mse=train_mse,
-        validation_mse=(world.sum(squares) / n).item(),
+        validation_mse=mean_squared_error(predictions, validation.values, validation.world),
         validation_predictions=predictions,
     )
+
+
+def mean_squared_error(predictions: Tensor, truth: Tensor, world: World) -> float:
+    """Of the (n,) predictions of all ranks."""
+    total = (predictions - truth).square().sum()
+    total, n = world.sum(torch.stack([total, total.new_tensor(len(truth))])).unbind()
+    return (total / n).item()
 
 
 def mse(model: Model, ratings: Ratings) -> float:

@@ -40,9 +40,8 @@ class Known:
     @cached_property
     def range(self) -> tuple[float, float]:
         """The lowest and the highest rating, of all ranks."""
-        values = self.ratings.values
-        ends = self.ratings.world.most(torch.stack([-values.min(), values.max()]))
-        return -ends[0].item(), ends[1].item()
+        moments = self.ratings.moments
+        return moments.lowest.item(), moments.highest.item()
 
     @cached_property
     def user_counts(self) -> NDArray[np.int64]:

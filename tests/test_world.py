@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from benchmarks.ranks import cut
 from model.dataset import Pairs, Ratings
 from model.descriptions import of_categories, of_numbers
 from model.kernels.threads import set_n_threads
@@ -68,19 +69,7 @@ def shard(ratings: Ratings, world: World) -> Ratings:
     """The ratings of this rank's users."""
     if world.size == 1:
         return ratings
-    begin, end = CUTS[world.rank], CUTS[world.rank + 1]
-    users = ratings.user_index
-    some = ratings[(users >= begin) & (users < end)]
-    return replace(
-        some,
-        n_users=end - begin,
-        user_index=some.user_index - begin,
-        user_descriptions=tuple(
-            replace(one, values=one.values[begin:end]) for one in ratings.user_descriptions
-        ),
-        world=world,
-        first_user=begin,
-    )
+    return cut(ratings, world, CUTS)
 
 
 def trained(world: World) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import re
 import signal
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -62,9 +62,7 @@ class Checkpoints:
     def forget(self) -> None:
         """Removes what is kept: the training is over."""
         begun = self.path.parent.glob(f".{glob.escape(self.path.stem)}.epoch-*.tmp")
-        for path in (*self._kept().values(), *begun):  # by processes that were killed
-            with contextlib.suppress(OSError):
-                path.unlink()
+        _remove([*self._kept().values(), *begun])  # by processes that were killed
 
     @contextmanager
     def catching(self) -> Iterator[None]:
@@ -90,17 +88,14 @@ class Checkpoints:
 
     def _keep(self, epoch: int, state: Mapping[str, Tensor]) -> None:
         arrays = {name: one.detach().cpu().numpy() for name, one in state.items()}
-        path, older = self._path(epoch), self._kept()
+        older = [path for before, path in self._kept().items() if before != epoch]
         try:
-            save_model(path, arrays, {**self.recipe, "unfinished": epoch})
+            save_model(self._path(epoch), arrays, {**self.recipe, "unfinished": epoch})
             done = True
         except OSError:  # the answer matters more
             done = False
         if all(self.world.everyones(done)):
-            for epoch_before, path in older.items():
-                if epoch_before != epoch:
-                    with contextlib.suppress(OSError):
-                        path.unlink()
+            _remove(older)
 
     def _path(self, epoch: int) -> Path:
         return self.path.with_suffix(f".epoch-{epoch}{self.path.suffix}")
@@ -121,6 +116,12 @@ class Ended(SystemExit):
     def __init__(self, number: int) -> None:
         super().__init__(128 + number)
         self.signal = number
+
+
+def _remove(paths: Iterable[Path]) -> None:
+    for path in paths:
+        with contextlib.suppress(OSError):
+            path.unlink()
 
 
 def final_path(path: Path) -> Path:
