@@ -61,10 +61,12 @@ class Ensemble:
         """
         # All ranks have those of the first: more trials may end meanwhile.
         world = data.ratings.world
-        settings = world.everyones(best_settings(record.study, n, kind=kind))[0]
-        if world.size > 1 and settings:
-            settings = _of_several_ranks(settings, record, kind=kind)
-            settings = world.everyones(settings)[0]
+
+        def found() -> list[Setting]:
+            best = best_settings(record.study, n, kind=kind)
+            return _of_several_ranks(best, record, kind=kind) if world.size > 1 and best else best
+
+        settings = world.everyones(world.of_first(found, InputError))[0]
         if not settings:
             raise InputError(
                 f"study '{record.name}': no trial has finished yet; python -m study.run goes on"
