@@ -66,6 +66,11 @@ class Finalists:
         return len(self._ratings)
 
     @cached_property
+    def ratings_digest(self) -> str | None:
+        """That of the study, which does not change; read once, for it is asked for each run."""
+        return self.record.ratings_digest
+
+    @cached_property
     def runs(self) -> "Runs":
         """The single runs, whose study is made if there is none.
 
@@ -147,7 +152,7 @@ class Finalists:
             to_params(setting.config),
             number,
             self.context.study_seed,
-            self.record.ratings_digest,
+            self.ratings_digest,
         )
 
     def split(self, number: int, *, kind: Split = Split.RANDOM) -> tuple[Ratings, Ratings]:
