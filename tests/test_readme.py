@@ -11,6 +11,7 @@ import inspect
 import os
 import re
 import shlex
+import shutil
 import socket
 import subprocess
 import sys
@@ -22,6 +23,7 @@ from pathlib import Path
 import click
 import numpy as np
 import pytest
+from filelock import FileLock
 
 import study
 from storage.mat_comp import read_mat_comp
@@ -424,8 +426,29 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.fixture(scope="module")
+def first_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with what the README's first command leaves, one for all processes of the tests."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "first_run"
+    with FileLock(f"{folder}.lock"):
+        if not folder.exists():
+            folder.mkdir()
+            command = shlex.split(ended_soon(RUN["README.md"][0]))
+            done = subprocess.run(
+                command, cwd=folder, env=of_the_root(), capture_output=True, check=False
+            )
+            assert (done.returncode, done.stderr) == (0, b"")
+    return folder
+
+
 @pytest.fixture
 def environment() -> dict[str, str]:
+    return of_the_root()
+
+
+def of_the_root() -> dict[str, str]:
+    """An environment in which the commands are those of this folder."""
     programs = Path(sys.executable).parent
     return {
         **os.environ,
@@ -439,7 +462,10 @@ def is_run(command: str) -> bool:
 
 
 def ended_soon(text: str) -> str:
-    return re.sub(r"(--trials |trials=)\d+", r"\g<1>3", text)
+    short = re.sub(r"(--trials |trials=)\d+", r"\g<1>3", text)
+    if short.startswith("python -m study.run ") and "--trials" not in short:
+        short += " --trials 3"
+    return short
 
 
 RUN = {page: [line for line in shell_lines(PAGES[page]) if is_run(line)] for page in FOLLOWED}
@@ -452,7 +478,9 @@ PROGRAMS = {
 
 @pytest.mark.slow
 @pytest.mark.parametrize("page", [page for page in RUN if RUN[page] or PROGRAMS.get(page)])
-def test_a_page_can_be_followed(page: str, folder: Path, environment: dict[str, str]) -> None:
+def test_a_page_can_be_followed(
+    page: str, first_run: Path, folder: Path, environment: dict[str, str]
+) -> None:
     """Its commands in their order, then the Python of all its blocks as one program."""
 
     def follow(*words: str) -> None:
@@ -462,9 +490,8 @@ def test_a_page_can_be_followed(page: str, folder: Path, environment: dict[str, 
         assert (done.returncode, done.stderr) == (0, ""), words[-1]
 
     bash = "bash", "-euo", "pipefail", "-c"
-    if page != "README.md":  # which everybody has followed before
-        follow(*bash, "python -m study.run --trials 3")
-    for line in RUN[page]:
+    shutil.copytree(first_run, folder, dirs_exist_ok=True)
+    for line in RUN[page][page == "README.md" :]:
         if line.startswith("optuna-dashboard "):
             answers_then_stop(line, folder, environment)
         else:
