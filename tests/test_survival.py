@@ -129,6 +129,7 @@ def test_modules_of_the_users_do_not_take_our_place(folder: Path, module: str) -
     assert "expected a database URL" in called.stderr
 
 
+@pytest.mark.slow
 def test_a_study_py_of_the_users_does_not_take_our_place_in_workers(folder: Path) -> None:
     for name in ("model", "storage", "study"):
         (folder / f"{name}.py").write_text("raise SystemExit('the wrong module')")

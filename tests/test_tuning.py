@@ -157,10 +157,10 @@ def test_answers_are_of_the_kind_of_the_pairs(columns: Columns, frame: str) -> N
 def test_under_a_timeout_finalists_meet_before_the_trials_are_done(
     columns: Columns, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("study.workers.clock.ROUND_SECONDS", 3.0)  # however long trials take here
+    monkeypatch.setattr("study.workers.clock.ROUND_SECONDS", 2.0)  # however long trials take here
     monkeypatch.setattr("study.workers.clock.ROUND_SLACK", 0.1)
     monkeypatch.setattr("study.workers.race.N_FINALISTS_OF_FEW", 5)
-    result = tune(load(columns), trials=100_000, timeout=8.0, workers=1, quiet=True)
+    result = tune(load(columns), trials=100_000, timeout=5.0, workers=1, quiet=True)
     assert result.ended is Ended.TIME_IS_UP
     met = result.study.user_attrs["finalists"]
     assert met["rounds"][0] >= 1
@@ -332,6 +332,7 @@ def test_a_study_goes_on_and_is_found_again(
     assert "loaded, trained before" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_workers_read_a_frame_and_do_not_run_a_script_again(columns: Columns) -> None:
     renamed = dict(zip(("who", "what", "how"), columns.values(), strict=True))
     Path("script.py").write_text(
