@@ -3,6 +3,7 @@
 It has neither a password nor encryption.
 """
 
+import threading
 import warnings
 from typing import TYPE_CHECKING
 
@@ -68,11 +69,21 @@ def serve_proxy(storage: "BaseStorage", host: str, port: int) -> None:
     from optuna.exceptions import ExperimentalWarning
     from optuna.storages import run_grpc_proxy_server
 
-    try:
-        with warnings.catch_warnings(action="ignore", category=ExperimentalWarning):
+    taken = threading.Event()
+
+    def serve() -> None:
+        try:
             run_grpc_proxy_server(storage, host=host, port=port)
-    except RuntimeError:
-        raise InputError(f"{shown(address)}: cannot be listened on") from None
+        except RuntimeError:
+            taken.set()
+
+    # In a thread, for a Ctrl-C that comes while gRPC starts would wait there for ever.
+    thread = threading.Thread(target=serve, name="proxy", daemon=True)
+    with warnings.catch_warnings(action="ignore", category=ExperimentalWarning):
+        thread.start()
+        thread.join()
+    if taken.is_set():
+        raise InputError(f"{shown(address)}: cannot be listened on")
 
 
 def shown(url: URL) -> str:

@@ -149,6 +149,33 @@ def test_an_address_that_is_taken(tmp_path: Path, proxy: optuna.storages.BaseSto
         serve_proxy(proxy, "256.256.256.256", PORT)
 
 
+def test_ctrl_c_while_it_starts_to_serve_ends_it(tmp_path: Path) -> None:
+    """GRPC waits for ever where its own start is interrupted, which a slow one shows surely."""
+    pytest.importorskip("grpc")
+    program = f"""
+import grpc, os, signal, sys, threading, time
+from study import serve_database
+begin = threading.Thread.start
+def start(thread):
+    if "_serve" in repr(thread._target):
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(0.2)
+    begin(thread)
+threading.Thread.start = start
+serve_database.main(["--storage", "sqlite:///study.db", "--port", "{PORT}"])
+"""
+    ended = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(Path(serve_database.__file__).parent.parent)},
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert (ended.returncode, ended.stderr) == (130, "\nstudy.serve_database: stopped at once\n")
+
+
 def test_a_worker_that_begins_while_the_database_is_away_waits_for_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
