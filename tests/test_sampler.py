@@ -486,7 +486,13 @@ def test_a_hyperprior_is_drawn_given_the_rows() -> None:
         assert (moved.mean(0) / error).abs().max() < MOST, name
 
 
-@ALL_KINDS
+@pytest.mark.parametrize(
+    "kind",
+    [
+        pytest.param(kind, id=name, marks=[] if kind.timed else pytest.mark.slow)
+        for name, kind in KINDS.items()
+    ],
+)
 def test_every_conditional_is_that_of_the_model(kind: Kind) -> None:
     assert largest(z_scores(kind, n_paths=200, n_sweeps=10)) < MOST
 

@@ -28,6 +28,8 @@ from study.record.likeness import Hashed
 from tests.ranks import on_ranks
 
 N_RATINGS, N_PAIRS = 1_500, 300
+pytestmark = pytest.mark.xdist_group("shards")  # what they share is made once
+
 SOURCES = {  # options beside the data
     "numbers": {},
     "texts": {},

@@ -19,6 +19,8 @@ from model.solvers import ALSConfig, Config, GibbsConfig, make_solver
 from model.world import ALONE, World
 from tests.ranks import on_ranks
 
+pytestmark = pytest.mark.xdist_group("world")  # what they share is made once
+
 SIZE = 3
 CUTS = 0, 0, 37, 90  # of users: one rank has none
 N_USERS, N_ITEMS, SWEEPS = CUTS[-1], 40, 3
