@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from storage.columns import Chosen
-from storage.lines import opened_bytes
+from storage.lines import begins_with
 from storage.packed import check_plain
 from storage.parquet import as_arrays, as_texts, checked, readable
 
@@ -17,14 +17,13 @@ if TYPE_CHECKING:
 MAGIC = b"ARROW1\0\0"
 
 
-def is_arrow(path: Path) -> bool:
+def is_it(path: Path) -> bool:
     """Whether the file begins like one.
 
     Raises:
         InputError: it cannot be read.
     """
-    with opened_bytes(path) as stream:
-        return stream.read(len(MAGIC)) == MAGIC
+    return begins_with(path, MAGIC)
 
 
 def column_names(path: Path) -> list[str]:

@@ -1,9 +1,8 @@
 """Files whose columns have names and types of their own: which of these formats a file has."""
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from storage import arrow_ipc, json_lines, parquet
 from storage.columns import Chosen
@@ -13,40 +12,26 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 
-@dataclass(frozen=True, kw_only=True)
-class Format:
-    """How a format is known, and read."""
+class Format(Protocol):
+    """How a format is known, and read: a module with these functions."""
 
-    is_it: Callable[[Path], bool]
-    column_names: Callable[[Path], list[str]]
-    batches: Callable[[Path, Chosen], Iterator["pa.RecordBatch"]]
-    read_columns: Callable[[Path, tuple[int, ...]], list[list[str]]]  # of a small table, as texts
-    read_arrays: Callable[[Path], list[tuple[str, "pa.Array"]]]  # of all of a small table
+    def is_it(self, path: Path, /) -> bool:
+        """Whether the file begins like one."""
+
+    def column_names(self, path: Path, /) -> list[str]:
+        """The names of the columns."""
+
+    def batches(self, path: Path, chosen: Chosen, /) -> Iterator["pa.RecordBatch"]:
+        """The chosen columns in blocks."""
+
+    def read_columns(self, path: Path, positions: tuple[int, ...], /) -> list[list[str]]:
+        """Columns of a small table as texts."""
+
+    def read_arrays(self, path: Path, /) -> list[tuple[str, "pa.Array"]]:
+        """All columns of a small table, and their names."""
 
 
-FORMATS = (
-    Format(
-        is_it=parquet.is_parquet,
-        column_names=parquet.column_names,
-        batches=parquet.batches,
-        read_columns=parquet.read_columns,
-        read_arrays=parquet.read_arrays,
-    ),
-    Format(
-        is_it=arrow_ipc.is_arrow,
-        column_names=arrow_ipc.column_names,
-        batches=arrow_ipc.batches,
-        read_columns=arrow_ipc.read_columns,
-        read_arrays=arrow_ipc.read_arrays,
-    ),
-    Format(
-        is_it=json_lines.is_json,
-        column_names=json_lines.column_names,
-        batches=json_lines.batches,
-        read_columns=json_lines.read_columns,
-        read_arrays=json_lines.read_arrays,
-    ),
-)
+FORMATS: tuple[Format, ...] = (parquet, arrow_ipc, json_lines)
 
 
 def format_of(path: Path) -> Format | None:

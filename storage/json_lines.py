@@ -27,7 +27,7 @@ BOM = b"\xef\xbb\xbf"
 Object = dict[str, Any]
 
 
-def is_json(path: Path) -> bool:
+def is_it(path: Path) -> bool:
     """Whether the file begins like one.
 
     Raises:

@@ -74,6 +74,16 @@ def opened_bytes(path: Path) -> Iterator[IO[bytes]]:
         raise InputError(f"{path}: cannot be read ({error.strerror or error})") from None
 
 
+def begins_with(path: Path, magic: bytes) -> bool:
+    """Whether the bytes of a plain file, or of what is packed in it, begin so.
+
+    Raises:
+        InputError: it cannot be read.
+    """
+    with opened_bytes(path) as stream:
+        return stream.read(len(magic)) == magic
+
+
 @contextmanager
 def opened(path: Path) -> Iterator[io.TextIOBase]:
     """A text stream of a file; bytes that are no UTF-8 become characters that no number holds."""

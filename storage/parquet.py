@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from storage.columns import Chosen
 from storage.errors import InputError
 from storage.ids import unusable
-from storage.lines import LARGEST_RATING, opened_bytes, reason_of, shown
+from storage.lines import LARGEST_RATING, begins_with, reason_of, shown
 from storage.names import ROLES, TIME
 from storage.packed import check_plain
 
@@ -26,14 +26,13 @@ LARGEST_FLOATING_ID = 2**53  # beyond it neighbours are the same number
 LONGEST_NAME, MOST_ENTRIES = 1 << 20, 1 << 20  # in the metadata
 
 
-def is_parquet(path: Path) -> bool:
+def is_it(path: Path) -> bool:
     """Whether the file begins like one.
 
     Raises:
         InputError: it cannot be read.
     """
-    with opened_bytes(path) as stream:
-        return stream.read(len(MAGIC)) == MAGIC
+    return begins_with(path, MAGIC)
 
 
 def column_names(path: Path) -> list[str]:

@@ -63,7 +63,7 @@ def pieces_of(files: Sequence[Path]) -> list[Piece]:
     Raises:
         InputError: one cannot be read.
     """
-    if parquet.is_parquet(files[0]):
+    if parquet.is_it(files[0]):
         rows = [(file, parquet.rows_of_groups(file)) for file in files]
         return [
             Piece(path=file, number=number, of=len(groups), weight=n_rows)

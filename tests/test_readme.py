@@ -462,9 +462,9 @@ def is_run(command: str) -> bool:
 
 
 def ended_soon(text: str) -> str:
-    short = re.sub(r"(--trials |trials=)\d+", r"\g<1>3", text)
+    short = re.sub(r"(--trials |trials=)\d+", r"\g<1>2", text)
     if short.startswith("python -m study.run ") and "--trials" not in short:
-        short += " --trials 3"
+        short += " --trials 2"
     return short
 
 

@@ -100,13 +100,13 @@ def test_many_workers_finish_exactly_as_many_trials_as_were_asked_for() -> None:
 
 @pytest.mark.slow
 def test_a_worker_that_is_terminated_hands_back_its_trial_and_is_replaced() -> None:
-    with started("--trials", "12", "--workers", "2") as process:
+    with started("--trials", "8", "--workers", "2") as process:
         for worker in workers_of(process):
             worker.terminate()
         out, _ = process.communicate(timeout=60)
     assert process.returncode == 0
     assert "Time is up" not in out
-    assert n_finished() == 12
+    assert n_finished() == 8
     assert states()[TrialState.RUNNING] == states()[TrialState.WAITING] == 0
 
 
@@ -123,13 +123,13 @@ def test_a_long_path_of_temporary_files(folder: Path, monkeypatch: pytest.Monkey
 
 @pytest.mark.slow
 def test_a_worker_that_is_killed_is_replaced_and_its_trial_done_again() -> None:
-    with started("--trials", "12", "--workers", "2") as process:
+    with started("--trials", "8", "--workers", "2") as process:
         before = workers_of(process)
         for worker in before:
             worker.kill()
         out, _ = process.communicate(timeout=60)
     assert process.returncode == 0
-    assert n_finished() == 12
+    assert n_finished() == 8
     assert states()[TrialState.RUNNING] == states()[TrialState.WAITING] == 0
     failed = [trial for trial in trials() if trial.state is TrialState.FAIL]
     assert len(failed) <= 2
@@ -168,7 +168,7 @@ def test_workers_end_with_the_process_that_started_them() -> None:
 
 @pytest.mark.slow
 def test_two_commands_share_a_study() -> None:
-    command = [*RUN, "--trials", "14", "--workers", "1"]
+    command = [*RUN, "--trials", "8", "--workers", "1"]
     processes = [
         subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         for _ in range(3)
@@ -176,8 +176,8 @@ def test_two_commands_share_a_study() -> None:
     ends = [process.communicate(timeout=60) for process in processes]
     assert [process.returncode for process in processes] == [0, 0, 0]
     assert [err for _, err in ends] == [""] * 3
-    assert n_finished() == 14
-    assert len(trials()) == 14
+    assert n_finished() == 8
+    assert len(trials()) == 8
     leaders = {re.findall(r"trial (\d+) is first", out)[0] for out, _ in ends}
     assert len(leaders) == 1
 

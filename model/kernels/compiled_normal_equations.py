@@ -24,6 +24,7 @@ PANEL = 1 << 12  # numbers gathered at once: half of a first-level cache
 LEAST_PIVOT = np.float32(1e-6)  # as a share of its diagonal entry: less is only rounding
 
 Array = NDArray[Any]
+Arrays = tuple[Array, ...]
 
 
 class Compiled:
@@ -57,7 +58,7 @@ class Compiled:
             self._places,
             _padded(Given(others, targets, other_weights)),
             targets.numpy(),
-            *_arrays(prior),
+            _arrays(prior),
             np.empty(0, dtype=np.float32) if residuals is None else residuals.numpy(),
             means.numpy(),
             draws.numpy(),
@@ -86,7 +87,7 @@ class Compiled:
         n, step = len(sums), 8 * LANES
         found = torch.empty(2, *prior.right.shape)
         counts = torch.ones(n) if prior.counts is None else prior.counts.float()
-        arguments = (sums.numpy(), counts.numpy(), *_arrays(prior), *found.numpy())
+        arguments = (sums.numpy(), counts.numpy(), _arrays(prior), *found.numpy())
         chunks = [(begin, min(begin + step, n)) for begin in range(0, n, step)]
         in_threads(lambda chunk: solve_triangles(*chunk, *arguments), chunks)
         return found if prior.noise is not None else found[:1].expand(2, -1, -1)
@@ -125,7 +126,7 @@ def _padded(given: Given) -> Array:
     return table
 
 
-def _arrays(prior: Prior) -> tuple[Array, ...]:
+def _arrays(prior: Prior) -> Arrays:
     """Precision, right side, decay, weights and noise; the last is empty if there is none."""
     n_rows, width = prior.right.shape
     return (
@@ -146,20 +147,17 @@ def solve_rows(
     places: Array,
     table: Array,
     targets: Array,
-    precision: Array,
-    right: Array,
-    decay: Array,
-    weights: Array,
-    noise: Array,
+    prior: Arrays,
     residuals: Array,
     means: Array,
     draws: Array,
     errors: Array,
 ) -> None:
     """Solves the regressions of rows begin … end - 1, sixteen at a time."""
-    padded, width = table.shape[1], len(decay)
+    padded, width = table.shape[1], means.shape[1]
     panel = np.zeros((max(TILE, PANEL // padded), padded), dtype=np.float32)
-    grams, lower, pivots, inverse, mean, draw = _room(width, padded)
+    room = _room(width, padded)
+    grams = room[0]
     n_ratings = np.zeros(LANES, dtype=np.float32)
     row = np.zeros(padded, dtype=np.float32)
     base = first[begin]
@@ -179,23 +177,7 @@ def solve_rows(
             )
             n_ratings[lane] = max(first[u + 1] - first[u], 1)
         rows = slice(start, start + lanes)
-        _solve_lanes(
-            grams,
-            padded,
-            n_ratings,
-            precision,
-            right[rows],
-            decay,
-            weights[rows],
-            noise[rows] if len(noise) else noise,
-            lower,
-            pivots,
-            inverse,
-            mean,
-            draw,
-            means[rows],
-            draws[rows],
-        )
+        _solve_lanes(room, padded, n_ratings, prior, means[rows], draws[rows], rows)
         for lane in range(lanes):
             u = start + lane
             row[:width] = draws[u]
@@ -245,18 +227,15 @@ def solve_triangles(
     end: int,
     sums: Array,
     counts: Array,
-    precision: Array,
-    right: Array,
-    decay: Array,
-    weights: Array,
-    noise: Array,
+    prior: Arrays,
     means: Array,
     draws: Array,
 ) -> None:
     """Solves the regressions whose packed sums are in rows begin … end - 1."""
-    width = len(decay)
+    width = means.shape[1]
     padded = width + 1
-    grams, lower, pivots, inverse, mean, draw = _room(width, padded)
+    room = _room(width, padded)
+    grams = room[0]
     n_ratings = np.zeros(LANES, dtype=np.float32)
     for start in range(begin, end, LANES):
         lanes = min(LANES, end - start)
@@ -268,23 +247,7 @@ def solve_triangles(
                     grams[lane, i * padded + j] = sums[start + lane, at]
                     at += 1
         rows = slice(start, start + lanes)
-        _solve_lanes(
-            grams,
-            padded,
-            n_ratings,
-            precision,
-            right[rows],
-            decay,
-            weights[rows],
-            noise[rows] if len(noise) else noise,
-            lower,
-            pivots,
-            inverse,
-            mean,
-            draw,
-            means[rows],
-            draws[rows],
-        )
+        _solve_lanes(room, padded, n_ratings, prior, means[rows], draws[rows], rows)
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
@@ -315,7 +278,7 @@ def measure_rows(
 
 
 @njit(nogil=True, cache=True)
-def _room(width: int, padded: int) -> Any:
+def _room(width: int, padded: int) -> Arrays:
     """What sixteen systems are worked on in: Gram matrices, factors, their diagonals, solutions."""
     # A line more each, so that the same places of sixteen do not compete for one place of a cache.
     grams = np.zeros((LANES, padded * padded + LANES), dtype=np.float32)
@@ -328,26 +291,22 @@ def _room(width: int, padded: int) -> Any:
 
 @njit(nogil=True, cache=True, error_model="numpy", fastmath={"contract", "nsz"})
 def _solve_lanes(
-    grams: Array,
+    room: Arrays,
     padded: int,
     n_ratings: Array,
-    precision: Array,
-    right: Array,
-    decay: Array,
-    weights: Array,
-    noise: Array,
-    lower: Array,
-    pivots: Array,
-    inverse: Array,
-    mean: Array,
-    draw: Array,
+    prior: Arrays,
     means: Array,
     draws: Array,
+    rows: slice,
 ) -> None:
-    """Solves at most sixteen systems, one a lane: means and draws of as many rows."""
-    width, lanes = len(decay), len(right)
+    """Solves at most sixteen systems, one a lane: means and draws of the rows."""
+    grams, lower, pivots, inverse, mean, draw = room
+    precision, right, decay, weights, noise = prior
+    right = right[rows]
+    noise = noise[rows] if len(noise) else noise
+    lanes, width = means.shape
     scale = np.zeros(LANES, dtype=np.float32)
-    scale[:lanes] = weights
+    scale[:lanes] = weights[rows]
     _assemble(grams, padded, scale, n_ratings, precision, decay, lower, pivots)
     below = width * (width + 1) // 2
     for j in range(width):

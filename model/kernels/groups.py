@@ -151,12 +151,8 @@ class CompiledGroups:
     ) -> Drawn:
         """As `Groups` says."""
         arrays = [tensor.numpy() for tensor in (effects, means, weights, noise, residuals)]
-        if self._places is None:
-            work = self._first, np.float32(precision), *arrays
-            parts = in_threads(lambda chunk: draw_runs(*chunk, *work), self._chunks)
-        else:
-            scattered = self._first, self._places, np.float32(precision), *arrays
-            parts = in_threads(lambda chunk: draw_groups(*chunk, *scattered), self._chunks)
+        work = self._first, self._places, np.float32(precision), *arrays
+        parts = in_threads(lambda chunk: draw_groups(*chunk, *work), self._chunks)
         return Drawn(*map(sum, zip((0.0, 0.0, 0.0), *parts, strict=True)))
 
     def sums(self, effects: Tensor, weights: Tensor, residuals: Tensor) -> tuple[Tensor, Tensor]:
@@ -171,43 +167,11 @@ class CompiledGroups:
 
 
 @njit(nogil=True, cache=True, fastmath={"contract"}, error_model="numpy")
-def draw_runs(
-    begin: int,
-    end: int,
-    first: Array,
-    precision: np.float32,
-    effects: Array,
-    means: Array,
-    weights: Array,
-    noise: Array,
-    residuals: Array,
-) -> tuple[float, float, float]:
-    """Draws the effects of the groups begin … end - 1, whose ratings follow each other."""
-    squares, energy, match = 0.0, 0.0, 0.0
-    for group in range(begin, end):
-        weight, total, effect = precision, np.float32(0.0), effects[group]
-        for at in range(first[group], first[group + 1]):
-            weight += weights[at]
-            total += weights[at] * (residuals[at] + effect)
-        root = np.float32(1.0) / np.sqrt(weight)
-        mean = total * (root * root)
-        drawn = mean + noise[group] * root
-        means[group], effects[group] = mean, drawn
-        squares += drawn * drawn
-        energy += (weight - precision) * drawn * drawn
-        match += total * drawn
-        change = effect - drawn
-        for at in range(first[group], first[group + 1]):
-            residuals[at] += change
-    return squares, energy, match
-
-
-@njit(nogil=True, cache=True, fastmath={"contract"}, error_model="numpy")
 def draw_groups(
     begin: int,
     end: int,
     first: Array,
-    places: Array,
+    places: Array | None,
     precision: np.float32,
     effects: Array,
     means: Array,
@@ -215,11 +179,14 @@ def draw_groups(
     noise: Array,
     residuals: Array,
 ) -> tuple[float, float, float]:
-    """Draws the effects of the groups begin … end - 1, whose ratings are anywhere."""
+    """Draws the effects of the groups begin … end - 1; their ratings follow each other, or are at
+    `places`: which of the two is compiled apart.
+    """
     squares, energy, match = 0.0, 0.0, 0.0
     for group in range(begin, end):
         weight, total, effect = precision, np.float32(0.0), effects[group]
-        for at in places[first[group] : first[group + 1]]:
+        for number in range(first[group], first[group + 1]):
+            at = number if places is None else places[number]
             weight += weights[at]
             total += weights[at] * (residuals[at] + effect)
         root = np.float32(1.0) / np.sqrt(weight)
@@ -230,7 +197,8 @@ def draw_groups(
         energy += (weight - precision) * drawn * drawn
         match += total * drawn
         change = effect - drawn
-        for at in places[first[group] : first[group + 1]]:
+        for number in range(first[group], first[group + 1]):
+            at = number if places is None else places[number]
             residuals[at] += change
     return squares, energy, match
 
