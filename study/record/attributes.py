@@ -9,6 +9,7 @@ read are system attributes. A view reads them by name and type:
 
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
+from functools import cached_property
 from typing import Any, Generic, Literal, NotRequired, Protocol, TypedDict, TypeVar, cast, overload
 
 import optuna
@@ -323,9 +324,11 @@ class StudyView:
         """The value of that name."""
         return self.study.user_attrs.get(name)
 
-    @property
+    @cached_property
     def kinds(self) -> list[Split]:
-        """The kinds of split on which finalists meet; the first is that of the trials."""
+        """The kinds of split on which finalists meet; the first is that of the trials. They stay,
+        so that they are read once.
+        """
         return [Split(name) for name in self.splits or [Split.RANDOM]]
 
     def ranking_of(self, kind: Split) -> Attribute[Ranking]:

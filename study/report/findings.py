@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import optuna
 from optuna.trial import FrozenTrial, TrialState, create_trial
@@ -108,12 +109,12 @@ class Findings:
             return None
         return rmse(self.original)
 
-    @property
+    @cached_property
     def biases_rmse(self) -> float | None:
         """The validation RMSE of biases alone."""
         return self.record.biases_rmse
 
-    @property
+    @cached_property
     def held_out(self) -> HeldOut | None:
         """How the best setting did on fresh splits; None if it is not known of this one."""
         found = self.record.held_out
@@ -121,23 +122,23 @@ class Findings:
             return found
         return None
 
-    @property
+    @cached_property
     def later(self) -> HeldOut | None:
         """How the best setting of later ratings did on such; None if finalists met on none."""
         return self.record.later_held_out if len(self.record.kinds) > 1 else None
 
-    @property
+    @cached_property
     def context(self) -> ContextFound | None:
         """What times and descriptions brought the best setting; None if that is not known."""
         found = self.record.context
         return found if found and self.best and found["trial"] == self.best.trial.number else None
 
-    @property
+    @cached_property
     def calibration(self) -> Calibrated | None:
         """How well intervals held; None if nobody asked for them yet."""
         return self.record.calibration
 
-    @property
+    @cached_property
     def evaluation(self) -> Evaluated | None:
         """How the last test that was scored came out; None if nobody scored one yet."""
         return self.record.evaluation

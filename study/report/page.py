@@ -6,9 +6,10 @@ it; the page's own policy lets a browser run its script and its style sheet alon
 
 import base64
 import hashlib
+from functools import cache
 from pathlib import Path
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from markupsafe import Markup
 
 from storage.files import replacing
@@ -40,17 +41,10 @@ def write_report(record: Record, path: Path) -> None:
 
 def render(found: Findings) -> str:
     """The page, as HTML."""
-    environment = Environment(
-        loader=FileSystemLoader(_TEMPLATES),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     css, js = ((_TEMPLATES / f"report.{kind}").read_text("utf-8") for kind in ("css", "js"))
     shares = {solver: importances(found.of(solver), solver) for solver in found.solvers()}
     best = found.best
-    return environment.get_template("report.html").render(
+    return _template().render(
         found=found,
         css=Markup(css),
         js=Markup(js),
@@ -83,6 +77,18 @@ def render(found: Findings) -> str:
         about=tables.about(found),
         solver_class=charts.solver_class,
     )
+
+
+@cache
+def _template() -> Template:
+    environment = Environment(
+        loader=FileSystemLoader(_TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template("report.html")
 
 
 def _policy(css: str, js: str) -> str:
