@@ -1,5 +1,7 @@
 """Fixtures that several test files share."""
 
+import os
+import pickle
 import shutil
 import signal
 from collections.abc import Callable, Iterator
@@ -10,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from filelock import FileLock
 from hypothesis import settings
 
 from model.dataset import Ratings
@@ -20,6 +23,7 @@ settings.load_profile("same every time")
 
 WriteFile = Callable[[str | bytes], Path]
 Outcome = tuple[int, str, str]
+Once = Callable[[str, Callable[[Path], Any]], Any]
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -100,6 +104,25 @@ def few_ratings() -> Ratings:
         item_index=torch.from_numpy(items + (items >= 7)),
         values=torch.from_numpy(draw.integers(1, 11, 120) / 2.0),
     )
+
+
+@pytest.fixture(scope="session")
+def once(tmp_path_factory: pytest.TempPathFactory) -> Once:
+    """Calls a function with a new folder of that name in one of the processes that share the
+    tests out: what it came to, in all of them.
+    """
+    base = tmp_path_factory.getbasetemp()
+    base = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+
+    def call(name: str, function: Callable[[Path], Any]) -> Any:
+        kept = base / f"{name}.pickle"
+        with FileLock(base / f"{name}.lock"):
+            if not kept.exists():
+                (base / name).mkdir()
+                kept.write_bytes(pickle.dumps(function(base / name)))
+            return pickle.loads(kept.read_bytes())
+
+    return call
 
 
 @pytest.fixture(scope="session")

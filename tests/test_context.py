@@ -25,8 +25,6 @@ from study.report.summary import summary
 from study.result import Result
 
 N_USERS, N_ITEMS, N = 80, 60, 4800
-pytestmark = pytest.mark.xdist_group("context")  # what they share is made once
-
 HOUR = 3600
 
 

@@ -23,8 +23,6 @@ from storage.files import read_arrays, write_arrays
 from study import Model, best_predict, evaluate, export, load, recommend, tune
 from study.result import Result
 
-pytestmark = pytest.mark.xdist_group("held")  # what they share is made once
-
 N_USERS, N_ITEMS, N = 60, 40, 1500
 Outcome = tuple[int, str, str]
 

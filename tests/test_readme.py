@@ -17,13 +17,13 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import click
 import numpy as np
 import pytest
-from filelock import FileLock
 
 import study
 from storage.mat_comp import read_mat_comp
@@ -427,19 +427,19 @@ def folder(tmp_path: Path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def first_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with what the README's first command leaves, one for all processes of the tests."""
-    base = tmp_path_factory.getbasetemp()
-    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "first_run"
-    with FileLock(f"{folder}.lock"):
-        if not folder.exists():
-            folder.mkdir()
-            command = shlex.split(ended_soon(RUN["README.md"][0]))
-            done = subprocess.run(
-                command, cwd=folder, env=of_the_root(), capture_output=True, check=False
-            )
-            assert (done.returncode, done.stderr) == (0, b"")
-    return folder
+def first_run(once: Callable[..., Any]) -> Path:
+    """A folder with what the README's first command leaves."""
+
+    def made(folder: Path) -> Path:
+        command = shlex.split(ended_soon(RUN["README.md"][0]))
+        done = subprocess.run(
+            command, cwd=folder, env=of_the_root(), capture_output=True, check=False
+        )
+        assert (done.returncode, done.stderr) == (0, b"")
+        return folder
+
+    found: Path = once("first_run", made)
+    return found
 
 
 @pytest.fixture

@@ -1,6 +1,6 @@
 """Tables that ranks read together: what they have is, put together, what one process reads."""
 
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
@@ -28,8 +28,6 @@ from study.record.likeness import Hashed
 from tests.ranks import on_ranks
 
 N_RATINGS, N_PAIRS = 1_500, 300
-pytestmark = pytest.mark.xdist_group("shards")  # what they share is made once
-
 SOURCES = {  # options beside the data
     "numbers": {},
     "texts": {},
@@ -208,9 +206,10 @@ def alone(folder: Path) -> dict[str, Any]:
     return {name: seen(ALONE, folder, name) for name in SOURCES}
 
 
-@pytest.fixture(scope="module", params=[3])
-def ranks(request: pytest.FixtureRequest, folder: Path) -> Iterator[list[dict[str, Any]]]:
-    yield on_ranks(request.param, everything, folder)
+@pytest.fixture(scope="module")
+def ranks(once: Callable[..., Any], folder: Path) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = once("shards", lambda _: on_ranks(3, everything, folder))
+    return found
 
 
 @pytest.mark.parametrize("name", SOURCES)

@@ -1,6 +1,7 @@
 """Several processes, each with some of the users, beside one that has all."""
 
 import pickle
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -18,8 +19,6 @@ from model.posterior import Posterior
 from model.solvers import ALSConfig, Config, GibbsConfig, make_solver
 from model.world import ALONE, World
 from tests.ranks import on_ranks
-
-pytestmark = pytest.mark.xdist_group("world")  # what they share is made once
 
 SIZE = 3
 CUTS = 0, 0, 37, 90  # of users: one rank has none
@@ -119,8 +118,8 @@ def error_of(world: World, rank: int) -> str:
 
 
 @pytest.fixture(scope="module")
-def ranks() -> list[dict[str, Any]]:
-    return [pickle.loads(one) for one in on_ranks(SIZE, work)]
+def ranks(once: Callable[..., Any]) -> list[dict[str, Any]]:
+    return [pickle.loads(one) for one in once("world", lambda _: on_ranks(SIZE, work))]
 
 
 @pytest.fixture(scope="module")
