@@ -69,21 +69,23 @@ def serve_proxy(storage: "BaseStorage", host: str, port: int) -> None:
     from optuna.exceptions import ExperimentalWarning
     from optuna.storages import run_grpc_proxy_server
 
-    taken = threading.Event()
+    raised: list[Exception] = []
 
     def serve() -> None:
         try:
             run_grpc_proxy_server(storage, host=host, port=port)
-        except RuntimeError:
-            taken.set()
+        except Exception as error:
+            raised.append(error)
 
     # In a thread, for a Ctrl-C that comes while gRPC starts would wait there for ever.
     thread = threading.Thread(target=serve, name="proxy", daemon=True)
     with warnings.catch_warnings(action="ignore", category=ExperimentalWarning):
         thread.start()
         thread.join()
-    if taken.is_set():
-        raise InputError(f"{shown(address)}: cannot be listened on")
+    for error in raised:
+        if isinstance(error, RuntimeError):
+            raise InputError(f"{shown(address)}: cannot be listened on") from None
+        raise error
 
 
 def shown(url: URL) -> str:
