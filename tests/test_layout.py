@@ -16,6 +16,7 @@ MAY: dict[str, set[str]] = {
     "model.kernels": {"model.dataset", "model.world"},
     "model": {"model.kernels"},
     "study.events": set(),
+    "study.templates": set(),
     "study.sides": {"storage", "model"},
     "study.known": {"storage", "model", "study.sides"},
     "study.shards": {"storage", "model.world", "model.selection"},
@@ -31,7 +32,7 @@ MAY: dict[str, set[str]] = {
         *("storage", "model", "study.record", "study.search", "study.answers"),
         *("study.inputs", "study.known", "study.events"),
     },
-    "study.report": {"storage", "model", "study.record", "study.answers"},
+    "study.report": {"storage", "model", "study.record", "study.answers", "study.templates"},
     "study.report.__main__": {"storage", "study.record", "study.report", "study.inputs"}
     | {"study.cli", "study.drawing"},
     "study.drawing": {"storage", "study.events"},
@@ -42,7 +43,7 @@ MAY: dict[str, set[str]] = {
     },
     "study.service": {
         *("storage", "model.kernels", "model.dataset", "study.held", "study.answers.lists"),
-        *("study.answers.explanations", "study.known", "study.events"),
+        *("study.answers.explanations", "study.known", "study.events", "study.templates"),
     },
     "study.cards": {"storage", "study.record", "study.answers"},
     "study.result": {"storage", "model", "study"},

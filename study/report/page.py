@@ -6,10 +6,8 @@ it; the page's own policy lets a browser run its script and its style sheet alon
 
 import base64
 import hashlib
-from functools import cache
 from pathlib import Path
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from markupsafe import Markup
 
 from storage.files import replacing
@@ -17,6 +15,7 @@ from storage.models import file_name
 from study.record.record import Record
 from study.report import charts, tables
 from study.report.findings import FEWEST_FOR_IMPORTANCE, Findings, findings, importances
+from study.templates import template
 
 N_SLICES = 2
 
@@ -44,7 +43,7 @@ def render(found: Findings) -> str:
     css, js = ((_TEMPLATES / f"report.{kind}").read_text("utf-8") for kind in ("css", "js"))
     shares = {solver: importances(found.of(solver), solver) for solver in found.solvers()}
     best = found.best
-    return _template().render(
+    return template(_TEMPLATES / "report.html").render(
         found=found,
         css=Markup(css),
         js=Markup(js),
@@ -77,18 +76,6 @@ def render(found: Findings) -> str:
         about=tables.about(found),
         solver_class=charts.solver_class,
     )
-
-
-@cache
-def _template() -> Template:
-    environment = Environment(
-        loader=FileSystemLoader(_TEMPLATES),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.get_template("report.html")
 
 
 def _policy(css: str, js: str) -> str:

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from fastapi.responses import Response
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from study.templates import template
 
 HEADERS = [
     (
@@ -53,14 +54,7 @@ def files() -> dict[str, File]:
 
 def reference(openapi: Mapping[str, Any]) -> File:
     """The page about the addresses, as OpenAPI has them."""
-    environment = Environment(
-        loader=FileSystemLoader(_TEMPLATES),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    html = environment.get_template("reference.html").render(
+    html = template(_TEMPLATES / "reference.html").render(
         operations=[
             _operation(openapi, path, method, operation)
             for path, methods in openapi["paths"].items()
