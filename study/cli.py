@@ -446,8 +446,7 @@ def run_command(
             raise
         complain(prog, f"{reason}; what was finished before is kept")
         code = FAILED
-    _give_way(code)
-    sys.exit(code)
+    _end(code)
 
 
 def refuse_beside_model(*more: str) -> None:
@@ -508,10 +507,19 @@ def _end_together() -> None:
         leave()
 
 
-def _give_way(code: int) -> None:
-    """Waits, on other ranks than the first, for that one to say what is wrong and end them all."""
-    if code and ranks()[0]:
-        time.sleep(LONGEST_SILENCE)
+def _end(code: int) -> NoReturn:
+    """Exits; of ranks that fail, the first one at once, which ends the others, who wait for that.
+
+    Nothing is taken down before: a thread of gloo that then lets go of a tensor asks for an
+    interpreter that is gone, and aborts the process.
+    """
+    if code and ranks()[1] > 1:
+        if ranks()[0]:
+            time.sleep(LONGEST_SILENCE)
+        _flushed()
+        sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)
 
 
 def _taken(named: dict[str, Any], kind: type) -> dict[str, Any]:

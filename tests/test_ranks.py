@@ -87,6 +87,23 @@ def test_ranks_tune_and_predict_in_the_order_of_the_queries(folder: Path) -> Non
     assert len(list((folder / "answers").iterdir())) == 2
 
 
+def test_bad_input_ends_the_first_rank_before_anything_is_taken_down() -> None:
+    program = (
+        "import atexit, os; atexit.register(os.abort);"
+        "from study.run import main; main(['--nonsense'])"
+    )
+    ranks = {"TORCHELASTIC_RUN_ID": "a", "WORLD_SIZE": "2", "RANK": "0"}
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env={**os.environ, **ranks},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+
+
 @pytest.mark.slow
 def test_bad_input_is_one_line_of_the_first_rank(folder: Path) -> None:
     (folder / "ratings" / "c.parquet").write_bytes(b"PAR1 and no more")
