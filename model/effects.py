@@ -15,10 +15,12 @@ Gibbs sampler and multigrid Monte Carlo for Bayesian computation), with γ > 0 d
 
     log p(log γ | …) = γ Σ w r e - ½ γ² Σ w e² - log γ - β λ_s / γ² + a constant
 
-by a slice (Neal 2003, Slice sampling). Items have effects of their own, of a scale that is a part
-of all the time that there is. Koren 2009 (Collaborative Filtering with Temporal Dynamics) has a
-bias for each user and day; Rendle, Zhang & Koren 2019 (On the Difficulty of Evaluating Baselines)
-have it in a Bayesian factorization machine.
+by a slice (Neal 2003, Slice sampling). Ratings of a user that agree in this scale, all wider ones
+and the level, a bundle, count as one rating here: of their whole weight, and their mean r.
+
+Items have effects of their own, of a scale that is a part of all the time that there is. Koren 2009
+(Collaborative Filtering with Temporal Dynamics) has a bias for each user and day; Rendle, Zhang &
+Koren 2019 (On the Difficulty of Evaluating Baselines) have it in a Bayesian factorization machine.
 
 The level g of all is a random walk over equal spans of time, its last value that of the future:
 
@@ -46,7 +48,8 @@ GAMMA_RATE = 0.00005  # β: effects that tell nothing are a hundredth of the rat
 INITIAL_PRECISION = 100.0  # λ
 WIDEST = 4.0  # slice, of log γ
 MOST_CUTS = 64  # of a slice
-EFFECTS = 8  # what a stream of effects is of, and the scale
+EFFECTS = 8  # what a stream is of
+BLOCK = 4  # numbers that a stream gives at once
 MOST_ALONE = 0.95  # share of groups per rating beyond which a scale tells nothing
 
 
@@ -202,22 +205,32 @@ class Effects:
         self.grid, groups, steps = Grid.of(training, generator=generator)
         self._generator = generator
         self._bounds = list(itertools.pairwise(self.grid.firsts.tolist()))
+        self._n_of_users, n_steps = int((~self.grid.of_items).sum()), int(self.grid.n_steps)
+        sizes = [end - begin for begin, end in self._bounds]
         kind = CompiledGroups if device.type == "cpu" else PlainGroups
-        self._groups: list[Groups] = [
-            kind(group, end - begin)
-            for group, (begin, end) in zip(groups, self._bounds, strict=True)
-        ]
+        # Of each scale of users, then of the level: ratings that agree in it, and in all that
+        # follow, count as one; and its groups of those.
+        self._bundles: list[Groups] = []
+        self._groups: list[Groups] = []
+        keys = torch.cat([groups[: self._n_of_users], steps.clamp(max=n_steps - 1)[None]])
+        for size in [*sizes[: self._n_of_users], n_steps]:
+            is_first = torch.ones_like(keys[0], dtype=torch.bool)
+            is_first[1:] = (keys[:, 1:] != keys[:, :-1]).any(0)
+            self._bundles.append(kind(is_first.cumsum(0) - 1, int(is_first.sum())))
+            own, keys = keys[0, is_first], keys[1:, is_first]
+            self._groups.append(kind(own, size))
+        self._steps = self._groups.pop()
+        of_items = zip(groups[self._n_of_users :], sizes[self._n_of_users :], strict=True)
+        self._groups += [kind(group, size) for group, size in of_items]
         # Groups of users are numbered through: those of the ranks before come first.
-        sizes = self._world.gathered(self.grid.firsts.diff()[None])
-        before = sizes[: self._world.rank].sum(0)
-        self._numbers = torch.where(self.grid.of_items, 0, before).tolist()
-        self._sizes = torch.where(self.grid.of_items, sizes[0], sizes.sum(0))
+        of_all = self._world.gathered(self.grid.firsts.diff()[None])
+        before = of_all[: self._world.rank].sum(0)
+        self._numbers = Numbers.of(torch.where(self.grid.of_items, 0, before), self._bounds)
+        self._sizes = torch.where(self.grid.of_items, of_all[0], of_all.sum(0))
         self.values = torch.zeros(len(self.grid.keys), device=device)  # (G,) float32, e
         self.means = self.values.clone()  # (G,) float32, what they are around
         self.precisions = training.values.new_full((len(groups),), INITIAL_PRECISION)  # λ
         self.total = torch.zeros(len(training), device=device)  # (n_ratings,) float32
-        n_steps = int(self.grid.n_steps)
-        self._steps: Groups = kind(steps.clamp(max=n_steps - 1), n_steps)
         self.level = training.values.new_zeros(n_steps)  # g
         self.level_means = self.level.clone()
         self.level_precision = training.values.new_tensor(INITIAL_PRECISION)  # λ_g
@@ -231,39 +244,12 @@ class Effects:
             stream: of the effects; what all ranks draw alike comes from the generator.
         """
         self.total += residuals
-        self._draw_level(residuals, weights)
-        of_items, world = self.grid.of_items.tolist(), self._world
+        noise = self._numbers.normals(stream)
         chances = uniform((len(self._groups), MOST_CUTS + 2), generator=self._generator).tolist()
-        squares = []
-        for number, (groups, (begin, end), precision, chance) in enumerate(
-            zip(self._groups, self._bounds, self.precisions.tolist(), chances, strict=True)
-        ):
-            values = self.values[begin:end]
-            noise = stream.normals(
-                EFFECTS + number, self._numbers[number], end - begin, device=values.device
-            )
-            means = self.means[begin:end]
-            if of_items[number] and world.size > 1:  # whose ratings stand on all ranks
-                sums = torch.stack(groups.sums(values, weights, residuals))
-                weight, total = world.sum(sums).unbind()
-                drawn = draw_given(
-                    groups, weight, total, values, means, precision, noise, residuals
-                )
-            else:
-                drawn = groups.draw(
-                    values,
-                    means,
-                    precision=precision,
-                    weights=weights,
-                    noise=noise,
-                    residuals=residuals,
-                )
-            if not of_items[number]:
-                drawn = Drawn(*world.sum(self.level.new_tensor(drawn)).tolist())
-            factor = draw_factor(drawn, precision, chance)
-            groups.add((1 - factor) * values, residuals)
-            values *= factor
-            squares.append(factor**2 * drawn.squares)
+        draws = list(zip(noise, chances, strict=True))
+        squares = self._draw_of_users(0, draws, weights, residuals)
+        for number in range(self._n_of_users, len(self._groups)):
+            squares.append(self._draw_scale(number, *draws[number], weights, residuals))
         self.precisions = gamma(
             GAMMA_SHAPE + self._sizes / 2,
             GAMMA_RATE + self.precisions.new_tensor(squares) / 2,
@@ -271,11 +257,74 @@ class Effects:
         )
         self.total -= residuals
 
+    def _draw_of_users(
+        self,
+        number: int,
+        draws: Sequence[tuple[Tensor, Sequence[float]]],
+        weights: Tensor,
+        residuals: Tensor,
+    ) -> list[float]:
+        """Draws the level, then the scales of users, the widest first: the sums of their squares.
+
+        The narrowest last, or else it has what all share in the first sweeps, and keeps it long.
+
+        Args:
+            number: of the narrowest scale to draw.
+            draws: noise and chances of all scales.
+            weights: of ratings, or of the bundles of the scale before.
+            residuals: of the same.
+        """
+        bundles = self._bundles[number]
+        weight, total = bundles.sums(weights, residuals)
+        weights, before = weight.float(), (total / weight).float()
+        means, squares = before.clone(), []
+        if number < self._n_of_users:
+            wider = self._draw_of_users(number + 1, draws, weights, means)
+            squares = [self._draw_scale(number, *draws[number], weights, means), *wider]
+        else:
+            self._draw_level(means, weights)
+        bundles.add(means - before, residuals)
+        return squares
+
+    def _draw_scale(
+        self,
+        number: int,
+        noise: Tensor,
+        chances: Sequence[float],
+        weights: Tensor,
+        residuals: Tensor,
+    ) -> float:
+        """Draws the effects of a scale, and a factor that they become: the sum of their squares."""
+        groups, world = self._groups[number], self._world
+        precision, of_items = self.precisions[number].item(), bool(self.grid.of_items[number])
+        some = slice(*self._bounds[number])
+        values, means = self.values[some], self.means[some]
+        if of_items and world.size > 1:  # whose ratings stand on all ranks
+            sums = torch.stack(groups.sums(weights, residuals))
+            weight, total = world.sum(sums).unbind()
+            drawn = draw_given(groups, weight, total, values, means, precision, noise, residuals)
+        else:
+            drawn = groups.draw(
+                values,
+                means,
+                precision=precision,
+                weights=weights,
+                noise=noise,
+                residuals=residuals,
+            )
+        if not of_items:
+            drawn = Drawn(*world.sum(self.level.new_tensor(drawn)).tolist())
+        factor = draw_factor(drawn, precision, chances)
+        groups.add((1 - factor) * values, residuals)
+        values *= factor
+        return factor**2 * drawn.squares
+
     def _draw_level(self, residuals: Tensor, weights: Tensor) -> None:
         """Draws the level, all steps at once, and its precision."""
         before = self.level.float()
-        sums = torch.stack(self._steps.sums(before, weights, residuals))
+        sums = torch.stack(self._steps.sums(weights, residuals))
         weight, total = self._world.sum(sums).unbind()
+        total = total + weight * before
         noise = normal(weight.shape, generator=self._generator)
         self.level_means, self.level = walk(weight, total, self.level_precision.item(), noise)
         self._steps.add(before - self.level.float(), residuals)
@@ -284,6 +333,34 @@ class Effects:
             GAMMA_RATE + self.level.diff().square().sum() / 2,
             generator=self._generator,
         )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Numbers:
+    """What the groups of all scales are drawn by, in blocks of four numbers that follow."""
+
+    scales: Tensor  # (B,) int64, of each block
+    blocks: Tensor  # (B,) int64, their numbers in their scale
+    ranges: list[tuple[int, int]]  # of each scale, within all that the blocks have
+
+    @classmethod
+    def of(cls, before: Tensor, bounds: Sequence[tuple[int, int]]) -> Self:
+        """Those of groups begin … end - 1, of which so many (S,) int64 stand on other ranks."""
+        scales, blocks, ranges, n_blocks = [before[:0]], [before[:0]], [], 0
+        for scale, (first, (begin, end)) in enumerate(zip(before.tolist(), bounds, strict=True)):
+            n = end - begin
+            some = torch.arange(first // BLOCK, -(-(first + n) // BLOCK), device=before.device)
+            start = n_blocks * BLOCK + first % BLOCK
+            scales.append(torch.full_like(some, scale))
+            blocks.append(some)
+            ranges.append((start, start + n))
+            n_blocks += len(some)
+        return cls(scales=torch.cat(scales), blocks=torch.cat(blocks), ranges=ranges)
+
+    def normals(self, stream: Stream) -> list[Tensor]:
+        """Standard normal variates of the groups of each scale, (n,) float32 each."""
+        drawn = stream.normal(EFFECTS, self.blocks, BLOCK, first=self.scales).flatten()
+        return [drawn[begin:end] for begin, end in self.ranges]
 
 
 def draw_factor(drawn: Drawn, precision: float, chances: Sequence[float]) -> float:

@@ -133,7 +133,8 @@ class Draw:
         """The (n,) float32 sums of effects and level, draws or means, at the time of pairs."""
         if at.groups is None:
             return 0.0
-        return effects[at.groups].float().sum(1) + level[at.steps.clamp(max=len(level) - 1)]
+        of_each = effects.index_select(0, at.groups.flatten()).view(at.groups.shape)
+        return of_each.float().sum(1) + level[at.steps.clamp(max=len(level) - 1)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -391,8 +392,8 @@ class Posterior:
         users = _rows(draw.users, draw.user_means, at.user_index)
         items = _rows(draw.items, draw.item_means, at.item_index)
         fits = (
-            _product(draw.user_means[at.user_index], items) + time,
-            _product(users, draw.item_means[at.item_index]) + time,
+            _product(_at(draw.user_means, at.user_index), items) + time,
+            _product(users, _at(draw.item_means, at.item_index)) + time,
         )
         if not len(draw.thresholds):
             return self.scale.mean + self.scale.scale * (fits[0] + fits[1]) / 2
@@ -424,7 +425,7 @@ class Posterior:
             items = _rows(draw.items, draw.item_means, at.item_index)
             firsts.append(_products(draw.user_means[user], items) + time)
             row = _rows(draw.users, draw.user_means, user)
-            seconds.append(_products(row, draw.item_means[at.item_index]) + time)
+            seconds.append(_products(row, _at(draw.item_means, at.item_index)) + time)
         fits = torch.stack(firsts).double(), torch.stack(seconds).double()
         if not len(chain[0].thresholds):
             return self.scale.mean + self.scale.scale * (fits[0] + fits[1]) / 2
@@ -437,7 +438,7 @@ class Posterior:
         user = at.user_index[:1]
         fit = torch.stack(
             [
-                _products(draw.users[user], draw.items[at.item_index])
+                _products(draw.users[user], _at(draw.items, at.item_index))
                 + draw.time(draw.effects, draw.level, at)
                 for draw in chain
             ]
@@ -484,9 +485,13 @@ def _rows(drawn: Tensor, means: Tensor, index: Tensor) -> Tensor:
     """The (n, D) drawn rows; of who is unknown the mean, which does without the noise of a draw."""
     last = len(drawn) - 1
     unknown = (index == last) | (index == UNKNOWN)
-    if not unknown.any():
-        return drawn[index]
-    return torch.where(unknown[:, None], means[-1], drawn[index])
+    rows = _at(drawn, index)
+    return torch.where(unknown[:, None], means[-1], rows) if unknown.any() else rows
+
+
+def _at(table: Tensor, index: Tensor) -> Tensor:
+    """The rows of a table, the last one of who is UNKNOWN; an index as such takes six times it."""
+    return table.index_select(0, torch.where(index == UNKNOWN, len(table) - 1, index))
 
 
 def _likelihood(chain: Sequence[Draw], at: Places) -> tuple[Tensor, Tensor]:
@@ -497,7 +502,7 @@ def _likelihood(chain: Sequence[Draw], at: Places) -> tuple[Tensor, Tensor]:
 
 def fit_of(draw: Draw, at: Places) -> Tensor:
     """The (n,) float64 standardized ratings of a draw, without noise."""
-    fit = _product(draw.users[at.user_index], draw.items[at.item_index])
+    fit = _product(_at(draw.users, at.user_index), _at(draw.items, at.item_index))
     return fit + draw.time(draw.effects, draw.level, at)
 
 

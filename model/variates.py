@@ -22,14 +22,14 @@ class Stream(NamedTuple):
         """That of the sweep behind."""
         return Stream(self.seed, self.sweep + 1)
 
-    def normal(self, purpose: int, rows: Tensor, width: int) -> Tensor:
-        """Standard normal variates, (n, width) float32, of (n,) int64 numbers of rows."""
-        return normals(self._key(purpose), rows, width)
+    def normal(
+        self, purpose: int, rows: Tensor, width: int, *, first: Tensor | None = None
+    ) -> Tensor:
+        """Standard normal variates, (n, width) float32, of (n,) int64 numbers of rows.
 
-    def normals(self, purpose: int, first: int, n: int, *, device: torch.device) -> Tensor:
-        """Standard normal variates of the numbers first … first + n - 1, (n,) float32."""
-        blocks = torch.arange(first // 4, (first + n + 3) // 4, device=device)
-        return normals(self._key(purpose), blocks, 4).flatten()[first % 4 :][:n]
+        Or of pairs of numbers: `first`, (n,) int64, then is the other one.
+        """
+        return normals(self._key(purpose), rows, width, first=first)
 
     def uniform(self, purpose: int, first: Tensor, second: Tensor) -> Tensor:
         """Uniform float64 variates in (0, 1), of pairs of (n,) int64 numbers."""

@@ -591,9 +591,12 @@ def effects_not_added_back(
 
 
 def level_not_added_back(
-    sums: Any, self: CompiledGroups, values: Tensor, weights: Tensor, residuals: Tensor
-) -> Any:
-    return sums(self, torch.zeros_like(values), weights, residuals)
+    draw_level: Any, self: Effects, residuals: Tensor, weights: Tensor
+) -> None:
+    before = self.level.float()
+    self._steps.add(-before, residuals)
+    draw_level(self, residuals, weights)
+    self._steps.add(before, residuals)
 
 
 def no_squares_in_their_precisions(gamma: Any, shape: Tensor, rate: Tensor, **kwargs: Any) -> Any:
@@ -640,7 +643,7 @@ FAULTS = {
     "no a and b in the levels": (ORDINAL, no_noise_in_levels),
     "no λ in the effects": (TIMED, patched(CompiledGroups, "draw", no_precision_in_effects)),
     "old e not added back": (TIMED, patched(CompiledGroups, "draw", effects_not_added_back)),
-    "old g not added back": (TIMED, patched(CompiledGroups, "sums", level_not_added_back)),
+    "old g not added back": (TIMED, patched(Effects, "_draw_level", level_not_added_back)),
     "no Σ e² in λ": (TIMED, patched(effects, "gamma", no_squares_in_their_precisions)),
     "no G in λ": (TIMED, patched(effects, "gamma", no_groups_in_their_precisions)),
     "no λ in γ": (TIMED, patched(effects, "draw_factor", no_prior_in_the_factor)),

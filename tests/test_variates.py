@@ -144,11 +144,12 @@ def test_what_is_drawn_for_a_row_does_not_depend_on_the_others() -> None:
     assert torch.equal(stream.normal(3, rows[some], 7), stream.normal(3, rows, 7)[some])
     whole = stream.gamma(3, rows, shape, shape.new_tensor(2.0))
     assert torch.equal(stream.gamma(3, rows[some], shape[some], shape.new_tensor(2.0)), whole[some])
-    device = torch.device("cpu")
-    line = stream.normals(3, 0, 1000, device=device)
-    assert torch.equal(stream.normals(3, 211, 179, device=device), line[some])
-    assert not torch.equal(stream.normals(4, 0, 1000, device=device), line)
-    assert not torch.equal(stream.following().normals(3, 0, 1000, device=device), line)
+    pairs = stream.normal(3, rows, 4, first=2 * rows)
+    assert torch.equal(stream.normal(3, rows[some], 4, first=2 * rows[some]), pairs[some])
+    third = stream.normal(3, rows, 4, first=torch.full_like(rows, 2))
+    assert torch.equal(third, stream.normal(3, rows, 12)[:, [2, 5, 8, 11]])
+    assert not torch.equal(stream.normal(4, rows, 7), stream.normal(3, rows, 7))
+    assert not torch.equal(stream.following().normal(3, rows, 7), stream.normal(3, rows, 7))
 
 
 @pytest.mark.parametrize("shape", [1.0, 2.5, 40.0])

@@ -58,8 +58,8 @@ class Groups(Protocol):
         """
         ...
 
-    def sums(self, effects: Tensor, weights: Tensor, residuals: Tensor) -> tuple[Tensor, Tensor]:
-        """The (G,) float64 sums Σ w and Σ w r of each group, of the same."""
+    def sums(self, weights: Tensor, residuals: Tensor) -> tuple[Tensor, Tensor]:
+        """The (G,) float64 sums Σ w and Σ w r of each group, of the residuals as they are."""
         ...
 
     def add(self, change: Tensor, residuals: Tensor) -> None:
@@ -78,6 +78,7 @@ def draw_given(
     residuals: Tensor,
 ) -> Drawn:
     """As `Groups.draw`, where `Groups.sums` are known."""
+    total = total + weight * effects
     means.copy_(total / (weight + precision))
     before = effects.clone()
     effects.copy_(means + noise * (weight + precision).rsqrt())
@@ -108,22 +109,18 @@ class PlainGroups:
         residuals: Tensor,
     ) -> Drawn:
         """As `Groups` says."""
-        sums = self.sums(effects, weights, residuals)
+        sums = self.sums(weights, residuals)
         return draw_given(self, *sums, effects, means, precision, noise, residuals)
 
-    def sums(self, effects: Tensor, weights: Tensor, residuals: Tensor) -> tuple[Tensor, Tensor]:
+    def sums(self, weights: Tensor, residuals: Tensor) -> tuple[Tensor, Tensor]:
         """As `Groups` says; in an order that stays, whatever the device."""
-        whole = residuals + self._of_each(effects)
-        columns = torch.stack([weights, weights * whole], 1).double()[self._order]
+        columns = torch.stack([weights, weights * residuals], 1).double()[self._order]
         sums = torch.segment_reduce(columns, "sum", offsets=self._offsets)[:-1]
         return sums[:, 0], sums[:, 1]
 
     def add(self, change: Tensor, residuals: Tensor) -> None:
         """As `Groups` says."""
-        residuals += self._of_each(change)
-
-    def _of_each(self, values: Tensor) -> Tensor:
-        return torch.cat([values, values.new_zeros(1)])[self._group]
+        residuals += torch.cat([change, change.new_zeros(1)])[self._group]
 
 
 class CompiledGroups:
@@ -155,10 +152,10 @@ class CompiledGroups:
         parts = in_threads(lambda chunk: draw_groups(*chunk, *work), self._chunks)
         return Drawn(*map(sum, zip((0.0, 0.0, 0.0), *parts, strict=True)))
 
-    def sums(self, effects: Tensor, weights: Tensor, residuals: Tensor) -> tuple[Tensor, Tensor]:
+    def sums(self, weights: Tensor, residuals: Tensor) -> tuple[Tensor, Tensor]:
         """As `Groups` says."""
-        arrays = [tensor.numpy() for tensor in (effects, weights, residuals)]
-        weight, total = sums_of_groups(self._group, *arrays)
+        n_groups = len(self._first) - 1
+        weight, total = sums_of_groups(self._group, n_groups, weights.numpy(), residuals.numpy())
         return torch.from_numpy(weight), torch.from_numpy(total)
 
     def add(self, change: Tensor, residuals: Tensor) -> None:
@@ -205,15 +202,15 @@ def draw_groups(
 
 @njit(nogil=True, cache=True)
 def sums_of_groups(
-    group: Array, effects: Array, weights: Array, residuals: Array
+    group: Array, n_groups: int, weights: Array, residuals: Array
 ) -> tuple[Array, Array]:
     """As `Groups.sums` says."""
-    weight, total = np.zeros(len(effects)), np.zeros(len(effects))
+    weight, total = np.zeros(n_groups), np.zeros(n_groups)
     for at in range(len(group)):
         here = group[at]
-        if here < len(effects):
+        if here < n_groups:
             weight[here] += weights[at]
-            total[here] += weights[at] * (residuals[at] + effects[here])
+            total[here] += weights[at] * residuals[at]
     return weight, total
 
 

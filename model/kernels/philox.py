@@ -76,27 +76,31 @@ def uniforms(key: Key, first: Tensor, second: Tensor) -> Tensor:
     return torch.from_numpy(found)
 
 
-def normals(key: Key, rows: Tensor, width: int) -> Tensor:
+def normals(key: Key, rows: Tensor, width: int, *, first: Tensor | None = None) -> Tensor:
     """Standard normal numbers of n rows, (n, width) float32 (Box & Muller 1958).
 
     Args:
         key: of the stream.
         rows: (n,) int64, their numbers.
         width: how many of each.
+        first: (n,) int64, the word of each row's counters that rises by one every four numbers,
+            zeros if not told.
     """
     n_blocks = -(-width // 4)
     half = 2 * n_blocks
     found = torch.empty(len(rows), width, device=rows.device)
+    first = torch.zeros_like(rows) if first is None else first
 
     def draw(chunk: tuple[int, int]) -> None:
-        some = rows[slice(*chunk)]
+        some, start = rows[slice(*chunk)], first[slice(*chunk)]
         if rows.device.type == "cpu":
             pairs = np.empty((2, half, len(some)), dtype=np.float32)
-            fill_pairs(some.numpy(), n_blocks, *(np.uint64(word) for word in key.words), pairs)
+            rest = [np.uint64(word) for word in key.words]
+            fill_pairs(start.numpy(), some.numpy(), n_blocks, *rest, pairs)
             radius, angle = torch.from_numpy(pairs)
         else:
             blocks = torch.arange(n_blocks, device=rows.device).repeat_interleave(len(some))
-            of_each = words(key, blocks, some.repeat(n_blocks))
+            of_each = words(key, blocks + start.repeat(n_blocks), some.repeat(n_blocks))
             parts = [((one >> 8).float() + 0.5).view(n_blocks, -1) * 2.0**-24 for one in of_each]
             radius, angle = torch.cat(parts[:2]), torch.cat(parts[2:])
         radius = radius.log_().mul_(-2).sqrt_()
@@ -216,6 +220,7 @@ def _pair(high: np.uint64, low: np.uint64) -> np.float64:
 
 @njit(nogil=True, cache=True)
 def fill_pairs(
+    first: Array,
     rows: Array,
     n_blocks: int,
     third: np.uint64,
@@ -230,7 +235,9 @@ def fill_pairs(
         radius, more = pairs[0, block], pairs[0, n_blocks + block]
         angle, further = pairs[1, block], pairs[1, n_blocks + block]
         for n in range(len(rows)):
-            a, b, c, d = _rounds(np.uint64(block), np.uint64(rows[n]), third, fourth, keys)
+            a, b, c, d = _rounds(
+                np.uint64(first[n] + block), np.uint64(rows[n]), third, fourth, keys
+            )
             # As signed numbers, which vectors turn into floating ones.
             radius[n] = (np.float32(np.int32(a >> _BYTE)) + half) * size
             more[n] = (np.float32(np.int32(b >> _BYTE)) + half) * size
