@@ -1,7 +1,9 @@
 """Trained models on disk: loaded without running code, and only if nothing was changed."""
 
+import contextlib
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -21,18 +23,38 @@ from storage.files import (
 )
 from storage.keeping import note_use
 
+SUFFIX = ".safetensors"
 FORMAT = 3  # of the arrays of a model: raise it when a solver gives another answer
 HELD_FORMAT = 1  # of the file of a model that answers by itself
 
 
 def recipe_path(folder: Path, study_name: str, recipe: Mapping[str, object]) -> Path:
-    """The file in a folder for what a recipe (setting, epochs, seed, ratings) leads to."""
-    text = json.dumps([FORMAT, dict(recipe)], sort_keys=True)
-    key = hashlib.sha256(text.encode()).hexdigest()[:16]
+    """The file in a folder for what a recipe (setting, epochs, seed, ratings) leads to.
+
+    Of one of several processes, by the `shard` of the recipe, that of its part.
+    """
     name = file_name(study_name)
     if isinstance(shard := recipe.get("shard"), Mapping):
         name += f"-{shard['rank']}-of-{shard['ranks']}"
-    return folder / f"{name}-{key}.safetensors"
+    return folder / f"{name}-{_key(recipe)}{SUFFIX}"
+
+
+def saved_parts(folder: Path, study_name: str, recipe: Mapping[str, object]) -> list[list[Path]]:
+    """The files of what a recipe leads to, as one process saved it, or two in parts, or three, …"""
+    whole = f"{file_name(study_name)}-{_key(recipe)}{SUFFIX}"
+    pattern = re.compile(
+        re.escape(file_name(study_name)) + rf"-(\d+)-of-(\d+)-{_key(recipe)}{re.escape(SUFFIX)}"
+    )
+    parts: dict[int, dict[int, Path]] = {}
+    with contextlib.suppress(OSError):
+        for path in folder.iterdir():
+            if path.name == whole:
+                parts[1] = {0: path}
+            elif found := pattern.fullmatch(path.name):
+                parts.setdefault(int(found[2]), {})[int(found[1])] = path
+    return [
+        [found[n] for n in range(of)] for of, found in sorted(parts.items()) if len(found) == of
+    ]
 
 
 def load_model(path: Path) -> Arrays | None:
@@ -59,11 +81,13 @@ def recipe_of(path: Path) -> Mapping[str, object]:
 
 def user_ids_of(path: Path) -> NDArray[Any] | None:
     """The ids of the users of the model saved at `path`; None if there are none to be read."""
-    arrays = load_model(path)
-    if arrays is None or "user_ids" not in arrays:
-        return None
-    ids = arrays["user_ids"]
-    return np.array(of_bytes(ids), dtype=TEXT) if ids.dtype == np.uint8 else ids
+    ids = (load_model(path) or {}).get("user_ids")
+    return None if ids is None else ids_of(ids)
+
+
+def ids_of(array: NDArray[Any]) -> NDArray[Any]:
+    """Ids as they were, of the array that they were saved as."""
+    return np.array(of_bytes(array), dtype=TEXT) if array.dtype == np.uint8 else array
 
 
 def save_model(path: Path, arrays: Arrays, recipe: Mapping[str, object]) -> None:
@@ -126,6 +150,13 @@ def as_bytes(value: object) -> NDArray[np.uint8]:
 def of_bytes(array: NDArray[np.uint8]) -> Any:
     """The value that `as_bytes` made an array of."""
     return json.loads(array.tobytes())
+
+
+def _key(recipe: Mapping[str, object]) -> str:
+    """What tells a recipe from others, whoever has which share of the users."""
+    whole = {name: value for name, value in recipe.items() if name != "shard"}
+    text = json.dumps([FORMAT, whole], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def file_name(study_name: str) -> str:

@@ -142,7 +142,10 @@ def best_predict(
         result = asked.find(asked.load(drawing), drawing)
         world = result.ratings.ratings.world
         if world.size > 1 and save_model is not None:
-            raise ParameterError("save_model", f"expected one process, got {world.size} ranks")
+            raise ParameterError(
+                "save_model",
+                f"expected one process, got {world.size} ranks; it loads what these have trained",
+            )
         is_asked = queries is not None or result.ratings.totals.n_queries or save_model is None
         pairs = result.asked(queries) if is_asked else result.ratings
     n_queries = pairs.totals.n_queries

@@ -21,11 +21,12 @@ from torch import Tensor
 from model.compact import Compact
 from model.dataset import UNKNOWN, Ids, Pairs
 from model.factors import RANK, Factors
-from model.forgetting import compact_without_user, ratings_without_user, without_user
+from model.forgetting import compact_without_user, ratings_without_user
 from model.kernels.threads import in_threads, torch_in_one_thread
 from model.solver import Model as Trained
 from model.solvers import load_state
 from model.updating import updated
+from model.users import of_users
 from storage.columns import FRAME
 from storage.errors import InputError, ParameterError
 from storage.files import TEXT
@@ -451,7 +452,9 @@ class Model:
         """
         known = self.known
         row = find_user(known, user)
-        models = self._changed("forget", lambda one: without_user(one, row))
+        others = torch.arange(len(known.users))
+        others = others[others != row]
+        models = self._changed("forget", lambda one: of_users(one, others))
         return replace(
             self,
             known=replace(

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from model.dataset import Description, Ids, Ratings
 from storage.files import TEXT, Arrays
-from storage.models import as_bytes, of_bytes
+from storage.models import as_bytes, ids_of, of_bytes
 from study.known import Known
 
 SIDES = ("user_descriptions", "item_descriptions")
@@ -45,10 +45,7 @@ def arrays_of(known: Known) -> tuple[Arrays, dict[str, Any]]:
 
 def known_of(arrays: Arrays, about: dict[str, Any]) -> Known:
     """What `arrays_of` kept."""
-    users, items = (
-        Ids(np.array(of_bytes(ids), dtype=TEXT) if ids.dtype == np.uint8 else ids)
-        for ids in (arrays["users"], arrays["items"])
-    )
+    users, items = (Ids(ids_of(arrays[side])) for side in ("users", "items"))
     user_descriptions, item_descriptions = (
         tuple(
             Description(

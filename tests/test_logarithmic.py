@@ -14,13 +14,13 @@ from model.biases import fit_biases
 from model.dataset import Ratings
 from model.descriptions import of_numbers
 from model.explained import explained
-from model.forgetting import without_user
 from model.influence import influence, rating_influences
 from model.kernels.threads import set_n_threads
 from model.logarithmic import Logarithmic, has_heavy_tail
 from model.solver import Model, mse
 from model.solvers import ORIGINAL, SOLVERS, Config, load_state, make_solver
 from model.updating import updated
+from model.users import of_users
 from study.events import Event, Said
 from study.held import Model as Held
 from study.tuning import load, tune
@@ -215,7 +215,7 @@ def test_models_take_in_ratings_and_forget(name: str) -> None:
     after = updated(model, training, high, seed=0)
     assert isinstance(after, Logarithmic)
     assert after.predict(few).mean() > 1.1 * model.predict(few).mean()
-    without = without_user(model, 0)
+    without = of_users(model, torch.arange(1, training.n_users))
     assert without is not None
     rest = others[others.user_index > 0]
     shifted = replace(rest, user_index=rest.user_index - 1)

@@ -1,5 +1,6 @@
 """Several processes, each with some of the users, beside one that has all."""
 
+import itertools
 import pickle
 from collections.abc import Callable
 from dataclasses import replace
@@ -16,7 +17,8 @@ from model.descriptions import of_categories, of_numbers
 from model.kernels.threads import set_n_threads
 from model.logarithmic import has_heavy_tail
 from model.posterior import Posterior
-from model.solvers import ALSConfig, Config, GibbsConfig, make_solver
+from model.solvers import ALSConfig, Config, GibbsConfig, load_state, make_solver
+from model.users import joined, of_users
 from model.world import ALONE, World
 from tests.ranks import on_ranks
 
@@ -87,6 +89,8 @@ def trained(world: World) -> dict[str, Any]:
                 break
         newcomers = Pairs(user_index=torch.full((N_ITEMS,), -1), item_index=torch.arange(N_ITEMS))
         found[f"{kind}, {name}, unknown"] = solver.model.predict(newcomers)
+        found[f"{kind}, {name}, model"] = dict(solver.model.state_dict())
+        found[f"{kind}, {name}, told"] = solver.model.predict(validation)
         if isinstance(solver.model, Posterior):
             found[f"{kind}, {name}, std"] = solver.model.std(validation)
     return found
@@ -177,3 +181,30 @@ def by_rank(ratings: Ratings) -> Tensor:
     return torch.bucketize(validation.user_index, torch.tensor(CUTS[1:]), right=True).argsort(
         stable=True
     )
+
+
+@pytest.mark.parametrize(("kind", "name"), CASES)
+def test_models_of_ranks_are_one_and_one_is_theirs(
+    kind: str, name: str, ranks: list[dict[str, Any]]
+) -> None:
+    ratings = ratings_of(kind)
+    validation = ratings[ratings.item_index % 7 == 0]
+    solver = "als" if name == "als" else "gibbs"
+    parts = [load_state(solver, rank[f"{kind}, {name}, model"]) for rank in ranks]
+    whole = joined(parts)
+    assert whole is not None
+    predictions = whole.predict(validation)
+    told = torch.cat([rank[f"{kind}, {name}, told"] for rank in ranks])
+    torch.testing.assert_close(predictions[by_rank(ratings)], told, rtol=0, atol=1e-6)
+    order = torch.arange(N_USERS - 1, -1, -1)
+    turned = of_users(whole, order)
+    assert turned is not None
+    others = replace(validation, user_index=order[validation.user_index])
+    torch.testing.assert_close(turned.predict(others), predictions, rtol=0, atol=1e-6)
+    for part, (begin, end) in zip(parts, itertools.pairwise(CUTS), strict=True):
+        own = of_users(whole, torch.arange(begin, end))
+        assert own is not None
+        state = own.state_dict()
+        assert state.keys() == part.state_dict().keys()
+        for key, table in part.state_dict().items():
+            torch.testing.assert_close(state[key], table, rtol=1e-3, atol=1e-3)

@@ -2,20 +2,30 @@
 
 import contextlib
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import torch
 
-from model.dataset import Ratings
+from model.dataset import UNKNOWN, Ids, Ratings
 from model.factorization import Factorization
 from model.solver import Model, Solver
 from model.solvers import load_state, make_solver
 from model.splits import Split, split
+from model.users import joined, of_users
 from model.world import World
 from storage.errors import InputError
-from storage.models import file_name, load_model, recipe_of, recipe_path, save_model
+from storage.models import (
+    file_name,
+    ids_of,
+    load_model,
+    recipe_of,
+    recipe_path,
+    save_model,
+    saved_parts,
+)
 from study.answers.checkpoints import Checkpoints, final_path
 from study.inputs import Data
 from study.record.parameters import to_params
@@ -49,8 +59,8 @@ def load_or_train(
 ) -> tuple[Model, bool]:
     """The model of a setting, of every rating, and whether it was found saved from before.
 
-    Each of several ranks has a file of its own, of its users: all are loaded, or none. With a split
-    it is the model of that split's training ratings.
+    Each of several ranks has a file of its own, of its users. It does not matter how many ranks
+    have saved it. With a split it is the model of that split's training ratings.
 
     Raises:
         InputError: it diverges on these ratings.
@@ -59,10 +69,11 @@ def load_or_train(
     world = data.ratings.world
     recipe = _recipe(setting, record, seed=seed, without=without, shard=_shard(data.ratings))
     path = recipe_path(folder / "models", record.name, recipe)
-    arrays = load_model(path)
-    if all(world.everyones(arrays is not None)) and arrays is not None:
-        state = {n: torch.from_numpy(a.copy()) for n, a in arrays.items() if "_ids" not in n}
-        return load_state(setting.solver, state), True
+    found = [[path], *world.everyones(saved_parts(path.parent, record.name, recipe))[0]]
+    for parts in found:
+        model = _of_parts(parts, setting.solver, data)
+        if all(world.everyones(model is not None)) and model is not None:
+            return model, True
     ratings = without.of(data.ratings)[0] if without else data.ratings
     checkpoints = Checkpoints(path, recipe, world)
     model = train(setting, ratings, seed=seed, device=device, checkpoints=checkpoints)
@@ -73,6 +84,35 @@ def load_or_train(
         save_model(path, arrays | ids, recipe)
     checkpoints.forget()
     return load_state(setting.solver, state), False
+
+
+def _of_parts(paths: Sequence[Path], solver: str, data: Data) -> Model | None:
+    """The model of all users of the data, of files that have some of them each; None if not all."""
+    models: list[Model] = []
+    n_found, places = 0, torch.full((len(data.users),), UNKNOWN)
+    for path in paths:
+        arrays = load_model(path)
+        if arrays is None or not {"user_ids", "item_ids"} <= arrays.keys():
+            return None
+        if not np.array_equal(data.items.values, ids_of(arrays["item_ids"])):
+            return None
+        ids = ids_of(arrays["user_ids"])
+        state = {n: torch.from_numpy(a.copy()) for n, a in arrays.items() if "_ids" not in n}
+        model: Model | None = load_state(solver, state)
+        if np.array_equal(data.users.values, ids):
+            return model
+        rows = Ids(ids).index(data.users.values) if len(ids) else torch.full_like(places, UNKNOWN)
+        found = rows != UNKNOWN
+        if found.any() or not models:
+            model = model and of_users(model, rows[found])
+            if model is None:
+                return None
+            models.append(model)
+            places[found] = torch.arange(n_found, n_found := n_found + int(found.sum()))
+    if (places == UNKNOWN).any():
+        return None
+    whole = joined(models)
+    return whole and of_users(whole, places)
 
 
 def is_unused(path: Path, *, record: Record, folder: Path) -> bool:
