@@ -256,7 +256,7 @@ class Chain:
             return
         users, items = self._pairs
         user_roots, item_roots = (side.noise.sqrt().float() for side in (self.users, self.items))
-        roots = user_roots[users] * item_roots[items]
+        roots = user_roots.index_select(0, users) * item_roots.index_select(0, items)
         if self.effects:
             weights = roots.square() * self.precision.float()
             self.effects.draw(self.residuals, weights, self._stream)

@@ -50,7 +50,8 @@ class Factorization(nn.Module):
         dot = torch.linalg.vecdot(
             self.user_factors.index_select(0, users), self.item_factors.index_select(0, items)
         )
-        deviation: Tensor = self.user_bias[users] + self.item_bias[items] + dot
+        biases = self.user_bias.index_select(0, users) + self.item_bias.index_select(0, items)
+        deviation: Tensor = biases + dot
         return torch.clamp(self.global_mean + deviation.double(), self.lowest, self.highest)
 
     @torch.no_grad()

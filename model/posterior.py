@@ -116,10 +116,8 @@ class Draw:
 
     def weights(self, at: "Places") -> Tensor:
         """The (n,) float64 precisions of ratings: α a_u b_i, and what is not known of the time."""
-        weights = (
-            self.precision
-            * (self.user_noise[at.user_index] * self.item_noise[at.item_index]).double()
-        )
+        noise = _at(self.user_noise, at.user_index) * _at(self.item_noise, at.item_index)
+        weights = self.precision * noise.double()
         return weights / (1 + weights * self.time_variance(at))
 
     def time_variance(self, at: "Places") -> Tensor | float:
@@ -134,7 +132,7 @@ class Draw:
         if at.groups is None:
             return 0.0
         of_each = effects.index_select(0, at.groups.flatten()).view(at.groups.shape)
-        return of_each.float().sum(1) + level[at.steps.clamp(max=len(level) - 1)]
+        return of_each.float().sum(1) + level.index_select(0, at.steps.clamp(max=len(level) - 1))
 
 
 @dataclass(frozen=True, kw_only=True)
