@@ -10,12 +10,18 @@ from torch import Tensor
 
 from model.compact import Compact, Part
 from model.dataset import Ratings
+from model.logarithmic import AnyCompact, LogarithmicCompact
 from model.users import USERS
 
 
-def compact_without_user(model: Compact, row: int) -> Compact:
+def compact_without_user(model: AnyCompact, row: int) -> AnyCompact:
     """A compact form without a user; those behind are numbered one less."""
+    if isinstance(model, LogarithmicCompact):
+        return replace(model, of_logs=_compact_without(model.of_logs, row))
+    return _compact_without(model, row)
 
+
+def _compact_without(model: Compact, row: int) -> Compact:
     def without(part: Part) -> Part:
         tables = {name: one for name, one in vars(part).items() if name.startswith(USERS)}
         return replace(part, **{name: _without(one, row) for name, one in tables.items()})

@@ -16,14 +16,15 @@ the median, and of biases fitted to ratings or to their logarithms, on held-out 
 sec. 3), while the logarithms' smeared predictions are hardly worse, or better, in rating units.
 """
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Self
 
 import torch
 from torch import Tensor
 
 from model.biases import fit_biases
+from model.compact import Compact
 from model.dataset import Pairs, Ratings
 from model.factorization import Factorization
 from model.posterior import Posterior
@@ -56,7 +57,7 @@ def has_heavy_tail(ratings: Ratings) -> bool:
         truth, logs = held_out.values, fit_biases(with_logs(training)).predict(held_out)
         predicted = logs.exp()
         halves = slice(None, None, 2), slice(1, None, 2)  # each has the factor of the other
-        factors = [smearing(truth[half], logs[half], world) for half in halves]
+        factors = [smearing_factor(truth[half], logs[half], world) for half in halves]
         for half, factor in zip(halves, reversed(factors), strict=True):
             predicted[half] *= factor
         of_ratings += mean_squared_error(fit_biases(training).predict(held_out), truth, world)
@@ -71,35 +72,58 @@ def with_logs(ratings: Ratings) -> Ratings:
     return replace(ratings, values=ratings.values.log())
 
 
-def smearing(truth: Tensor, logs: Tensor, world: World = ALONE) -> Tensor:
+def smearing_factor(truth: Tensor, logs: Tensor, world: World = ALONE) -> Tensor:
     """S, () float64, of (n,) held-out ratings and their (n,) predicted logarithms, of all ranks."""
     total, predicted = world.sum(torch.stack([truth.sum(), logs.exp().sum()])).unbind()
     return total / predicted
 
 
-class Logarithmic:
-    """Predicts ratings, in rating units, by a model of their logarithms."""
+@dataclass(frozen=True)
+class Smearing:
+    """What logarithms come to in rating units."""
 
-    def __init__(self, of_logs: Model, *, factor: Tensor, lowest: Tensor, highest: Tensor) -> None:
-        """That of a model of logarithms, with S, the lowest and the highest rating, () float64."""
-        self.of_logs, self.factor, self.lowest, self.highest = of_logs, factor, lowest, highest
+    factor: Tensor  # () float64, S
+    lowest: Tensor  # () float64, rating
+    highest: Tensor  # () float64
 
-    def predict(self, pairs: Pairs) -> Tensor:
-        """The (n,) float64 predicted ratings of pairs."""
-        return self.smeared(self.of_logs.predict(pairs))
-
-    def smeared(self, logs: Tensor) -> Tensor:
+    def means(self, logs: Tensor) -> Tensor:
         """The (n,) float64 ratings that (n,) predicted logarithms stand for."""
         return (self.factor * logs.exp()).clamp(self.lowest, self.highest)
 
-    def std(self, pairs: Pairs) -> Tensor:
-        """The (n,) float64 standard deviations, as of log-normal ratings around the predictions.
+    def moments(self, logs: Tensor, stds: Tensor) -> tuple[Tensor, Tensor]:
+        """The same, and the (n,) standard deviations, of (n,) of logarithms around these.
 
-        At most half the range, which no ratings within it exceed.
+        As of log-normal ratings; at most half the range, which no ratings within it exceed.
         """
-        variance = self.of_logs.std(pairs).square()
-        stds = self.predict(pairs) * variance.expm1().sqrt()
-        return stds.clamp(max=((self.highest - self.lowest) / 2).item())
+        means = self.means(logs)
+        of_ratings = means * stds.square().expm1().sqrt()
+        return means, of_ratings.clamp(max=((self.highest - self.lowest) / 2).item())
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """All of it, by names that no model has."""
+        return {PREFIX + name: one.cpu() for name, one in vars(self).items()}
+
+    @classmethod
+    def from_state(cls, state: Mapping[str, Tensor]) -> tuple[Self | None, dict[str, Tensor]]:
+        """What `state_dict` was taken of, if the state has it, and the rest of the state."""
+        own = {n.removeprefix(PREFIX): one for n, one in state.items() if n.startswith(PREFIX)}
+        rest = {name: one for name, one in state.items() if not name.startswith(PREFIX)}
+        return cls(**own) if own else None, rest
+
+
+class Logarithmic:
+    """Predicts ratings, in rating units, by a model of their logarithms."""
+
+    def __init__(self, of_logs: Model, smearing: Smearing) -> None:
+        self.of_logs, self.smearing = of_logs, smearing
+
+    def predict(self, pairs: Pairs) -> Tensor:
+        """The (n,) float64 predicted ratings of pairs."""
+        return self.smearing.means(self.of_logs.predict(pairs))
+
+    def std(self, pairs: Pairs) -> Tensor:
+        """The (n,) float64 standard deviations of the ratings that may be seen."""
+        return self.smearing.moments(self.of_logs.predict(pairs), self.of_logs.std(pairs))[1]
 
     def similarity(self, item: int) -> Tensor:
         """The (n_items,) float32 similarities of every item to one, as of logarithms."""
@@ -113,22 +137,67 @@ class Logarithmic:
 
     def around(self, of_logs: Model) -> Self:
         """The same of another model of logarithms."""
-        return type(self)(of_logs, factor=self.factor, lowest=self.lowest, highest=self.highest)
+        return type(self)(of_logs, self.smearing)
 
     def state_dict(self) -> dict[str, Tensor]:
         """Everything, to be saved; `from_state` brings it back."""
-        own = {"factor": self.factor, "lowest": self.lowest, "highest": self.highest}
-        return {PREFIX + name: one.cpu() for name, one in own.items()} | dict(
-            self.of_logs.state_dict()
-        )
+        return self.smearing.state_dict() | dict(self.of_logs.state_dict())
 
     @classmethod
     def from_state(cls, state: Mapping[str, Tensor]) -> Self:
         """The model that `state_dict` was taken of, on the CPU."""
-        own = {name.removeprefix(PREFIX): one for name, one in state.items() if _is_own(name)}
-        rest = {name: one for name, one in state.items() if not _is_own(name)}
-        kind = Factorization if "user_factors" in rest else Posterior
-        return cls(kind.from_state(rest), **own)
+        smearing, rest = Smearing.from_state(state)
+        assert smearing
+        kind: type[Model] = Factorization if "user_factors" in rest else Posterior
+        return cls(kind.from_state(rest), smearing)
+
+
+@dataclass(frozen=True)
+class LogarithmicCompact:
+    """Predicts ratings, in rating units, by the compact form of models of their logarithms."""
+
+    of_logs: Compact
+    smearing: Smearing  # S the geometric mean of the models'
+
+    def predict(self, pairs: Pairs) -> Tensor:
+        """As `Compact` says, and so on."""
+        return self.moments(pairs)[0]
+
+    def std(self, pairs: Pairs) -> Tensor:
+        """Likewise."""
+        return self.moments(pairs)[1]
+
+    def moments(self, pairs: Pairs) -> tuple[Tensor, Tensor]:
+        """Likewise."""
+        return self.smearing.moments(*self.of_logs.moments(pairs))
+
+    def similarity(self, item: int) -> Tensor:
+        """As of logarithms."""
+        return self.of_logs.similarity(item)
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Everything, for `compact_from_state`."""
+        return self.smearing.state_dict() | self.of_logs.state_dict()
+
+
+AnyCompact = Compact | LogarithmicCompact
+
+
+def compact_of(models: Sequence[Model], *, present: float | None, seed: int) -> AnyCompact | None:
+    """As `Compact.of`, of models of ratings or of models of logarithms."""
+    of_logs = [one for one in models if isinstance(one, Logarithmic)]
+    if len(of_logs) < len(models):
+        return Compact.of(models, present=present, seed=seed)
+    compact = Compact.of([one.of_logs for one in of_logs], present=present, seed=seed)
+    factor = torch.stack([one.smearing.factor for one in of_logs]).log().mean().exp()
+    return compact and LogarithmicCompact(compact, replace(of_logs[0].smearing, factor=factor))
+
+
+def compact_from_state(state: Mapping[str, Tensor]) -> AnyCompact:
+    """What the `state_dict` of a compact form was taken of."""
+    smearing, rest = Smearing.from_state(state)
+    compact = Compact.from_state(rest)
+    return LogarithmicCompact(compact, smearing) if smearing else compact
 
 
 class LogarithmicSolver:
@@ -155,12 +224,8 @@ class LogarithmicSolver:
         truth, of_logs = self._held_out.values, self._solver.model
         if isinstance(of_logs, Factorization):
             of_logs.spread.fill_(mean_squared_error(self._of_twin, truth.log(), self._world) ** 0.5)
-        return Logarithmic(
-            of_logs,
-            factor=smearing(truth, self._of_twin, self._world),
-            lowest=self._lowest,
-            highest=self._highest,
-        )
+        factor = smearing_factor(truth, self._of_twin, self._world)
+        return Logarithmic(of_logs, Smearing(factor, self._lowest, self._highest))
 
     def epochs(self, validation: Ratings | None) -> Iterator[Epoch]:
         """Trains an epoch of both; the training error is that of logarithms, to first order."""
@@ -171,10 +236,6 @@ class LogarithmicSolver:
             assert of_twin.validation_predictions is not None
             self._of_twin = of_twin.validation_predictions
             logs = epoch.validation_predictions
-            predictions = None if logs is None else self.model.smeared(logs)
+            predictions = None if logs is None else self.model.smearing.means(logs)
             train_mse = epoch.train_mse * self._mean_square
             yield measured(epoch.number, train_mse, predictions, validation)
-
-
-def _is_own(name: str) -> bool:
-    return name.startswith(PREFIX)

@@ -18,11 +18,11 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from model.compact import Compact
 from model.dataset import UNKNOWN, Ids, Pairs
 from model.factors import RANK, Factors
 from model.forgetting import compact_without_user, ratings_without_user
 from model.kernels.threads import in_threads, torch_in_one_thread
+from model.logarithmic import AnyCompact, LogarithmicCompact, compact_from_state, compact_of
 from model.solver import Model as Trained
 from model.solvers import load_state
 from model.updating import updated
@@ -83,7 +83,7 @@ class Model:
     known: Known
     solvers: tuple[str, ...]  # the name of that of each model
     models: Sequence[Trained]
-    compact: Compact | None  # None of models that are not of factors, or where the draws answer
+    compact: AnyCompact | None  # None of models that are not of factors, or where the draws answer
     levels: Levels
     calibration: Calibration | None  # None where spreads are told as they are
 
@@ -105,7 +105,7 @@ class Model:
                     load_state(solver, tensors_of(arrays, f"model{number}."))
                     for number, solver in enumerate(about["solvers"])
                 ),
-                compact=Compact.from_state(compact) if compact else None,
+                compact=compact_from_state(compact) if compact else None,
                 levels=Levels.of(about["levels"]),
                 calibration=Calibration.of(about["calibration"]),
             )
@@ -432,7 +432,7 @@ class Model:
         with torch_in_one_thread():
             old = self.known.ratings
             models = self._changed("update", lambda one: updated(one, old, new, seed=seed))
-            compact = Compact.of(models, present=known.present, seed=seed)
+            compact = compact_of(models, present=known.present, seed=seed)
         taken_in = {"ratings": table.n_ratings, "of": known.summary}
         return replace(
             self,
@@ -476,8 +476,9 @@ class Model:
             InputError: the models have no factors, or none is asked for.
         """
         _check_least("rank", rank)
-        if self.compact is None:
-            raise InputError("factors: expected models with factors, got another")
+        if self.compact is None or isinstance(self.compact, LogarithmicCompact):
+            got = "another" if self.compact is None else "one of logarithms"
+            raise InputError(f"factors: expected models with factors of ratings, got {got}")
         with torch_in_one_thread():
             found = Factors.of(self.compact, rank=rank)
         known = self.known

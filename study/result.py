@@ -167,8 +167,8 @@ class Result:
         """
         import numpy as np
 
-        from model.compact import Compact
         from model.kernels.threads import torch_in_one_thread
+        from model.logarithmic import compact_of
         from study.answers.evaluation import Test
         from study.record.attributes import StudyView
 
@@ -184,7 +184,7 @@ class Result:
         held, seed = self._answering(lists), self.record.seed or 0
         with torch_in_one_thread():
             # Which of all pairs at present come first need not be asked of each draw.
-            compact = Compact.of(held.models, present=known.present, seed=seed)
+            compact = compact_of(held.models, present=known.present, seed=seed)
         found = replace(held, compact=compact).score(
             test,
             columns,
@@ -310,8 +310,8 @@ class Result:
         Raises:
             InputError: no trial has come to a result.
         """
-        from model.compact import Compact
         from model.kernels.threads import torch_in_one_thread
+        from model.logarithmic import compact_of
         from study.answers.asked import kind_at_present
         from study.answers.intervals import calibrate
         from study.cards import card_of
@@ -327,7 +327,7 @@ class Result:
                 known=known,
                 solvers=ensemble.solvers,
                 models=models,
-                compact=Compact.of(models, present=known.present, seed=self.record.seed or 0),
+                compact=compact_of(models, present=known.present, seed=self.record.seed or 0),
                 levels=ensemble.levels,
                 calibration=calibrate(ensemble),
             )

@@ -4,6 +4,7 @@ import functools
 import math
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,12 +12,20 @@ import torch
 
 from benchmarks.tails import heavy_tailed
 from model.biases import fit_biases
+from model.compact import Compact
 from model.dataset import Ratings
 from model.descriptions import of_numbers
 from model.explained import explained
+from model.forgetting import compact_without_user
 from model.influence import influence, rating_influences
 from model.kernels.threads import set_n_threads
-from model.logarithmic import Logarithmic, has_heavy_tail
+from model.logarithmic import (
+    Logarithmic,
+    LogarithmicCompact,
+    compact_from_state,
+    compact_of,
+    has_heavy_tail,
+)
 from model.solver import Model, mse
 from model.solvers import ORIGINAL, SOLVERS, Config, load_state, make_solver
 from model.updating import updated
@@ -126,8 +135,8 @@ def test_smearing_is_that_of_ratings_that_are_new(name: str) -> None:
         (one.values.sum() / model.of_logs.predict(one).exp().sum()).item()
         for one in (others, training)
     )
-    assert model.factor.item() == pytest.approx(wanted, rel=0.08)
-    assert overfitted < model.factor.item()
+    assert model.smearing.factor.item() == pytest.approx(wanted, rel=0.08)
+    assert overfitted < model.smearing.factor.item()
 
 
 def test_epochs_are_measured_in_rating_units() -> None:
@@ -222,6 +231,34 @@ def test_models_take_in_ratings_and_forget(name: str) -> None:
     torch.testing.assert_close(without.predict(shifted), model.predict(rest))
 
 
+@pytest.mark.parametrize("name", SETTINGS)
+def test_the_compact_form_is_near_to_the_models(name: str) -> None:
+    model, pairs = trained(name), tailed()[1]
+    truth = pairs.values.numpy()
+    means, stds = model.predict(pairs), model.std(pairs)
+    compact = compact_of([model, model], present=None, seed=0)
+    assert isinstance(compact, LogarithmicCompact)
+    found, spread = compact.moments(pairs)
+    assert rmse_of(found.numpy(), truth) == pytest.approx(rmse_of(means.numpy(), truth), rel=0.01)
+    assert (found.log() - means.log()).square().mean().sqrt() < 0.1
+    assert (spread.log() - stds.log()).square().mean().sqrt() < 0.25
+    torch.testing.assert_close(
+        compact.similarity(3), model.similarity(3), rtol=0, atol=1e-3 if name == "als" else 0.1
+    )
+    again = compact_from_state(compact.state_dict())
+    assert torch.equal(again.predict(pairs), found)
+    without = compact_without_user(compact, 0)
+    rest = pairs[pairs.user_index > 0]
+    shifted = replace(rest, user_index=rest.user_index - 1)
+    torch.testing.assert_close(without.predict(shifted), compact.predict(rest))
+    assert isinstance(model, Logarithmic)
+    assert isinstance(compact_of([model.of_logs], present=None, seed=0), Compact)
+
+
+def rmse_of(predictions: Any, truth: Any) -> float:
+    return float(np.sqrt(np.mean(np.square(np.asarray(predictions) - np.asarray(truth)))))
+
+
 def test_what_descriptions_say_is_told_in_rating_units() -> None:
     ages = of_numbers("age", np.random.default_rng(0).uniform(20, 60, tailed()[0].n_users))
     effects = []
@@ -268,8 +305,11 @@ def test_a_study_answers_prices(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     held = found.model()
     held.save(tmp_path / "prices.model")
     loaded = Held.load(tmp_path / "prices.model")
-    assert loaded.compact is None
-    np.testing.assert_allclose(loaded.predict(pairs)["prediction"], table["prediction"])
+    assert isinstance(loaded.compact, LogarithmicCompact)
+    exact = loaded.predict(pairs, exact=True)["prediction"]
+    np.testing.assert_allclose(exact, table["prediction"])
+    quick, truth = loaded.predict(pairs)["prediction"], asked["rating"]
+    assert rmse_of(quick, truth) == pytest.approx(rmse_of(exact, truth), rel=0.01)
     user, item = int(known["user"][0]), int(known["item"][0])
     assert len(loaded.explain(user, item)) == (known["user"] == user).sum()
     assert len(loaded.forget(user).known.users) == len(np.unique(known["user"])) - 1

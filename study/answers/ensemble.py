@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from model.compact import Compact
 from model.dataset import Pairs, Ratings
+from model.logarithmic import AnyCompact
 from model.solver import Model
 from model.solvers import SOLVERS
 from model.splits import Split, as_new
@@ -269,7 +269,7 @@ def combined(
 
 
 def mean_of(
-    models: Iterable[Model | Compact], pairs: Pairs, within: tuple[float, float]
+    models: Iterable[Model | AnyCompact], pairs: Pairs, within: tuple[float, float]
 ) -> NDArray[np.float64]:
     """The (n,) mean predictions alone."""
     means: NDArray[np.float64] = np.mean([_within(one, pairs, within) for one in models], axis=0)
@@ -277,7 +277,7 @@ def mean_of(
 
 
 def _within(
-    model: Model | Compact, pairs: Pairs, within: tuple[float, float]
+    model: Model | AnyCompact, pairs: Pairs, within: tuple[float, float]
 ) -> NDArray[np.float64]:
     """The (n,) predictions of a model; the plain form does not keep to the range by itself."""
     kept: NDArray[np.float64] = np.clip(model.predict(pairs).numpy(), *within)
