@@ -27,6 +27,7 @@ CHUNK = 1 << 14  # counters that a thread takes at a time: what they come to sta
 _FIRST, _SECOND = (np.uint64(one) for one in MULTIPLIERS)
 _STEPS = tuple(np.uint64(one) for one in INCREMENTS)
 _WORD, _HALF = np.uint64(WORD), np.uint64(32)
+_F32 = np.float32
 _ONE, _BYTE, _ELEVEN = np.uint64(1), np.uint64(8), np.uint64(11)
 
 Array = NDArray[Any]
@@ -97,16 +98,17 @@ def normals(key: Key, rows: Tensor, width: int, *, first: Tensor | None = None) 
             pairs = np.empty((2, half, len(some)), dtype=np.float32)
             rest = [np.uint64(word) for word in key.words]
             fill_pairs(start.numpy(), some.numpy(), n_blocks, *rest, pairs)
-            radius, angle = torch.from_numpy(pairs)
+            turn_pairs(*pairs.reshape(2, -1))
+            first_half, second_half = torch.from_numpy(pairs)
         else:
             blocks = torch.arange(n_blocks, device=rows.device).repeat_interleave(len(some))
             of_each = words(key, blocks + start.repeat(n_blocks), some.repeat(n_blocks))
             parts = [((one >> 8).float() + 0.5).view(n_blocks, -1) * 2.0**-24 for one in of_each]
-            radius, angle = torch.cat(parts[:2]), torch.cat(parts[2:])
-        radius = radius.log_().mul_(-2).sqrt_()
-        angle *= 2 * math.pi
-        found[slice(*chunk), :half] = (angle.cos().mul_(radius))[:width].mT
-        found[slice(*chunk), half:] = (angle.sin_().mul_(radius))[: width - half].mT
+            radius = torch.cat(parts[:2]).log().mul(-2).sqrt()
+            angle = torch.cat(parts[2:]) * (2 * math.pi)
+            first_half, second_half = radius * angle.cos(), radius * angle.sin()
+        found[slice(*chunk), :half] = first_half[:width].mT
+        found[slice(*chunk), half:] = second_half[: width - half].mT
 
     in_threads(draw, _chunks(len(rows), n_blocks))
     return found
@@ -243,6 +245,48 @@ def fill_pairs(
             more[n] = (np.float32(np.int32(b >> _BYTE)) + half) * size
             angle[n] = (np.float32(np.int32(c >> _BYTE)) + half) * size
             further[n] = (np.float32(np.int32(d >> _BYTE)) + half) * size
+
+
+@njit(nogil=True, cache=True, fastmath={"contract", "nsz"}, error_model="numpy")
+def turn_pairs(radius: Array, angle: Array) -> None:
+    """Turns n pairs of numbers in (0, 1] into pairs of normal ones, in place.
+
+    The logarithm, sine and cosine are the polynomials of single precision of Moshier's Cephes
+    library (1989: logf, sinf, cosf), written out so that LLVM works on many pairs at once.
+    """
+    for n in range(len(radius)):
+        bits = np.float32(radius[n]).view(np.int32)
+        exponent = _F32((bits >> np.int32(23)) - np.int32(126))
+        x = np.int32((bits & np.int32(0x7FFFFF)) | np.int32(0x3F000000)).view(np.float32)
+        is_low = x < _F32(0.70710678)
+        exponent = exponent - _F32(1) if is_low else exponent
+        x = (x + x if is_low else x) - _F32(1)
+        square = x * x
+        y = _F32(7.0376836292e-2) * x + _F32(-1.1514610310e-1)
+        y = y * x + _F32(1.1676998740e-1)
+        y = y * x + _F32(-1.2420140846e-1)
+        y = y * x + _F32(1.4249322787e-1)
+        y = y * x + _F32(-1.6668057665e-1)
+        y = y * x + _F32(2.0000714765e-1)
+        y = y * x + _F32(-2.4999993993e-1)
+        y = y * x + _F32(3.3333331174e-1)
+        y = y * x * square + exponent * _F32(-2.12194440e-4) - _F32(0.5) * square
+        logarithm = x + y + exponent * _F32(0.693359375)
+        length = np.sqrt(max(_F32(-2) * logarithm, _F32(0)))
+
+        quarters = angle[n] * _F32(4)
+        quarter = np.int32(quarters + _F32(0.5))
+        x = (quarters - _F32(quarter)) * _F32(math.pi / 2)
+        square = x * x
+        sine = _F32(-1.9515295891e-4) * square + _F32(8.3321608736e-3)
+        sine = (sine * square + _F32(-1.6666654611e-1)) * square * x + x
+        cosine = _F32(2.443315711809948e-5) * square + _F32(-1.388731625493765e-3)
+        cosine = cosine * square + _F32(4.166664568298827e-2)
+        cosine = cosine * square * square - _F32(0.5) * square + _F32(1)
+        is_odd = (quarter & np.int32(1)) == 1
+        across, up = (sine, cosine) if is_odd else (cosine, sine)
+        radius[n] = length * (-across if ((quarter + np.int32(1)) & np.int32(2)) == 2 else across)
+        angle[n] = length * (-up if (quarter & np.int32(2)) == 2 else up)
 
 
 @njit(nogil=True, cache=True)
