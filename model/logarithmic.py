@@ -27,7 +27,6 @@ from model.biases import fit_biases
 from model.compact import Compact
 from model.dataset import Pairs, Ratings
 from model.factorization import Factorization
-from model.posterior import Posterior
 from model.solver import Epoch, Model, Solver, mean_squared_error, measured
 from model.splits import VALIDATION_SHARE, as_new, split
 from model.world import ALONE, World
@@ -140,16 +139,8 @@ class Logarithmic:
         return type(self)(of_logs, self.smearing)
 
     def state_dict(self) -> dict[str, Tensor]:
-        """Everything, to be saved; `from_state` brings it back."""
+        """Everything, to be saved; `solvers.load_state` brings it back."""
         return self.smearing.state_dict() | dict(self.of_logs.state_dict())
-
-    @classmethod
-    def from_state(cls, state: Mapping[str, Tensor]) -> Self:
-        """The model that `state_dict` was taken of, on the CPU."""
-        smearing, rest = Smearing.from_state(state)
-        assert smearing
-        kind: type[Model] = Factorization if "user_factors" in rest else Posterior
-        return cls(kind.from_state(rest), smearing)
 
 
 @dataclass(frozen=True)

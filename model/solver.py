@@ -52,11 +52,14 @@ class Model(Protocol):
         ...
 
     def state_dict(self) -> Mapping[str, Tensor]:
-        """All of the model, on any device."""
+        """All of the model, on any device; its class brings it back."""
         ...
 
-    @classmethod
-    def from_state(cls, state: Mapping[str, Tensor]) -> Self:
+
+class ModelClass(Protocol):
+    """A class of models, as an `Entry` names it."""
+
+    def from_state(self, state: Mapping[str, Tensor]) -> Model:
         """The model that a state was taken of, on the CPU."""
         ...
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from model.dataset import Ratings
-    from model.solver import Model, Solver
+    from model.solver import Model, ModelClass, Solver
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -206,9 +206,9 @@ def make_solver(
 
 def load_state(name: str, state: "Mapping[str, Tensor]") -> "Model":
     """The model that the solver of that name trained, of its `state_dict`, on the CPU."""
-    from model.logarithmic import PREFIX, Logarithmic
+    from model.logarithmic import Logarithmic, Smearing
 
-    if any(one.startswith(PREFIX) for one in state):
-        return Logarithmic.from_state(state)
-    kind: type[Model] = resolve_name(SOLVERS[name].model)
-    return kind.from_state(state)
+    smearing, rest = Smearing.from_state(state)
+    kind: ModelClass = resolve_name(SOLVERS[name].model)
+    model = kind.from_state(rest)
+    return Logarithmic(model, smearing) if smearing else model

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from storage import parquet
+from storage.columnar import format_of
 from storage.errors import InputError
 from storage.packed import compression
 
@@ -76,7 +77,8 @@ def pieces_of(files: Sequence[Path]) -> list[Piece]:
             n_bytes, is_packed = file.stat().st_size, compression(file) is not None
         except OSError as error:
             raise InputError(f"{file}: cannot be read ({error.strerror})") from None
-        n = 1 if is_packed else -(-n_bytes // PIECE_BYTES)
+        is_whole = is_packed or format_of(file) is not None
+        n = 1 if is_whole else -(-n_bytes // PIECE_BYTES)
         found += [Piece(path=file, number=number, of=n, weight=n_bytes // n) for number in range(n)]
     return found
 

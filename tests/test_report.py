@@ -18,7 +18,7 @@ from model.solvers import SOLVERS
 from storage.database import open_storage, parse_storage_url
 from study import best_predict, run
 from study.record.attributes import StudyView, TrialView
-from study.record.parameters import SPACE_VERSION, to_config, to_params
+from study.record.parameters import SAME_SPACES, SPACE_VERSION, to_config, to_params
 from study.record.ranking import best_settings
 from study.record.record import Record
 from study.report import __main__ as report
@@ -374,7 +374,10 @@ def test_the_command_takes_the_only_study_without_its_data(
     assert Path("there.html").read_bytes() == (tmp_path / "runs" / "mine.html").read_bytes()
 
 
-def test_a_study_that_kept_its_space_by_a_number_is_still_read(call: Call, storage: Any) -> None:
+def test_a_study_that_kept_its_space_by_a_number_is_still_read(
+    call: Call, storage: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(SAME_SPACES, 3, SPACE_VERSION)  # with whatever solvers there are now
     full(storage, n=8, space_version=3)
     assert call()[0] == 0
     full(storage, "older", n=8, space_version=2)
