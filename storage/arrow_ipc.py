@@ -1,6 +1,5 @@
 """Arrow IPC files, which Feather's second version is too: their columns, block by block."""
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,6 +9,7 @@ from storage.columns import Chosen
 from storage.lines import begins_with
 from storage.packed import check_plain
 from storage.parquet import as_arrays, as_texts, checked, readable
+from storage.stores import arrow_file
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -86,7 +86,7 @@ def _opened(
     options = pa.ipc.IpcReadOptions(included_fields=fields)
     with (
         readable(path, "Arrow"),
-        pa.OSFile(os.fsencode(path)) as file,
+        arrow_file(path) as file,
         pa.ipc.open_file(file, options=options) as reader,
     ):
         yield reader

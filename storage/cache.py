@@ -22,6 +22,7 @@ from storage.keeping import note_use
 from storage.names import ROLES, TIME
 from storage.parts import files_of
 from storage.ratings import RatingsTable, arrow_ids
+from storage.stores import StoredPath
 from storage.tables import read_ratings
 
 if TYPE_CHECKING:
@@ -49,8 +50,7 @@ def read_cached(
     try:
         origin, content = _origin(path), hashlib.sha256()
         for one in files:
-            with one.open("rb") as file:
-                digest = hashlib.file_digest(file, "sha256")
+            digest = _digest(one)
             if files == [path]:
                 content = digest
             else:
@@ -90,10 +90,25 @@ def is_outdated(cached: Path) -> bool:
             origin = json.loads(row.schema.metadata[ORIGIN])
     except (pa.ArrowException, *FAULTS):
         return False
+    if "://" in str(origin[0]):  # in a store, which is not asked for that
+        return False
     try:
         return bool(_origin(Path(origin[0])) != origin)
     except (OSError, InputError):
         return True
+
+
+def _digest(file: Path) -> "hashlib._Hash":
+    """That of a file's content, or in a store of what says that it has not changed.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    if isinstance(file, StoredPath):
+        about = file.stat()
+        return hashlib.sha256(json.dumps([str(file), about.st_size, about.st_mtime_ns]).encode())
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256")
 
 
 def _origin(path: Path) -> list[str | int]:

@@ -39,6 +39,7 @@ from storage.lines import (
 from storage.names import ROLES, TIME
 from storage.packed import UNPACKED_BY_ARROW, compression
 from storage.quotes import find_dialect
+from storage.stores import StoredPath
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -168,6 +169,7 @@ def _parsed(
     n_above = head.n_header_lines if chosen.names else dialect.n_skipped_lines
     is_respelled = dialect.is_long or dialect.is_padded
     kind = compression(path)
+    is_for_arrow = (kind is None or kind in UNPACKED_BY_ARROW) and not isinstance(path, StoredPath)
     names = [str(position) for position in range(len(head.rows[0]))]
     parsing = arrow_csv.ParseOptions(
         delimiter=UNIT if is_respelled else dialect.separator,
@@ -181,7 +183,7 @@ def _parsed(
         null_values=[""],
         strings_can_be_null=True,
     )
-    if is_respelled or of > 1 or not (kind is None or kind in UNPACKED_BY_ARROW):
+    if is_respelled or of > 1 or not is_for_arrow:
         below = _below(path, n_above, number, of)
         rows = dialect.respelled(below, UNIT.encode()) if is_respelled else dialect.whole(below)
         for block in filter(None, rows):

@@ -22,6 +22,7 @@ from storage.files import (
     write_arrays,
 )
 from storage.keeping import note_use
+from storage.stores import StoredPath
 
 SUFFIX = ".safetensors"
 FORMAT = 3  # of the arrays of a model: raise it when a solver gives another answer
@@ -118,6 +119,8 @@ def read_held(path: Path) -> tuple[Arrays, dict[str, Any]]:
         InputError: it cannot be read, is no such file, was cut or changed, or is of a version that
             is not read any more, or not yet.
     """
+    if isinstance(path, StoredPath):
+        raise InputError(f"{path}: expected a saved model in a file here, got a URI")
     if path.is_dir():
         raise InputError(f"{path}: expected a saved model, got a directory")
     try:

@@ -1,6 +1,5 @@
 """Parquet tables, and Arrow's in memory: their columns, block by block."""
 
-import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +14,7 @@ from storage.ids import unusable
 from storage.lines import LARGEST_RATING, begins_with, reason_of, shown
 from storage.names import ROLES, TIME
 from storage.packed import check_plain
+from storage.stores import arrow_file
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -105,9 +105,10 @@ def batches(path: Path, chosen: Chosen, group: int | None = None) -> Iterator["p
     """
     import pyarrow as pa
 
-    n_before = 0 if group is None else sum(rows_of_groups(path)[:group])
     groups = None if group is None else [group]
     with _opened(path) as file:
+        before = range(group or 0)
+        n_before = sum(file.metadata.row_group(number).num_rows for number in before)
         schema = pa.schema([file.schema_arrow.field(position) for position in chosen.read])
         blocks = file.iter_batches(
             ROWS_AT_ONCE, row_groups=groups, columns=schema.names, use_threads=True
@@ -223,14 +224,13 @@ def _ids(
 
 @contextmanager
 def _opened(path: Path) -> Iterator["ParquetFile"]:
-    import pyarrow as pa
     from pyarrow.parquet import ParquetFile
 
     check_plain(path, "Parquet")
     with (
         readable(path, "Parquet"),
         ParquetFile(
-            pa.OSFile(os.fsencode(path)),
+            arrow_file(path),
             thrift_string_size_limit=LONGEST_NAME,
             thrift_container_size_limit=MOST_ENTRIES,
             page_checksum_verification=True,

@@ -5,16 +5,22 @@ the order of their names, and within a file from its beginning, they are the row
 """
 
 import glob
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from storage import parquet
 from storage.columnar import format_of
 from storage.errors import InputError
 from storage.packed import compression
+from storage.stores import StoredPath
 
 PIECE_BYTES = 1 << 26  # of text
+LOOKED_AT_ONCE = 16  # files
+
+Value = TypeVar("Value")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,7 +35,8 @@ class Piece:
 
 def is_pattern(path: Path) -> bool:
     """Whether a path stands for the files that match it."""
-    return glob.has_magic(str(path)) and not path.exists()
+    is_here = not isinstance(path, StoredPath)
+    return is_here and glob.has_magic(str(path)) and not path.exists()
 
 
 def files_of(path: Path) -> list[Path]:
@@ -50,7 +57,8 @@ def files_of(path: Path) -> list[Path]:
     if not path.is_dir():
         return [path]
     try:
-        files = [file for file in path.rglob("*") if file.is_file() and _holds_rows(file, path)]
+        inside = path.files() if isinstance(path, StoredPath) else path.rglob("*")
+        files = [file for file in inside if file.is_file() and _holds_rows(file, path)]
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from None
     if not files:
@@ -65,19 +73,13 @@ def pieces_of(files: Sequence[Path]) -> list[Piece]:
         InputError: one cannot be read.
     """
     if parquet.is_it(files[0]):
-        rows = [(file, parquet.rows_of_groups(file)) for file in files]
         return [
             Piece(path=file, number=number, of=len(groups), weight=n_rows)
-            for file, groups in rows
+            for file, groups in zip(files, _of_each(parquet.rows_of_groups, files), strict=True)
             for number, n_rows in enumerate(groups)
         ]
     found = []
-    for file in files:
-        try:
-            n_bytes, is_packed = file.stat().st_size, compression(file) is not None
-        except OSError as error:
-            raise InputError(f"{file}: cannot be read ({error.strerror})") from None
-        is_whole = is_packed or format_of(file) is not None
+    for file, (n_bytes, is_whole) in zip(files, _of_each(_size, files), strict=True):
         n = 1 if is_whole else -(-n_bytes // PIECE_BYTES)
         found += [Piece(path=file, number=number, of=n, weight=n_bytes // n) for number in range(n)]
     return found
@@ -92,6 +94,25 @@ def dealt(pieces: Sequence[Piece], rank: int, size: int) -> list[Piece]:
             mine.append(piece)
         before += piece.weight
     return mine
+
+
+def _of_each(look: Callable[[Path], Value], files: Sequence[Path]) -> list[Value]:
+    """What is found out of files, several at a time: it takes waiting where they are far away."""
+    with ThreadPoolExecutor(LOOKED_AT_ONCE) as threads:
+        return list(threads.map(look, files))
+
+
+def _size(file: Path) -> tuple[int, bool]:
+    """The bytes of a file, and whether it is read whole: packed, or of a format of its own.
+
+    Raises:
+        InputError: it cannot be read.
+    """
+    try:
+        is_whole = compression(file) is not None or format_of(file) is not None
+        return file.stat().st_size, is_whole
+    except OSError as error:
+        raise InputError(f"{file}: cannot be read ({error.strerror})") from None
 
 
 def _holds_rows(file: Path, folder: Path) -> bool:

@@ -16,6 +16,7 @@ from storage.errors import InputError
 from storage.files import replacing
 from storage.lines import shown
 from storage.ratings import RatingsTable
+from storage.stores import StoredPath
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -169,6 +170,9 @@ def check_writable(
         precious: files that must stay as they are.
         makes_folder: whether its folder is ours, and made if it is not there.
     """
+    if isinstance(path, StoredPath):
+        raise InputError(f"{path}: expected a file here to write, got a URI")
+    precious = [other for other in precious if not isinstance(other, StoredPath)]
     try:
         if path.exists() and not path.is_file():
             kind = "a directory" if path.is_dir() else "something else"

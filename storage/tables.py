@@ -23,6 +23,7 @@ from storage.missing import are_missing, rated_rows
 from storage.names import ROLES
 from storage.parts import Piece, dealt, files_of, is_pattern, pieces_of
 from storage.ratings import IdArray, RatingsTable, indexed
+from storage.stores import forget
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -462,9 +463,10 @@ def _named(source: "Path | Frame | pa.Table") -> Path:
 
 
 def release() -> None:
-    """Gives back what Arrow keeps of the memory that it does not need any more."""
+    """Gives back the memory that Arrow, and files in a store, do not need any more."""
     import pyarrow as pa
 
+    forget()
     pa.default_memory_pool().release_unused()
 
 

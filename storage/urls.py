@@ -32,6 +32,14 @@ def hidden(text: str) -> str:
     return head + before + at + tail
 
 
+def shown_uri(uri: str) -> str:
+    """A URI of a file without its password, and options that are called like one."""
+    begin, mark, rest = uri.partition("://")
+    rest = re.sub(r"(?s)^([^/@:]*):.*@", rf"\1:{HIDDEN}@", rest)
+    named = rf"(?i)([?&][^=&]*(?:{SECRET.pattern})[^=&]*=)[^&]*"
+    return begin + mark + re.sub(named, rf"\1{HIDDEN}", rest)
+
+
 def without_passwords(message: str) -> str:
     """A message without the password of a URL that is quoted in it, whatever it is about."""
     pattern = r"(?s)(\w:/{1,3}[^\s:/@]*):(?!\*\*\*@).*@"

@@ -18,6 +18,7 @@ import click
 from storage.errors import InputError, ParameterError, fault_outside, printable
 from storage.keeping import DEFAULT_KEEP, parse_size
 from storage.sources import Sources, parse_columns
+from storage.stores import StoredPath, as_path
 from storage.urls import hidden, without_passwords
 from study.drawing import Drawing
 from study.tuning import DEFAULT_STORAGE, find
@@ -187,12 +188,12 @@ class Number(click.ParamType[float]):
 
 
 class FilePath(click.ParamType[Path]):
-    """A file, as a path."""
+    """A file, as a path, which a URI may tell."""
 
     name = "file"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
-        return Path(value)
+        return as_path(value)
 
 
 class FolderPath(PosixPath):
@@ -205,7 +206,9 @@ class AnswersPath(FilePath):
     name = "file or folder/"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
-        return FolderPath(value) if str(value).endswith("/") else Path(value)
+        path = super().convert(value, param, ctx)
+        is_folder = str(value).endswith("/") and not isinstance(path, StoredPath)
+        return FolderPath(path) if is_folder else path
 
 
 class TablePath(FilePath):

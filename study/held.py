@@ -35,6 +35,7 @@ from storage.item_tables import item_ratings_of, read_item_ratings
 from storage.models import read_held, write_held
 from storage.predictions import arrow_table, check_writable
 from storage.sources import as_columns
+from storage.stores import as_path
 from storage.tables import Pairs as PairsTable
 from storage.tables import read_pairs, read_ratings
 from study.answers.ensemble import combined, kinds_of, mean_of
@@ -94,7 +95,7 @@ class Model:
         Raises:
             InputError: there is no such file, or it is none of a model, or was changed.
         """
-        arrays, about = read_held(Path(path))
+        arrays, about = read_held(as_path(path))
         try:
             compact = tensors_of(arrays, "compact.")
             return cls(
@@ -119,7 +120,7 @@ class Model:
             InputError: the file cannot be written, or there is no such folder.
         """
         assert self.calibration
-        path = Path(path)
+        path = as_path(path)
         check_writable(path)
         arrays, about = arrays_of(self.known)
         states = {f"model{n}.": one.state_dict() for n, one in enumerate(self.models)}
@@ -173,7 +174,7 @@ class Model:
         Raises:
             InputError: they cannot be read, look swapped, or lack ratings.
         """
-        given, known = Path(pairs) if isinstance(pairs, str | Path) else pairs, self.known
+        given, known = as_path(pairs) if isinstance(pairs, str | Path) else pairs, self.known
         table = read_pairs(
             read_frame(given) if is_frame(given) else given,
             names=(known.user_name, known.item_name),
@@ -418,7 +419,7 @@ class Model:
         Raises:
             InputError: they cannot be read, or one is out of the range of the others.
         """
-        given = Path(ratings) if isinstance(ratings, str | Path) else ratings
+        given = as_path(ratings) if isinstance(ratings, str | Path) else ratings
         source = read_frame(given) if is_frame(given) else given
         told = as_columns(columns)
         try:
@@ -661,7 +662,7 @@ def _found(known: Known, items: ArrayLike) -> Tensor:
 
 def _name_of(source: object) -> str:
     """What messages call a file or a frame."""
-    return str(source) if isinstance(source, str | Path) else str(FRAME)
+    return str(as_path(source)) if isinstance(source, str | Path) else str(FRAME)
 
 
 def _factor_columns(
@@ -711,7 +712,7 @@ def _item_ratings(
     names = (known.item_name, "rating")
     if isinstance(ratings, str | Path):
         ids = frozenset([*map(str, known.items.values.tolist()), *known.titles.values()])
-        return read_item_ratings(Path(ratings), names=names, item_ids=ids, within=known.range)
+        return read_item_ratings(as_path(ratings), names=names, item_ids=ids, within=known.range)
     if isinstance(ratings, Mapping):
         values = list(ratings.values())
         if all(isinstance(one, Real) for one in values):

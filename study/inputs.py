@@ -28,6 +28,7 @@ from storage.movielens import NAMES, Files, fetch
 from storage.parts import is_pattern
 from storage.ratings import RatingsTable
 from storage.sources import Sources
+from storage.stores import KNOWN, StoredPath, as_path
 from storage.tables import read_pairs, read_ratings
 from storage.times import span_of
 from storage.urls import hidden
@@ -510,7 +511,7 @@ def _users_side(
 
 
 def _as_path(source: Any) -> Any:
-    return Path(source) if isinstance(source, str | os.PathLike) else source
+    return as_path(source) if isinstance(source, str | os.PathLike) else source
 
 
 def _located(file: Path, runs: Path, on_event: OnEvent) -> tuple[Path, str, Files | None]:
@@ -521,6 +522,8 @@ def _located(file: Path, runs: Path, on_event: OnEvent) -> tuple[Path, str, File
         InputError: there is no such file.
     """
     name = str(file)
+    if isinstance(file, StoredPath):
+        return file, name, None
     if name == STANDARD_INPUT:
         if sys.stdin is None or sys.stdin.isatty():
             raise InputError("-: expected a table from standard input, got a terminal")
@@ -532,10 +535,9 @@ def _located(file: Path, runs: Path, on_event: OnEvent) -> tuple[Path, str, File
         inside = [file / known for known in ("ratings.csv", "ratings.dat", "u.data")]
         for path in filter(Path.exists, inside):
             raise InputError(f"{file}: expected a file, got a directory; did you mean {path}?")
-        return file, name, None
-    if not file.exists() and not file.is_symlink():
+    elif not file.exists() and not file.is_symlink():
         if re.match(r"\w[\w+]+:/|[^/]*:.*@", name):
-            raise InputError(f"{hidden(name)}: expected a file, got a URL")
+            raise InputError(f"{hidden(name)}: expected a file, got a URL other than {KNOWN}")
         if is_pattern(file):
             return file, name, None
         if name in NAMES:
