@@ -106,7 +106,7 @@ def _digest(file: Path) -> "hashlib._Hash":
     """
     if isinstance(file, StoredPath):
         about = file.stat()
-        return hashlib.sha256(json.dumps([str(file), about.st_size, about.st_mtime_ns]).encode())
+        return hashlib.sha256(json.dumps([file.word, about.st_size, about.st_mtime_ns]).encode())
     with file.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256")
 

@@ -116,5 +116,5 @@ def _size(file: Path) -> tuple[int, bool]:
 
 
 def _holds_rows(file: Path, folder: Path) -> bool:
-    names = file.relative_to(folder).parts
+    names = file.parts[len(folder.parts) :]
     return not any(name.startswith((".", "_")) for name in names) and file.stat().st_size > 0

@@ -42,23 +42,29 @@ REASONS = {  # of what the libraries say
 
 
 class StoredPath(PosixPath):
-    """A file, or a folder with some, in a store; as a text its URI without passwords."""
+    """A file, or a folder with some, in a store; as a text its URI without what may be secret."""
 
     uri: str  # passwords and all
+    options: str  # behind it, without passwords
     _text: str
 
     @classmethod
     def at(cls, uri: str) -> "StoredPath":
         """The path that a URI tells."""
         uri = quote(uri, safe=RESERVED)
-        begin, mark, options = shown_uri(uri).partition("?")
-        return cls._made(begin.rstrip("/"), mark + options, uri)
+        text, mark, options = shown_uri(uri).partition("?")
+        return cls._made(uri, text.rstrip("/"), mark + options)
 
     @classmethod
-    def _made(cls, begin: str, options: str, uri: str) -> "StoredPath":
-        path = cls(begin)
-        path.uri, path._text = uri, begin + options
+    def _made(cls, uri: str, text: str, options: str) -> "StoredPath":
+        path = cls(text)
+        path.uri, path._text, path.options = uri, text, options
         return path
+
+    @property
+    def word(self) -> str:
+        """What tells it to a command, but for passwords."""
+        return self._text + self.options
 
     def __str__(self) -> str:
         return self._text
@@ -68,6 +74,10 @@ class StoredPath(PosixPath):
 
     def __reduce__(self) -> Any:
         return StoredPath.at, (self.uri,)
+
+    def with_segments(self, *parts: str | os.PathLike[str]) -> Path:
+        """What is made of its parts, which is no path to ask for anything."""
+        return Path(*parts)
 
     def absolute(self) -> "StoredPath":
         """Itself."""
@@ -158,9 +168,9 @@ class StoredPath(PosixPath):
         """A file in this folder."""
         store, folder = self._place
         name = quote(about.path[len(folder) + 1 :])
-        (begin, *options), (uri, *_) = self._text.split("?", 1), self.uri.split("?", 1)
-        tail = "".join(f"?{one}" for one in options)
-        path = self._made(f"{begin}/{name}", tail, f"{uri.rstrip('/')}/{name}{tail}")
+        begin, mark, options = self.uri.partition("?")
+        uri = f"{begin.rstrip('/')}/{name}{mark}{options}"
+        path = self._made(uri, f"{self}/{name}", self.options)
         path.__dict__.update(_place=(store, about.path), _about=about)
         return path
 
@@ -169,7 +179,7 @@ class StoredPath(PosixPath):
         if self.is_dir():
             raise InputError(f"{self}: expected a file, got a folder")
         if not self.is_file():
-            more = "; a pattern is none, give its folder" if "*" in str(self) else ""
+            more = "; a pattern is none, give its folder" if "*" in self.name else ""
             raise InputError(f"{self}: no such file, folder or bucket{more}")
 
     @contextmanager
@@ -180,7 +190,7 @@ class StoredPath(PosixPath):
         try:
             yield
         except (pa.ArrowException, OSError) as error:
-            said = " ".join(str(error).split()).replace(self.uri, str(self))
+            said = " ".join(str(error).split()).replace(self.uri, self.word)
             why = (why for why, words in REASONS.items() if any(word in said for word in words))
             what = next(why, "cannot be read")
             raise InputError(f"{self}: {what} ({printable(said[:200])})") from None

@@ -90,11 +90,11 @@ class Asked:
         """Them again as words of a command line, as far as they are not as by default."""
         told = self.sources
         words = {
-            "--data": None if told.data is None else str(told.data),
+            "--data": _word(told.data),
             "--columns": None if told.columns is None else ",".join(told.columns),
             "--missing": None if told.missing is None else f"{told.missing:.15g}",
-            "--items": None if told.items is None else str(told.items),
-            "--users": None if told.users is None else str(told.users),
+            "--items": _word(told.items),
+            "--users": _word(told.users),
             "--storage": None if self.storage == DEFAULT_STORAGE else self.storage,
             "--study-name": self.study_name,
         }
@@ -273,9 +273,9 @@ DATA = [
         type=FilePath(),
         metavar="FILE",
         help="Ratings: a mat_comp file, a table (CSV, TSV, '::', blanks, JSON lines; with gzip, "
-        "zstd, bzip2, xz or zip; Parquet, Arrow), a folder or 'pattern*' of such files, - for "
-        "standard input, or a public data set that "
-        "is downloaded: ml-100k, ml-1m, ml-10m, ml-20m, ml-25m, ml-32m. Without it ./mat_comp if "
+        "zstd, bzip2, xz or zip; Parquet, Arrow), a folder or 'pattern*' of such files, a URI "
+        "such as s3://bucket/folder, - for standard input, or a public data set that is "
+        "downloaded: ml-100k, ml-1m, ml-10m, ml-20m, ml-25m, ml-32m. Without it ./mat_comp if "
         "there is one, else built-in demonstration data.",
     ),
     click.option(
@@ -528,6 +528,13 @@ def _end(code: int) -> NoReturn:
 def _taken(named: dict[str, Any], kind: type) -> dict[str, Any]:
     """What of the named values are fields of a dataclass, taken out of them."""
     return {one.name: named.pop(one.name) for one in fields(kind) if one.name in named}
+
+
+def _word(told: object) -> str | None:
+    """A file as a word of the command line, without a password."""
+    if isinstance(told, StoredPath):
+        return told.word
+    return None if told is None else str(told)
 
 
 def seen_from_here(path: Path) -> Path:
