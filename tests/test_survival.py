@@ -44,12 +44,19 @@ def finished() -> list[FrozenTrial]:
 
 
 def start_and_wait_for(n_finished: int) -> "subprocess.Popen[str]":
-    """A run of TOTAL trials that has finished at least so many."""
+    """A run of TOTAL trials that has finished at least so many, and is in the middle of another.
+
+    Of a trial that has only just begun nobody knows yet whose it is.
+    """
     process = subprocess.Popen([*RUN, "--trials", str(TOTAL)], stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     for line in process.stdout:
         if f"| {n_finished} of {TOTAL}, " in line:
             break
+    while process.poll() is None:
+        if any(t.state is TrialState.RUNNING and t.intermediate_values for t in trials()):
+            break
+        time.sleep(0.01)
     return process
 
 
