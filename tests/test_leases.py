@@ -50,6 +50,18 @@ def states(record: Record) -> list[TrialState]:
     return [trial.state for trial in record.study.get_trials()]
 
 
+def test_a_setting_that_was_written_since_it_was_looked_at_is_tried_again(record: Record) -> None:
+    running(record, None)
+    trial = record.study.ask()
+    first, looked_at = record.study.get_trials()
+    suggest(trial)
+    for dead in (looked_at, first):
+        assert give_up(record, dead, "gone", died=True)
+    again = record.study.ask()
+    suggest(again)
+    assert again.params == trial.params
+
+
 def test_a_counter_that_stands_still_is_a_death_and_one_that_moves_is_not(
     record: Record, clock: Callable[[float], None]
 ) -> None:

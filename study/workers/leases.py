@@ -141,7 +141,7 @@ def give_up(record: Record, trial: FrozenTrial, reason: str, *, died: bool = Fal
     except UpdateFinishedTrialError:
         return False
     if not for_good:
-        try_again(record, trial)
+        try_again(record, record.trial(trial.number))  # as it is now that nobody can add to it
     return True
 
 
