@@ -22,7 +22,7 @@ def chaos(tmp_path: Path) -> Iterator[Chaos]:
 
 @pytest.mark.slow
 def test_nothing_is_lost_when_workers_die_and_the_server_goes_away(chaos: Chaos) -> None:
-    run(chaos, seconds=25, every=4, restarts=1, away=3)
+    run(chaos, seconds=18, every=4, restarts=1, away=3)
     assert chaos.finish() == [0, 0]
     assert chaos.faults() == []
     assert sum(chaos.killed.values()) >= 2

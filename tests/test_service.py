@@ -582,8 +582,9 @@ def wait_for(done: Callable[[], object]) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [320, 390, 1280])
+@pytest.mark.parametrize(
+    ("width", "scheme"), [(320, "dark"), (390, "light"), (390, "dark"), (1280, "light")]
+)
 def test_five_films_are_rated_and_the_list_changes(
     browser: Any, saved: Path, width: int, scheme: str
 ) -> None:
