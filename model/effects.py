@@ -296,7 +296,7 @@ class Effects:
     ) -> float:
         """Draws the effects of a scale, and a factor that they become: the sum of their squares."""
         groups, world = self._groups[number], self._world
-        precision, of_items = self.precisions[number].item(), bool(self.grid.of_items[number])
+        precision, of_items = self.precisions[number].item(), number >= self._n_of_users
         some = slice(*self._bounds[number])
         values, means = self.values[some], self.means[some]
         if of_items and world.size > 1:  # whose ratings stand on all ranks

@@ -42,19 +42,17 @@ def recipe_path(folder: Path, study_name: str, recipe: Mapping[str, object]) -> 
 
 def saved_parts(folder: Path, study_name: str, recipe: Mapping[str, object]) -> list[list[Path]]:
     """The files of what a recipe leads to, as one process saved it, or two in parts, or three, …"""
-    whole = f"{file_name(study_name)}-{_key(recipe)}{SUFFIX}"
-    pattern = re.compile(
-        re.escape(file_name(study_name)) + rf"-(\d+)-of-(\d+)-{_key(recipe)}{re.escape(SUFFIX)}"
-    )
+    name, end = re.escape(file_name(study_name)), re.escape(f"-{_key(recipe)}{SUFFIX}")
+    pattern = re.compile(rf"{name}(?:-(\d+)-of-(\d+))?{end}")
     parts: dict[int, dict[int, Path]] = {}
     with contextlib.suppress(OSError):
         for path in folder.iterdir():
-            if path.name == whole:
-                parts[1] = {0: path}
-            elif found := pattern.fullmatch(path.name):
-                parts.setdefault(int(found[2]), {})[int(found[1])] = path
+            if found := pattern.fullmatch(path.name):
+                parts.setdefault(int(found[2] or 1), {})[int(found[1] or 0)] = path
     return [
-        [found[n] for n in range(of)] for of, found in sorted(parts.items()) if len(found) == of
+        [those[number] for number in range(n)]
+        for n, those in sorted(parts.items())
+        if those.keys() == set(range(n))
     ]
 
 
@@ -86,6 +84,11 @@ def user_ids_of(path: Path) -> NDArray[Any] | None:
     return None if ids is None else ids_of(ids)
 
 
+def saved_as(array: NDArray[Any]) -> NDArray[Any]:
+    """The array that a file takes in place of one: of texts the bytes of their JSON."""
+    return as_bytes(array.tolist()) if array.dtype == TEXT else array
+
+
 def ids_of(array: NDArray[Any]) -> NDArray[Any]:
     """Ids as they were, of the array that they were saved as."""
     return np.array(of_bytes(array), dtype=TEXT) if array.dtype == np.uint8 else array
@@ -93,11 +96,7 @@ def ids_of(array: NDArray[Any]) -> NDArray[Any]:
 
 def save_model(path: Path, arrays: Arrays, recipe: Mapping[str, object]) -> None:
     """Saves the arrays of a model with the recipe that led to it; texts as the bytes of JSON."""
-    plain = {
-        name: as_bytes(array.tolist()) if array.dtype == TEXT else array
-        for name, array in arrays.items()
-    }
-    write_arrays(path, plain, recipe)
+    write_arrays(path, {name: saved_as(array) for name, array in arrays.items()}, recipe)
 
 
 def write_held(path: Path, arrays: Arrays, metadata: Mapping[str, object]) -> None:

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from model.dataset import Description, Ids, Ratings
-from storage.files import TEXT, Arrays
-from storage.models import as_bytes, ids_of, of_bytes
+from storage.files import Arrays
+from storage.models import as_bytes, ids_of, of_bytes, saved_as
 from study.known import Known
 
 SIDES = ("user_descriptions", "item_descriptions")
@@ -27,7 +27,7 @@ def arrays_of(known: Known) -> tuple[Arrays, dict[str, Any]]:
     if ratings.times is not None:
         arrays["ratings.times"] = ratings.times.numpy()
     for side, ids in (("users", known.users.values), ("items", known.items.values)):
-        arrays[side] = as_bytes(ids.tolist()) if ids.dtype == TEXT else ids
+        arrays[side] = saved_as(ids)
     about: dict[str, Any] = {
         "source": known.source,
         "user_name": known.user_name,

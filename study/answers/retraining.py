@@ -69,8 +69,8 @@ def load_or_train(
     world = data.ratings.world
     recipe = _recipe(setting, record, seed=seed, without=without, shard=_shard(data.ratings))
     path = recipe_path(folder / "models", record.name, recipe)
-    found = [[path], *world.everyones(saved_parts(path.parent, record.name, recipe))[0]]
-    for parts in found:
+    others = world.everyones(saved_parts(path.parent, record.name, recipe))[0]
+    for parts in ([path], *(those for those in others if those != [path])):
         model = _of_parts(parts, setting.solver, data)
         if all(world.everyones(model is not None)) and model is not None:
             return model, True
