@@ -102,7 +102,7 @@ def folder(few_epochs: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     return tmp_path
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def columns() -> Columns:
     """420 ratings by 30 users with texts as ids, of 20 items."""
     draw = np.random.default_rng(0)
@@ -110,6 +110,14 @@ def columns() -> Columns:
     ratings = draw.normal(3, 1, 30)[users] + draw.normal(size=420)
     names = [f"Zürich-{user:02d}" for user in users]
     return {"user_id": names, "movie_id": items.tolist(), "rating": ratings.round(1).tolist()}
+
+
+@pytest.fixture(scope="module")
+def found(columns: Columns, tmp_path_factory: pytest.TempPathFactory) -> Result:
+    """Of a study of one trial, in a folder of its own."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(tmp_path_factory.mktemp("found"))
+        return tune(load(columns), trials=1, workers=1, quiet=True)
 
 
 PAIRS = {"movie_id": [3, 7, 99], "user_id": ["Zürich-00", "Zürich-11", "nobody"]}
@@ -132,10 +140,9 @@ def test_ratings_of_any_frame_are_those_of_the_file(columns: Columns, frame: str
 
 @pytest.mark.filterwarnings(OLD, "ignore:intervals that rest on 42 held-out ratings")
 @pytest.mark.parametrize("frame", FRAMES)
-def test_answers_are_of_the_kind_of_the_pairs(columns: Columns, frame: str) -> None:
-    result = tune(load(columns), trials=2, quiet=True)
+def test_answers_are_of_the_kind_of_the_pairs(found: Result, frame: str) -> None:
     pairs = FRAMES[frame](in_order(PAIRS, frame))
-    answers = result.predict(pairs, intervals=True, quiet=True)
+    answers = found.predict(pairs, intervals=True, quiet=True)
     frames = {"interchange": pa.Table, "duckdb": pa.Table, "arrow": pa.Table}
     frames |= {"pandas": pd.DataFrame, "pandas, of categories": pd.DataFrame}
     assert isinstance(answers, (frames | {"polars": pl.DataFrame}).get(frame, dict))
@@ -149,7 +156,7 @@ def test_answers_are_of_the_kind_of_the_pairs(columns: Columns, frame: str) -> N
     assert (lower <= middle).all()
     assert (middle <= upper).all()
     again = FRAMES[frame](in_order(PAIRS, frame))  # a generator can be read once
-    plain = pa.table(result.predict(again, quiet=True))
+    plain = pa.table(found.predict(again, quiet=True))
     assert plain.column_names == [user, item, "prediction"]
     assert plain["prediction"].to_pylist() == middle.tolist()
 
@@ -497,7 +504,7 @@ def test_the_names_are_there_at_once_and_nothing_heavy_comes_with_them() -> None
         study.nothing  # noqa: B018
 
 
-@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_what_was_given_stays_what_it_is_wherever_the_program_goes(
     columns: Columns, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, workers: int
 ) -> None:

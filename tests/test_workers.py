@@ -87,15 +87,15 @@ def wait_for(condition: Callable[[], bool], seconds: float = 20) -> None:
 
 def test_many_workers_finish_exactly_as_many_trials_as_were_asked_for() -> None:
     called = subprocess.run(
-        [*RUN, "--trials", "7", "--workers", "3"], capture_output=True, text=True, check=True
+        [*RUN, "--trials", "6", "--workers", "2"], capture_output=True, text=True, check=True
     )
     assert called.stderr == ""
-    assert " | 7 of 7, best " in called.stdout
+    assert " | 6 of 6, best " in called.stdout
     found = trials()
-    assert len(found) == 7
-    assert n_finished() == 7
-    assert len({trial.system_attrs["lease"]["pid"] for trial in found}) > 1
-    assert len({str(trial.params) for trial in found}) == 7
+    assert len(found) == 6
+    assert n_finished() == 6
+    assert len({trial.system_attrs["lease"]["pid"] for trial in found}) == 2
+    assert len({str(trial.params) for trial in found}) == 6
 
 
 @pytest.mark.slow
