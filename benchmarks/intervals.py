@@ -19,7 +19,7 @@ import torch
 from numpy.typing import NDArray
 
 from model.dataset import Pairs, Ratings
-from model.splits import Split
+from model.splits import Split, Without
 from storage.database import open_storage, parse_storage_url, runs_folder
 from storage.lines import read_numbers
 from storage.sources import Sources
@@ -27,7 +27,6 @@ from study.answers.asked import kind_asked
 from study.answers.ensemble import FEW, Ensemble, counts_of, kinds_of
 from study.answers.intervals import Calibration, calibrate
 from study.answers.levels import LATER
-from study.answers.retraining import Without
 from study.inputs import Data, load_data, with_pairs
 from study.record.record import Record
 from study.record.seeds import stable_seed

@@ -189,7 +189,11 @@ def of_some_users(ratings: Ratings, *, n_ratings: int, seed: int) -> Ratings:
     order = np.argsort(np.random.PCG64(seed).random_raw(ratings.n_users), kind="stable")
     drawn = np.zeros(ratings.n_users, dtype=bool)
     drawn[order[np.cumsum(counts[order]) - counts[order] < n_ratings]] = True
-    some = ratings[torch.from_numpy(drawn[users])]
+    return of_rated(ratings[torch.from_numpy(drawn[users])])
+
+
+def of_rated(some: Ratings) -> Ratings:
+    """The same ratings of users and items that have some, which are numbered anew."""
     users, user_index = torch.unique(some.user_index, return_inverse=True)
     items, item_index = torch.unique(some.item_index, return_inverse=True)
     return replace(

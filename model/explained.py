@@ -17,6 +17,7 @@ from model.dataset import Description, Ratings
 from model.logarithmic import Logarithmic
 from model.posterior import Draw, Posterior
 from model.side_features import described
+from model.world import ALONE, World
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +66,8 @@ def explained(model: Posterior | Logarithmic, training: Ratings) -> Explained:
         ("item", training.item_descriptions),
         ("user", training.user_descriptions),
     ):
-        columns += _columns(draws, side, descriptions, model.newcomers.loadings.shape[1], scale)
+        n_before = model.newcomers.loadings.shape[1]
+        columns += _columns(draws, side, descriptions, n_before, scale, world=training.world)
     std = torch.stack([draw.effect_variances for draw in model.draws(0)]).mean(0).sqrt() * scale
     n_steps = int(grid.n_steps)
     level = torch.stack([draw.level_means for draw in draws]).mean(0) * scale
@@ -89,8 +91,11 @@ def _columns(
     descriptions: tuple[Description, ...],
     n_before: int,
     scale: float,
+    *,
+    world: World,
 ) -> Iterator[Column]:
-    groups = [described(description) for description in descriptions]
+    mine, theirs = (world, ALONE) if side == "user" else (ALONE, world)  # that share the rows
+    groups = [described(description, mine) for description in descriptions]
     widths = [group.values.shape[1] for group in groups]
     bounds = pairwise(accumulate(widths, initial=n_before))
     for description, group, (begin, end) in zip(descriptions, groups, bounds, strict=True):
@@ -100,9 +105,10 @@ def _columns(
             if side == "user":
                 own, other, link = draw.users, draw.items, draw.link
             part = link[begin:end]
-            metric = _metric(other[:-1])
+            metric = _metric(other[:-1], theirs)
             rows = own[:-1].float()
-            shares.append(_spread(group.values @ part, metric) / _spread(rows, metric))
+            said = group.values @ part
+            shares.append(_spread(said, metric, mine) / _spread(rows, metric, mine))
             assert group.rotation is not None
             effects.append(group.rotation @ part[:, -1] * scale)
         yield Column(
@@ -114,14 +120,16 @@ def _columns(
         )
 
 
-def _metric(others: Tensor) -> Tensor:
-    """M, (D, D), of (n, D) rows of the other side."""
+def _metric(others: Tensor, world: World) -> Tensor:
+    """M, (D, D), of (n, D) rows of the other side, of all ranks of a world."""
     features = others.float().clone()
     features[:, -1] = 1.0
-    return features.mT @ features / len(features)
+    products = world.sum(features.mT @ features)
+    return products / products[-1, -1]
 
 
-def _spread(rows: Tensor, metric: Tensor) -> Tensor:
-    """The mean of (x - x̄)ᵀ M (x - x̄) over (n, D) rows."""
-    centred = rows - rows.mean(0)
-    return ((centred @ metric) * centred).sum(1).mean()
+def _spread(rows: Tensor, metric: Tensor, world: World) -> Tensor:
+    """The mean of (x - x̄)ᵀ M (x - x̄) over (n, D) rows, of all ranks of a world."""
+    n = world.sum(rows.new_tensor(float(len(rows))))
+    centred = rows - world.sum(rows.sum(0)) / n
+    return world.sum(((centred @ metric) * centred).sum()) / n

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from model.world import World
 
@@ -68,6 +69,18 @@ def spread_rows(n: int, most: int, world: World) -> slice:
     sizes = world.everyones(n)
     every = sum(sizes) // (most + 1) + 1
     return slice(-sum(sizes[: world.rank]) % every, None, every)
+
+
+def even_rows(n: int, most: int, world: World) -> Tensor:
+    """The (n_found,) int64 rows of this rank's n that are among so many at most of all ranks, from
+    the first row of all to the last.
+
+    Those do not depend on how the rows are shared out.
+    """
+    sizes = world.everyones(n)
+    total, before = sum(sizes), sum(sizes[: world.rank])
+    rows = torch.from_numpy(np.linspace(0, total - 1, min(total, most)).astype(np.int64))
+    return rows[(rows >= before) & (rows < before + n)] - before
 
 
 def latest_first(times: NDArray[np.float64]) -> Keys:

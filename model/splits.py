@@ -7,7 +7,7 @@ nobody, or who, has said nothing yet?
 
 from dataclasses import replace
 from enum import StrEnum
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -60,6 +60,23 @@ def split(
         ratings = before
     held_out = _held_out(ratings, seed=seed, kind=kind)
     return ratings[from_numpy(~held_out)], ratings[from_numpy(held_out)]
+
+
+class Without(NamedTuple):
+    """Ratings without those that a split holds out."""
+
+    kind: Split
+    seed: int
+    window: int = 0  # as of `split`
+
+    def of(self, ratings: "Ratings") -> tuple["Ratings", "Ratings"]:
+        """Training and validation ratings."""
+        return split(ratings, seed=self.seed, kind=self.kind, window=self.window)
+
+    def of_new(self, ratings: "Ratings") -> tuple["Ratings", "Ratings"]:
+        """The same, validation ratings as new as they will be."""
+        training, validation = self.of(ratings)
+        return training, as_new(validation, training)
 
 
 def as_new(held_out: "AnyPairs", training: "Ratings") -> "AnyPairs":

@@ -55,7 +55,7 @@ examples:
 
 ratings that outgrow one machine, on 4 processes that share the users out:
   torchrun --standalone --nproc-per-node 4 -m study.best_predict \\
-      --data ratings/ --setting-of STUDY --queries pairs/ --out answers/
+      --data ratings/ --queries pairs/ --out answers/
 """
 
 

@@ -100,6 +100,7 @@ class Data:
     item_side: Side
     totals: Totals
     ranges: Ranges | None = None  # of the users of all ranks
+    sample: "Data | None" = None  # of the ratings of all ranks, for trials; on the first
     query_numbers: NDArray[np.int64] | None = None  # (n_queries,) their places among those of all
     truth: NDArray[np.float64] | None = None  # (n_queries,) if known, NaN where it is not
     truth_name: str = ""  # of the column of queries that it stands in

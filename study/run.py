@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from storage.errors import InputError
 from study.cli import (
     DATA,
     DEVICE,
@@ -132,11 +133,11 @@ def run(
 
         url = asked.url()
         choose_device(asked.device)
-        of_all = asked.load(drawing)
-    read = _read(asked, of_all, drawing, seed=seed or 0)
-    if read is None:
-        return Outcome()  # the first rank does what is left
-    told, (asked, ratings) = asked, read
+        ratings = _led(asked, asked.load(drawing), drawing, seed=seed)
+    if ratings is None:
+        return Outcome()
+    asked = replace(asked, sources=_read_again(asked.sources, ratings))
+    drawing.say(as_options(f"Data: {ratings.described()}"))
 
     with caught_interrupts():
         loading = time.monotonic() - began
@@ -174,51 +175,40 @@ def run(
         command = None
         if result.best:
             command = _next_command(result, asked, storage)
-            if of_all is not ratings:
-                command = _next_of_all(result, told, of_all, storage)
             drawing.say(f"Next: {command}")
     codes = {Ended.FAILED: FAILED, Ended.BY_HAND: INTERRUPTED}
     facts = {**_facts(result, shown(url)), "files": files, "next": command}
     return Outcome(code=codes.get(result.ended, 0), facts=facts)
 
 
-def _read(
-    asked: Asked, ratings: "Data", drawing: Drawing, *, seed: int
-) -> "tuple[Asked, Data] | None":
-    """What is asked, and the ratings, once they are read: of several ranks a sample, on the first
-    one alone.
+def _led(asked: Asked, ratings: "Data", drawing: Drawing, *, seed: int | None) -> "Data | None":
+    """The ratings; of several ranks the first one's, with a sample for trials. None on the others,
+    which have done by then what that one says.
     """
-    name = "Data"
-    if ratings.ratings.world.size > 1:
-        drawing.say(as_options(f"Data: {ratings.described()}"))
-        if (sources := _sample(asked, ratings, seed)) is None:
-            return None
-        asked, name = replace(asked, sources=sources), "Sample"
-        ratings = asked.load(drawing, alone=True)
-        drawing.say("Trials and finalists: see a sample, all ratings of users drawn at random")
-    asked = replace(asked, sources=_read_again(asked.sources, ratings))
-    drawing.say(as_options(f"{name}: {ratings.described()}"))
-    return asked, ratings
-
-
-def _sample(asked: Asked, ratings: "Data", seed: int) -> "Sources | None":
-    """Where the first of several ranks reads all ratings of users drawn at random, of as many
-    ratings as trials see; None on the others.
-    """
-    from model.kernels.threads import n_threads, set_n_threads
+    from model.kernels.threads import set_n_threads, suitable_threads
     from storage.cache import kept
-    from storage.database import parse_storage_url, runs_folder
+    from storage.database import open_storage, parse_storage_url, runs_folder
+    from study.record.studies import default_name, stored_seed
     from study.shards import of_some_users
+    from study.workers.crew import follow
     from study.workers.joining import SEARCHED_RATINGS
 
-    world = ratings.ratings.world
+    world, url = ratings.ratings.world, parse_storage_url(asked.storage)
+    if world.size == 1:
+        return ratings
+    if seed is None:
+        name = asked.study_name or default_name(ratings.table)
+        stored = world.of_first(lambda: stored_seed(open_storage(url), name), InputError)
+        seed = world.everyones(stored)[0] or 0
     table = of_some_users(ratings.table, world, n_ratings=SEARCHED_RATINGS, seed=seed)
     if table is None:
+        follow(ratings)
         return None
-    path, columns = kept(table, runs_folder(parse_storage_url(asked.storage)) / "cache")
     n_beside = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-    set_n_threads(n_threads() * n_beside)  # the others, which wait, need none
-    return replace(asked.sources, data=path, columns=columns, missing=None)
+    set_n_threads(suitable_threads() * n_beside)  # of the others, which wait while trials run
+    path, columns = kept(table, runs_folder(url) / "cache")
+    sources = replace(asked.sources, data=path, columns=columns, missing=None)
+    return replace(ratings, sample=replace(asked, sources=sources).load(drawing, alone=True))
 
 
 def _read_again(told: "Sources", ratings: "Data") -> "Sources":
@@ -284,30 +274,25 @@ def _fresh(result: "Result") -> dict[str, object] | None:
     }
 
 
-def _next_of_all(result: "Result", asked: Asked, ratings: "Data", storage: str) -> str:
-    """What trains the best setting that was found on a sample on all ratings of all ranks."""
-    n = os.environ.get("LOCAL_WORLD_SIZE", "1")
-    nodes = int(os.environ.get("GROUP_WORLD_SIZE", "1"))
-    how = "--standalone" if nodes == 1 else f"--nnodes {nodes} …"
-    is_all = result.record.ratings_digest == ratings.table.digest
-    same = asked if is_all else replace(asked, study_name=None)
-    command = _next_command(result, same, storage)
-    if not is_all:
-        command += f" --setting-of {shlex.quote(result.record.name)}"
-    begin = f"torchrun {how} --nproc-per-node {n} -m study.best_predict"
-    return command.replace("python -m study.best_predict", begin).replace(
-        as_called("python -m study.best_predict"), begin
-    )
-
-
 def _next_command(result: "Result", asked: Asked, storage: str) -> str:
     """What writes the predictions, of pairs in a table if none came with the ratings."""
-    words = as_called("python -m study.best_predict").split()
+    words = [*_torchrun(), "study.best_predict"]
+    if len(words) == 1:
+        words = as_called("python -m study.best_predict").split()
     for word in asked.words:
         words.append(storage if word == asked.storage else shlex.quote(word))
     if not result.ratings.table.n_queries:
         words += ["--queries", "PAIRS.csv", "--out", "answers.csv"]
     return " ".join(words)
+
+
+def _torchrun() -> list[str]:
+    """What starts as many ranks as there are now; empty if this process is alone."""
+    if ranks()[1] == 1:
+        return []
+    nodes = int(os.environ.get("GROUP_WORLD_SIZE", "1"))
+    how = ["--standalone"] if nodes == 1 else ["--nnodes", str(nodes), "…"]
+    return ["torchrun", *how, "--nproc-per-node", os.environ.get("LOCAL_WORLD_SIZE", "1"), "-m"]
 
 
 if __name__ == "__main__":

@@ -17,11 +17,14 @@ from study.events import OnEvent, Said, ignored
 from study.result import Ended, Result
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import torch
     from optuna.storages import BaseStorage
     from sqlalchemy import URL
 
     from model.splits import Split
+    from storage.sources import Sources
     from study.inputs import Data, Frame, Source
     from study.record.attributes import Beginning
     from study.record.record import Record
@@ -150,8 +153,9 @@ def tune(
     from study.record.record import n_finished
     from study.record.studies import check_others, default_name, stored_seed
     from study.workers.clock import Clock
+    from study.workers.crew import Crew
     from study.workers.interrupts import caught_interrupts
-    from study.workers.job import Job
+    from study.workers.job import Job, Whole
     from study.workers.joining import join
     from study.workers.processes import prepare
 
@@ -172,16 +176,16 @@ def tune(
         if database_file(url) is None and study_name is None:
             demo = data.is_demonstration
             check_others(opened, name, source=data.source, is_demonstration=demo)
-        n_workers = _n_workers(workers, len(data.ratings), torch_device)
-        sources = data.sources
+        n_workers = _n_workers(workers, data.totals.n_ratings, torch_device)
+        searched = data.sample or data
         if n_workers > 1:
             prepare()
-            sources = data.in_files(folder / "cache")  # workers cannot read frames
         job = Job(
             storage=str(where) if database_file(where) else storage,
             study_name=name,
             total=trials,
-            sources=sources,
+            sources=_sources(searched, folder, n_workers=n_workers),
+            whole=Whole.of(data) if data.sample else None,
             folder=folder,
             device=device,
             seed=seed if seed is not None else stored_seed(opened, name) or 0,
@@ -189,7 +193,7 @@ def tune(
             split=_as_split(split, data),
             clock=Clock(seconds=seconds, end=began + seconds, n_workers=n_workers),
         )
-        joined = join(job, data, opened, interrupted=interrupts)
+        joined = join(job, searched, opened, interrupted=interrupts, crew=Crew.of(data))
         failure = _run(job, joined, interrupts, where=shown(url), on_event=on_event)
     study = joined.record.study
     ended = Ended.BY_HAND if interrupts() else Ended.TIME_IS_UP
@@ -307,6 +311,7 @@ def _run(
     """Does what there is to do in a study, in view: the failure that cut it, if one did."""
     from model.kernels.compiling import where_kept
     from model.logarithmic import has_heavy_tail
+    from model.solvers import SOLVERS
     from study.record.ranking import is_decided
     from study.record.record import n_finished
     from study.workers.claims import StudyFailedError
@@ -315,7 +320,7 @@ def _run(
     from study.workers.team import WorkerError, run_job
     from study.workers.trials import try_cut_again
 
-    study, failure = joined.record.study, None
+    study, crew, failure = joined.record.study, joined.finalists.crew, None
     before = n_finished(study)
     over = before >= job.total and (is_decided(study) or joined.finalists.look().decided)
     of = f" of {job.total}" if before <= job.total else ""
@@ -324,11 +329,14 @@ def _run(
     on_event(Said(f"Study: {job.study_name}, {before}{of} trials finished{more}{note}, {where}"))
     if not over and (begins := joined.record.begins_with):
         _tell_beginning(begins, on_event)
-    if joined.n_searched < len(joined.ratings):
+    if joined.n_searched < crew.n_ratings:
         users = f"{joined.objective.training.n_users:,} users drawn at random"
         text = f"Trials: see {joined.n_searched:,} ratings, of {users}; finalists see all"
         on_event(Said(text))
-    if has_context(joined.ratings) and not over:
+    if crew.world.size > 1 and not over:
+        alone = " and ".join(name for name in SOLVERS if not crew.can_train(name))
+        on_event(Said(f"Finalists: meet on all ranks, which cannot train {alone}"))
+    if has_context(crew.ratings) and not over:
         on_event(Said("Times and descriptions: used by gibbs; als and gradient do without"))
     if not over:
         if has_heavy_tail(joined.objective.training):
@@ -345,10 +353,10 @@ def _run(
     if is_decided(study) and not failure:
         record_context(
             joined.finalists,
-            joined.ratings,
             go_on=lambda: not (interrupts() or job.clock.is_over),
             on_event=on_event,
         )
+    crew.release()
     return failure
 
 
@@ -418,6 +426,11 @@ def _n_workers(asked: int | None, n_ratings: int, device: "torch.device") -> int
         got = f"got {asked} in a daemonic process, which may start no others"
         raise ParameterError("workers", f"expected 1, {got}")
     return asked or suitable_workers(n_ratings, device)
+
+
+def _sources(data: "Data", folder: "Path", *, n_workers: int) -> "Sources":
+    """Where workers read the data: processes of their own cannot read frames."""
+    return data.in_files(folder / "cache") if n_workers > 1 else data.sources
 
 
 def _seconds(timeout: float | None) -> float:

@@ -33,10 +33,12 @@ from study.record.liveness import this_worker
 from study.record.ranking import best_settings, final_ranking, is_decided
 from study.record.record import Record, n_finished
 from study.record.studies import default_name, identity, open_study
-from study.search.objective import Context, Objective, Trained
+from study.search import objective
+from study.search.objective import Context, Trained
 from study.search.pruning import SolverMedianPruner
 from study.search.sampler import SlotSampler
 from study.workers.clock import ROUND_SECONDS, ROUND_SLACK, Clock
+from study.workers.crew import Crew
 from study.workers.finalists import Finalists
 from study.workers.leases import MOST_DEATHS, Watch
 
@@ -97,7 +99,7 @@ class Race:
         """The finalists, with changes of the context."""
         context = replace(Context(device=torch.device("cpu"), study_seed=0), **changes)
         clock = Clock(end=end)
-        return Finalists(self.record, ratings=self.ratings, context=context, clock=clock)
+        return Finalists(self.record, crew=Crew(self.ratings), context=context, clock=clock)
 
     def bury(self) -> None:
         """What is seen once the process that ran the finalists is dead."""
@@ -167,7 +169,7 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> list[Training]:
         begun.append((config, training))
         return make_solver(config, training, device=device, seed=seed)
 
-    monkeypatch.setattr("study.search.objective.make_solver", make_and_count)
+    monkeypatch.setattr("study.workers.crew.make_solver", make_and_count)
     return begun
 
 
@@ -420,13 +422,15 @@ def test_what_a_finalist_predicted_of_a_round_can_be_looked_up(
     race = new_race(2, 3)
     assert race.run()
     for setting in best_settings(race.study, 2):
-        training, validation, predicted = race.finalists().held_out(setting, 0)
+        finalists = race.finalists()
+        predicted = finalists.predicted(setting, 0)
+        training, validation = finalists.without(0).of(race.ratings)
         assert (len(training), len(validation)) == (1440, 160)
         assert pairs(training).isdisjoint(pairs(validation))
         assert predicted is not None
         expected = validation.values.numpy() + error_of(setting.config.rank, 1, 160)
         np.testing.assert_allclose(predicted, expected, rtol=1e-6)
-        assert race.finalists().held_out(setting, 1)[2] is None
+        assert finalists.predicted(setting, 1) is None
 
 
 def test_one_setting_alone_needs_no_race(new_race: NewRace, trained: list[Training]) -> None:
@@ -596,7 +600,7 @@ def test_predictions_of_another_seed_or_of_other_ratings_are_not_taken(
 def test_of_many_ratings_a_sample_is_compared_and_kept_in_parts(
     new_race: NewRace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("study.workers.finalists.MOST_COMPARED", 100)
+    monkeypatch.setattr("study.workers.crew.MOST_COMPARED", 100)
     monkeypatch.setattr("study.record.record.PART", 64)
     race = new_race(2, 3)
     assert race.run()
@@ -640,13 +644,13 @@ def test_a_finalist_whose_worker_dies_again_and_again_is_out(new_race: NewRace) 
     dying = race.finalists()
     with pytest.MonkeyPatch.context() as patch:
 
-        def die(objective: Objective, trial: optuna.Trial, **named: Any) -> Trained:
+        def die(trial: optuna.Trial, *arguments: Any, **named: Any) -> Trained:
             if trial.params == killer:
                 raise KeyboardInterrupt
-            return before(objective, trial, **named)
+            return before(trial, *arguments, **named)
 
-        before = Objective.__call__
-        patch.setattr(Objective, "__call__", die)
+        before = objective.trained
+        patch.setattr("study.workers.finalists.trained", die)
         for _ in range(MOST_DEATHS):
             with pytest.raises(KeyboardInterrupt):
                 dying.run()
@@ -796,7 +800,7 @@ def test_the_commands_run_the_finalists_and_answer_with_as_many_as_they_say(
     Path("mat_comp").write_text(GOOD)
     storage = open_storage(parse_storage_url("sqlite:///runs/study.db"))
     data = load_data(None, runs=Path("runs"))
-    wanted = identity(data.table, split(data.ratings, seed=0)[1], seed=0)
+    wanted = identity(data.table.digest, split(data.ratings, seed=0)[1], seed=0)
     study = open_study(
         storage,
         default_name(data.table),

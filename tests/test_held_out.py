@@ -11,12 +11,13 @@ from planted_studies import finals, plant, some_trials
 from model.biases import fit_biases
 from model.dataset import Ratings
 from model.solver import mse
-from model.splits import Split, split
+from model.splits import Split, Without, split
 from study.answers.scores import score
 from study.record.attributes import StudyView
 from study.record.ranking import Setting
 from study.record.record import Record
 from study.record.seeds import stable_seed
+from study.workers.crew import Crew
 from study.workers.held_out import gain_interval, record_held_out, rmse_interval
 
 
@@ -25,15 +26,18 @@ class Met:
 
     def __init__(self, record: Record, ratings: Ratings) -> None:
         self.record = record
-        self.ratings = ratings
+        self.crew = Crew(ratings)
         self.predictions: dict[tuple[int, int], NDArray[np.float64]] = {}  # by trial and round
 
-    def held_out(
+    def without(self, number: int, *, kind: Split) -> Without:
+        """What Finalists.without returns."""
+        return Without(kind, stable_seed("finalists", 0, number))
+
+    def predicted(
         self, setting: Setting, number: int, *, kind: Split
-    ) -> tuple[Ratings, Ratings, NDArray[np.float64] | None]:
-        """What Finalists.held_out returns."""
-        parts = split(self.ratings, seed=stable_seed("finalists", 0, number), kind=kind)
-        return *parts, self.predictions.get((setting.trial.number, number))
+    ) -> NDArray[np.float64] | None:
+        """What Finalists.predicted returns."""
+        return self.predictions.get((setting.trial.number, number))
 
 
 def test_held_out_errors_are_kept_with_the_study(planted: tuple[Ratings, Ratings, float]) -> None:

@@ -27,7 +27,7 @@ from model.solvers import (
     GradientConfig,
     make_solver,
 )
-from model.splits import Split, split
+from model.splits import Split, Without, split
 from model.world import ALONE
 from storage.database import open_storage, parse_storage_url
 from storage.errors import InputError
@@ -37,7 +37,7 @@ from storage.sources import Sources
 from study import best_predict
 from study.answers.ensemble import LITTLE, Ensemble
 from study.answers.intervals import COVERAGE, Calibration, calibrate
-from study.answers.retraining import Without, load_or_train
+from study.answers.retraining import load_or_train
 from study.inputs import Data, Totals, load_data
 from study.record.ranking import Setting, best_settings
 from study.record.seeds import setting_seed
@@ -377,7 +377,7 @@ def study_of(call: Call) -> Plant:
         lines += [str(len(queries)), *(f"{user} {item}" for user, item in queries)]
         Path("mat_comp").write_text("\n".join(lines) + "\n")
         data = load_data(None, runs=Path("runs"))
-        wanted = identity(data.table, split(data.ratings, seed=0)[1], seed=0)
+        wanted = identity(data.table.digest, split(data.ratings, seed=0)[1], seed=0)
         storage = open_storage(parse_storage_url("sqlite:///runs/study.db"))
         study = open_study(
             storage,

@@ -89,7 +89,7 @@ def made(storage: BaseStorage, table: RatingsTable, name: str = "this week", **m
     """A study of ratings that has just been made."""
     record = new_record(name=name, storage=storage)
     record.keep(StudyView.ratings_digest, table.digest)
-    begin(record, table, kinds=more.pop("kinds", [Split.RANDOM]), **more)
+    begin(record, Hashed(table), kinds=more.pop("kinds", [Split.RANDOM]), **more)
     return record
 
 
@@ -201,8 +201,8 @@ def test_it_is_settled_once() -> None:
     trial = ask(before.study, GIBBS[7])
     trial.set_user_attr("validation_mse", 0.1)
     before.study.tell(trial, 0.1)
-    assert begin(record, table, kinds=[Split.RANDOM]) == kept
-    assert begin(record, table, kinds=[Split.RANDOM], fresh=True) == kept
+    assert begin(record, Hashed(table), kinds=[Split.RANDOM]) == kept
+    assert begin(record, Hashed(table), kinds=[Split.RANDOM], fresh=True) == kept
     assert record.begins_with == kept
 
 

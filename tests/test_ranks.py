@@ -61,10 +61,14 @@ def test_ranks_tune_and_predict_in_the_order_of_the_queries(folder: Path) -> Non
     told = called(folder, *TORCHRUN, "study.run", "--data", "ratings", "--trials", "2")
     assert told.startswith("Ranks: 2\nData: ratings, 4,200 ratings, 200 users, 60 items, ")
     assert told.count("Finished: 2 trials") == 1
+    assert "\nFinalists: meet on all ranks, which cannot train gradient\n" in told
+    assert told.count("Finalists, round 1: 1 setting on a fresh split, trial ") == 1
     command = re.search(r"Next: torchrun --standalone --nproc-per-node 2 -m (.*)", told)
     assert command and command[1] == (
         "study.best_predict --data ratings --queries PAIRS.csv --out answers.csv"
     )
+    alone = called(folder, "-m", "study.run", "--data", "ratings", "--trials", "2")
+    assert "2 of 2 trials finished, nothing left to run" in alone
     asked = ("study.best_predict", "--data", "ratings", "--queries", "pairs")
     told = called(folder, *TORCHRUN, *asked, "--out", "two.csv", "--intervals", "two-sure.parquet")
     assert "Queries: pairs, user user, item item, rating rating, 20 of unknown" in told

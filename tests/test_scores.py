@@ -329,7 +329,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     record = open_study(
         open_storage(parse_storage_url(f"sqlite:///{folder}/runs/study.db")),
         default_name(data.table),
-        identity(data.table, split(data.ratings, seed=0)[1], seed=0),
+        identity(data.table.digest, split(data.ratings, seed=0)[1], seed=0),
         about="a test",
         sampler=sampler,
         pruner=pruner,

@@ -168,6 +168,7 @@ def seen(world: World, folder: Path, name: str) -> Seen:
         "residuals": [one.round(9).tolist() for one in vars(residuals).values() if np.ndim(one)],
         "of items": [one.values.tolist() for one in ratings.item_descriptions],
         "shared with itself": Hashed(table, world).shared_with(sample),
+        "sample": Hashed(table, world).sample(),
     }
     if queries is not None:
         asked, more = queries

@@ -23,6 +23,9 @@ import torch
 from pyarrow import csv
 
 import study
+from model.dataset import Ratings
+from model.solver import Solver
+from model.solvers import Config, make_solver
 from storage.errors import InputError
 from study import Result, TuningError, find, load, tune
 from study.inputs import Data
@@ -366,23 +369,26 @@ def test_workers_read_a_frame_and_do_not_run_a_script_again(columns: Columns) ->
 def test_trials_of_many_ratings_see_some_users_and_finalists_see_all(
     columns: Columns, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    seen = {}
+    seen: dict[str, set[int]] = {"trials": set(), "finalists": set()}
 
-    def noted(objective: Objective, trial: optuna.Trial, **named: Any) -> Trained:
-        name = trial.study.study_name
-        seen[name] = len(objective.training) + len(objective.validation)
-        return run_it(objective, trial, **named)
+    def noted(who: str) -> Callable[..., Solver]:
+        def made(config: Config, training: Ratings, **named: Any) -> Solver:
+            seen[who].add(len(training))
+            return make_solver(config, training, **named)
 
-    run_it = Objective.__call__
-    monkeypatch.setattr(Objective, "__call__", noted)
+        return made
+
+    monkeypatch.setattr("study.search.objective.make_solver", noted("trials"))
+    monkeypatch.setattr("study.workers.crew.make_solver", noted("finalists"))
     monkeypatch.setattr("study.workers.joining.SEARCHED_RATINGS", 100)
     data = load(columns)
     result = tune(data, trials=2, workers=1)
-    name = result.study.study_name
-    assert 100 <= seen[name] < len(data.ratings) == seen[f"{name}-finalists"]
+    assert seen["finalists"] == {len(data.ratings) - round(len(data.ratings) / 10)}
+    (n_seen,) = seen["trials"]
+    assert 90 <= n_seen < 150
     told = re.search(r"^Trials: see (\d+) ratings, of \d+ users", capsys.readouterr().out, re.M)
     assert told
-    assert int(told[1]) == seen[name]
+    assert n_seen == int(told[1]) - round(int(told[1]) / 10)
     assert np.isfinite(result.predict(PAIRS, quiet=True)["prediction"]).all()
 
 

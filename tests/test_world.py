@@ -14,12 +14,17 @@ from torch import Tensor
 from benchmarks.ranks import cut
 from model.dataset import Pairs, Ratings
 from model.descriptions import of_categories, of_numbers
+from model.explained import explained
 from model.kernels.threads import set_n_threads
 from model.logarithmic import has_heavy_tail
 from model.posterior import Posterior
 from model.solvers import ALSConfig, Config, GibbsConfig, load_state, make_solver
+from model.splits import Split, Without
 from model.users import joined, of_users
 from model.world import ALONE, World
+from storage.errors import InputError
+from study.workers.crew import Crew
+from study.workers.held_out import round_of
 from tests.ranks import on_ranks
 
 SIZE = 3
@@ -93,7 +98,32 @@ def trained(world: World) -> dict[str, Any]:
         found[f"{kind}, {name}, told"] = solver.model.predict(validation)
         if isinstance(solver.model, Posterior):
             found[f"{kind}, {name}, std"] = solver.model.std(validation)
+            if kind == "in context":
+                found["explained"] = explained(solver.model, training)
     return found
+
+
+def led(world: World) -> dict[str, Any]:
+    """What the first rank hears from all, of a round of finalists; nothing on others."""
+    crew = Crew(shard(ratings_of("in context"), world))
+    if world.rank:
+        crew.follow()
+        return {}
+    with pytest.raises(InputError, match="of all"):
+        crew.all(refuse, "of all")
+    without = Without(Split.LATEST, seed=3, window=1)
+    epochs = crew.epochs(CONFIGS["both"], without, device=CPU, seed=5)
+    last = [next(epochs) for _ in range(2)][-1]
+    epochs.close()
+    assert last.validation_predictions is not None
+    answer = last.validation_predictions.numpy()
+    done = crew.all(round_of, without, answer, answer=answer)
+    crew.release()
+    return {"epoch": last, "round": done, "n_ratings": crew.n_ratings}
+
+
+def refuse(_crew: Crew, why: str) -> None:
+    raise InputError(why)
 
 
 def work(world: World) -> bytes:
@@ -109,7 +139,7 @@ def work(world: World) -> bytes:
         "shared_sum": world.shared_sum(torch.arange(8.0).view(4, 2) * (rank + 1))(),
         "error": error_of(world, rank),
     }
-    return pickle.dumps(crossed | trained(world))
+    return pickle.dumps(crossed | trained(world) | {"led": led(world)})
 
 
 def error_of(world: World, rank: int) -> str:
@@ -128,7 +158,7 @@ def ranks(once: Callable[..., Any]) -> list[dict[str, Any]]:
 
 @pytest.fixture(scope="module")
 def alone() -> dict[str, Any]:
-    return trained(ALONE)
+    return trained(ALONE) | {"led": led(ALONE)}
 
 
 def test_what_crosses(ranks: list[dict[str, Any]]) -> None:
@@ -208,3 +238,33 @@ def test_models_of_ranks_are_one_and_one_is_theirs(
         assert state.keys() == part.state_dict().keys()
         for key, table in part.state_dict().items():
             torch.testing.assert_close(state[key], table, rtol=1e-3, atol=1e-3)
+
+
+def test_finalists_of_ranks_are_those_of_one_process(
+    ranks: list[dict[str, Any]], alone: dict[str, Any]
+) -> None:
+    found, expected = ranks[0]["led"], alone["led"]
+    assert found["n_ratings"] == expected["n_ratings"] == 3000
+    one, other = found["epoch"], expected["epoch"]
+    assert one.number == other.number == 2
+    assert one.validation_mse == pytest.approx(other.validation_mse, rel=1e-4)
+    near = {"rtol": 1e-4, "atol": 2e-3}
+    torch.testing.assert_close(one.validation_predictions, other.validation_predictions, **near)
+    mine, theirs = vars(found["round"]), vars(expected["round"])
+    assert len(mine["best"]) == len(mine["labels"]["item", "genre", "drama"]) > 200
+    mine, theirs = (one | vars(one.pop("residuals")) for one in (mine, theirs))
+    assert mine.pop("labels").keys() == theirs.pop("labels").keys()
+    for name, values in theirs.items():
+        np.testing.assert_allclose(mine[name], values, rtol=1e-4, atol=5e-3, err_msg=name)
+
+
+def test_what_is_explained_is_what_one_process_explains(
+    ranks: list[dict[str, Any]], alone: dict[str, Any]
+) -> None:
+    expected = alone["explained"]
+    for rank in ranks:
+        for mine, theirs in zip(rank["explained"].columns, expected.columns, strict=True):
+            assert (mine.side, mine.name, mine.labels) == (theirs.side, theirs.name, theirs.labels)
+            assert mine.share == pytest.approx(theirs.share, rel=2e-3)
+            assert mine.effects == pytest.approx(theirs.effects, abs=2e-3)
+        assert rank["explained"].level == pytest.approx(expected.level, abs=2e-3)

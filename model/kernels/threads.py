@@ -27,14 +27,19 @@ _outside = _Outside()
 
 
 def n_threads() -> int:
-    """How many threads the calling one may use: OMP_NUM_THREADS, or the cores that there are."""
+    """How many threads the calling one may use: as many as suit the process, unless it was set."""
     if not hasattr(_local, "n_threads"):
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-        asked = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
-        is_number = asked.isascii() and asked.isdigit() and len(asked) < 10
-        _local.n_threads = (int(asked) if is_number else 0) or cores or 1
+        _local.n_threads = suitable_threads()
     limit: int = _local.n_threads
     return limit
+
+
+def suitable_threads() -> int:
+    """How many threads suit this process: OMP_NUM_THREADS, or the cores that there are."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    asked = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
+    is_number = asked.isascii() and asked.isdigit() and len(asked) < 10
+    return (int(asked) if is_number else 0) or cores or 1
 
 
 def set_n_threads(n: int) -> None:

@@ -14,10 +14,10 @@ from model.dataset import Pairs, Ratings
 from model.logarithmic import AnyCompact
 from model.solver import Model
 from model.solvers import SOLVERS
-from model.splits import Split, as_new
+from model.splits import Split, Without, as_new
 from storage.errors import InputError
 from study.answers.levels import Levels, Residuals
-from study.answers.retraining import Without, calibrating, load_or_train
+from study.answers.retraining import calibrating, load_or_train
 from study.events import OnEvent, Said, ignored
 from study.inputs import Data
 from study.record.ranking import Setting, best_settings

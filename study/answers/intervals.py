@@ -22,7 +22,7 @@ import torch
 from numpy.typing import NDArray
 
 from model.dataset import UNKNOWN
-from model.selection import spread_rows
+from model.selection import even_rows, spread_rows
 from model.world import World
 from study.answers.ensemble import LITTLE, Ensemble, counts_of, kinds_of
 from study.record.attributes import Calibrated, StudyView
@@ -107,10 +107,8 @@ def calibrate(ensemble: Ensemble) -> Calibration:
     ratings = ensemble.data.ratings
     training, held_out = ensemble.without.of(ratings)
     world = ratings.world
-    n_of_ranks = world.everyones(len(held_out))
-    n, before, own = sum(n_of_ranks), sum(n_of_ranks[: world.rank]), len(held_out)
-    rows = torch.from_numpy(np.linspace(0, n - 1, min(n, MOST_UNKNOWN)).astype(np.int64))
-    rows = rows[(rows >= before) & (rows < before + own)] - before
+    own = len(held_out)
+    n, rows = sum(world.everyones(own)), even_rows(own, MOST_UNKNOWN, world)
     all_rows, nobody = torch.arange(own), torch.full_like(rows, UNKNOWN)
     users, items = held_out.user_index, held_out.item_index
     as_if = replace(

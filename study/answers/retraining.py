@@ -4,7 +4,6 @@ import contextlib
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -13,7 +12,7 @@ from model.dataset import UNKNOWN, Ids, Ratings
 from model.factorization import Factorization
 from model.solver import Model, Solver
 from model.solvers import load_state, make_solver
-from model.splits import Split, split
+from model.splits import Split, Without
 from model.users import joined, of_users
 from model.world import World
 from storage.errors import InputError
@@ -35,17 +34,6 @@ from study.record.seeds import setting_seed, stable_seed
 
 MOST = 10  # settings that may answer: those that meet in the final, of few ratings
 FORMAT = 5  # of what is saved of a model: raise it when a solver keeps something else
-
-
-class Without(NamedTuple):
-    """A split, whose validation ratings a model is not to know."""
-
-    kind: Split
-    seed: int
-
-    def of(self, ratings: Ratings) -> tuple[Ratings, Ratings]:
-        """Training and validation ratings."""
-        return split(ratings, seed=self.seed, kind=self.kind)
 
 
 def load_or_train(

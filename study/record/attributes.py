@@ -116,7 +116,7 @@ class HeldOut(Errors):
     by_ahead: NotRequired[list[LabelErrors]]
 
 
-Without = Literal["nothing", "times", "descriptions", "either"]
+LeftOut = Literal["nothing", "times", "descriptions", "either"]
 
 
 class ColumnFound(TypedDict):
@@ -141,7 +141,7 @@ class ContextFound(TypedDict):
     """What times and descriptions brought the best setting, and what they explain."""
 
     trial: int
-    rmse: dict[str, dict[Without, float]]  # by kind of split, without what
+    rmse: dict[str, dict[LeftOut, float]]  # by kind of split, without what
     columns: NotRequired[Sequence[ColumnFound]]
     scales: NotRequired[Sequence[ScaleFound]]
     times: NotRequired[Sequence[float]]

@@ -9,7 +9,7 @@ from optuna.storages import BaseStorage
 from model.splits import Split
 from storage.ratings import RatingsTable
 from study.record.attributes import Beginning, StudyView
-from study.record.likeness import Hashed
+from study.record.likeness import Hashed, Known
 from study.record.parameters import is_same_space, to_params
 from study.record.ranking import best_settings
 from study.record.record import Record, is_of_finalists
@@ -19,21 +19,20 @@ ANEW: Beginning = {"study": "", "settings": []}
 
 
 def begin(
-    record: Record, table: RatingsTable, *, kinds: Sequence[Split], fresh: bool = False
+    record: Record, ratings: Known, *, kinds: Sequence[Split], fresh: bool = False
 ) -> Beginning:
     """What a study begins with, settled and kept when it is made, and never after.
 
     Args:
         record: of the study.
-        table: its ratings.
+        ratings: of the study, as of `Hashed`.
         kinds: of split on which its settings are to do well.
         fresh: whether it is to begin anew in any case.
     """
     kept = record.begins_with
     if kept is None and not record.trials():
-        hashed = Hashed(table)
-        kept = ANEW if fresh else _beginning(record, hashed, kinds)
-        record.keep(StudyView.sample, hashed.sample())
+        kept = ANEW if fresh else _beginning(record, ratings, kinds)
+        record.keep(StudyView.sample, ratings.sample())
         record.keep(StudyView.begins_with, kept)
     return kept or ANEW
 
@@ -44,7 +43,7 @@ def near_study(storage: BaseStorage, table: RatingsTable) -> str:
     return next((record.name for record in near if best_settings(record.study, 1)), "")
 
 
-def _beginning(record: Record, hashed: Hashed, kinds: Sequence[Split]) -> Beginning:
+def _beginning(record: Record, ratings: Known, kinds: Sequence[Split]) -> Beginning:
     """The best settings of the study that has most ratings in common.
 
     Of ratings that were studied before it is none: a second study of them is to differ.
@@ -54,7 +53,7 @@ def _beginning(record: Record, hashed: Hashed, kinds: Sequence[Split]) -> Beginn
         is_same = other.user_attrs.get(digest) == record.ratings_digest
         if is_same and other.study_name != record.name:
             return ANEW
-    near, note = _near(record.storage, hashed)
+    near, note = _near(record.storage, ratings)
     for known in near:
         of_kinds = [best_settings(known.study, MOST, kind=kind) for kind in kinds]
         ranked = filter(None, chain.from_iterable(zip_longest(*of_kinds)))
@@ -65,7 +64,7 @@ def _beginning(record: Record, hashed: Hashed, kinds: Sequence[Split]) -> Beginn
     return {**ANEW, "note": note} if note else ANEW
 
 
-def _near(storage: BaseStorage, hashed: Hashed) -> tuple[list[Record], str]:
+def _near(storage: BaseStorage, ratings: Known) -> tuple[list[Record], str]:
     """The studies of nearly the same ratings, most in common first, then newest; and which another
     search space keeps from being among them, for people.
     """
@@ -73,7 +72,8 @@ def _near(storage: BaseStorage, hashed: Hashed) -> tuple[list[Record], str]:
     note = ""
     for other in storage.get_all_studies():
         name, kept = other.study_name, {**other.system_attrs, **other.user_attrs}
-        shared = 0 if is_of_finalists(name) else hashed.shared_with(kept.get(StudyView.sample.name))
+        sample = None if is_of_finalists(name) else kept.get(StudyView.sample.name)
+        shared = ratings.shared_with(sample)
         if shared and is_same_space(kept.get(StudyView.space_version.name)):
             found.append((shared, name))
         elif shared:

@@ -12,7 +12,7 @@ import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +29,21 @@ HALF = 0.5  # share of a study's ratings that are to be among the others, and of
 BLOCK = 1 << 20  # ratings that are hashed at a time
 
 Hashes = NDArray[np.uint64]
+Value = TypeVar("Value")
+
+
+class Known(Protocol):
+    """A set of ratings that can be told from others."""
+
+    def sample(self) -> Sample:
+        """What a study of these ratings keeps."""
+        ...
+
+    def shared_with(self, other: Sample | None) -> int:
+        """How many ratings these have of a study that kept a sample; 0 if it is not nearly the
+        same, or kept none.
+        """
+        ...
 
 
 @dataclass(frozen=True)
@@ -43,15 +58,16 @@ class Hashed:
         least = np.empty(0, np.uint64)
         for block in self._ratings():
             least = _least(np.concatenate([least, block]))
+        own = (_least(self._users), least, len(self._users), self.table.n_ratings)
+        users, ratings, n_users, n_ratings = zip(*self._everyones(own), strict=True)
         return {
-            "users": _drawn(self._users, of=len(self._users)),
+            "users": _drawn(np.concatenate(users), of=sum(n_users)),
             "items": _drawn(self._items, of=len(self._items)),
-            "ratings": _drawn(least, of=self.table.n_ratings),
+            "ratings": _drawn(np.concatenate(ratings), of=sum(n_ratings)),
         }
 
     def shared_with(self, other: Sample | None) -> int:
-        """How many ratings these have of a study that kept a sample; 0 if it is not nearly the
-        same, or kept none.
+        """As `Known` says.
 
         Nearly the same: of its users and items at least nine in ten are here, of its ratings at
         least half, and these are at least half of those here.
@@ -64,17 +80,18 @@ class Hashed:
         wanted = _hashes(other["ratings"])
         found = [block[block <= wanted[-1]] for block in self._ratings()]
         share = self._share(wanted, np.concatenate(found))
-        shared, n_ratings = round(share * other["ratings"]["of"]), self.table.n_ratings
-        if self.world is not None:
-            n_ratings = sum(self.world.everyones(n_ratings))
+        shared = round(share * other["ratings"]["of"])
+        n_ratings = sum(self._everyones(self.table.n_ratings))
         return shared if share >= HALF and shared >= HALF * n_ratings else 0
 
     def _share(self, sampled: Hashes, whole: Hashes) -> float:
         """The share of a sample that is in the whole, of which each rank has some."""
-        found = np.isin(sampled, whole)
-        if self.world is not None:
-            found = np.any(self.world.everyones(found), axis=0)
+        found = np.any(self._everyones(np.isin(sampled, whole)), axis=0)
         return float(found.mean())
+
+    def _everyones(self, value: Value) -> list[Value]:
+        """What each rank has."""
+        return [value] if self.world is None else self.world.everyones(value)
 
     @cached_property
     def _users(self) -> Hashes:

@@ -37,7 +37,7 @@ def default_name(table: RatingsTable) -> str:
 
 
 def identity(
-    table: RatingsTable,
+    ratings_digest: str,
     validation: "Ratings",
     *,
     seed: int,
@@ -46,7 +46,7 @@ def identity(
     """What every trial of a study has in common, kept in the study's attributes.
 
     Args:
-        table: the ratings.
+        ratings_digest: of all ratings.
         validation: those that trials are validated on.
         seed: of the split, the search and the training.
         kinds: of split, that of the trials first.
@@ -56,7 +56,7 @@ def identity(
         digest.update(np.ascontiguousarray(column.numpy(), dtype="<i8").data)
     return {
         StudyView.seed.name: seed,
-        StudyView.ratings_digest.name: table.digest,
+        StudyView.ratings_digest.name: ratings_digest,
         StudyView.splits.name: [str(kind) for kind in kinds],
         StudyView.split_digest.name: digest.hexdigest()[:32],
         StudyView.space_version.name: SPACE_VERSION,

@@ -2,7 +2,8 @@
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import closing
 from dataclasses import dataclass, replace
 
 import optuna
@@ -11,7 +12,7 @@ from torch import Tensor
 
 from model.dataset import Ratings
 from model.solver import Epoch, best_epoch
-from model.solvers import SOLVERS, make_solver
+from model.solvers import SOLVERS, Config, make_solver
 from storage.optuna_internals import report
 from study.record.attributes import Stop, TrialView
 from study.record.parameters import to_config
@@ -57,57 +58,75 @@ class Objective:
         self,
         trial: optuna.Trial,
         *,
-        epochs_of_answer: int | None = None,
         deadline: float = math.inf,
         lost: Callable[[], bool] = lambda: False,
     ) -> Trained:
-        """Trains, and stores with the trial what came of it.
+        """Trains, and stores with the trial what came of it, as `trained` says."""
+        epochs = self._epochs(to_config(trial.params))
+        return trained(trial, epochs, context=self.context, deadline=deadline, lost=lost)
 
-        Args:
-            trial: with all parameters of its setting.
-            epochs_of_answer: after how many epochs predictions are asked for, whatever they err:
-                training does not end before; those of the best epoch if not told.
-            deadline: of time.monotonic().
-            lost: whether the trial is somebody else's by now.
+    def _epochs(self, config: Config) -> Generator[Epoch, None, None]:
+        device, seed = self.context.device, setting_seed(self.context.study_seed, config)
+        solver = make_solver(config, self.training, device=device, seed=seed)
+        yield from solver.epochs(self.validation)
 
-        Raises:
-            optuna.TrialPruned: the pruner or the deadline stopped it, or it diverged.
-            Interrupted: it was stopped from outside.
-        """
-        began = time.monotonic()
-        config = to_config(trial.params)
-        epochs: list[Epoch] = []
-        predictions: Tensor | None = None
-        stop = Stop.EPOCHS
-        last_progress = (0, math.inf)  # epoch, validation MSE
-        most_epochs = SOLVERS[trial.params["solver"]].most_epochs
-        seed = setting_seed(self.context.study_seed, config)
-        unreported: dict[int, float] = {}
-        reported = began
 
-        def flush() -> None:
-            report(trial, unreported)
-            unreported.clear()
+def trained(
+    trial: optuna.Trial,
+    epochs: Generator[Epoch, None, None],
+    *,
+    context: Context,
+    epochs_of_answer: int | None = None,
+    deadline: float = math.inf,
+    lost: Callable[[], bool] = lambda: False,
+) -> Trained:
+    """Asks for epochs as long as it is worth it, and stores with the trial what came of them.
 
-        solver = make_solver(config, self.training, device=self.context.device, seed=seed)
-        for epoch in solver.epochs(self.validation):
+    Args:
+        trial: with all parameters of its setting.
+        epochs: of that setting, which are closed at the end.
+        context: of the study's training.
+        epochs_of_answer: after how many epochs predictions are asked for, whatever they err:
+            training does not end before; those of the best epoch if not told.
+        deadline: of time.monotonic().
+        lost: whether the trial is somebody else's by now.
+
+    Raises:
+        optuna.TrialPruned: the pruner or the deadline stopped it, or it diverged.
+        Interrupted: it was stopped from outside.
+    """
+    began = time.monotonic()
+    done: list[Epoch] = []
+    predictions: Tensor | None = None
+    stop = Stop.EPOCHS
+    last_progress = (0, math.inf)  # epoch, validation MSE
+    most_epochs = SOLVERS[trial.params["solver"]].most_epochs
+    unreported: dict[int, float] = {}
+    reported = began
+
+    def flush() -> None:
+        report(trial, unreported)
+        unreported.clear()
+
+    with closing(epochs):
+        for epoch in epochs:
             if not (math.isfinite(epoch.validation_mse) and math.isfinite(epoch.train_mse)):
                 stop = Stop.DIVERGED
                 break
-            epochs.append(replace(epoch, validation_predictions=None))
+            done.append(replace(epoch, validation_predictions=None))
             unreported[epoch.number] = epoch.validation_mse
             if epoch.number % INTERVAL == 0 or time.monotonic() - reported >= MOST_SECONDS:
                 flush()
                 reported = time.monotonic()
             if (
-                best_epoch(epochs) is epochs[-1]
+                best_epoch(done) is done[-1]
                 if epochs_of_answer is None
                 else epoch.number <= epochs_of_answer
             ):
                 predictions = epoch.validation_predictions
             if epoch.validation_mse < (1 - PROGRESS) * last_progress[1]:
                 last_progress = (epoch.number, epoch.validation_mse)
-            if lost() or self.context.interrupted():
+            if lost() or context.interrupted():
                 raise Interrupted("stopped by hand")
             if epoch.number % INTERVAL == 0 and trial.should_prune():
                 stop = Stop.PRUNED
@@ -121,12 +140,12 @@ class Objective:
                 break
             if epoch.number >= most_epochs:
                 break
-        flush()
-        _store(trial, epochs, stop, time.monotonic() - began)
-        best = best_epoch(epochs)
-        if best is None or stop in (Stop.PRUNED, Stop.DIVERGED, Stop.TIMEOUT):
-            raise optuna.TrialPruned(stop)
-        return Trained(validation_mse=best.validation_mse, predictions=predictions)
+    flush()
+    _store(trial, done, stop, time.monotonic() - began)
+    best = best_epoch(done)
+    if best is None or stop in (Stop.PRUNED, Stop.DIVERGED, Stop.TIMEOUT):
+        raise optuna.TrialPruned(stop)
+    return Trained(validation_mse=best.validation_mse, predictions=predictions)
 
 
 def _store(trial: optuna.Trial, epochs: list[Epoch], stop: Stop, seconds: float) -> None:

@@ -16,26 +16,24 @@ from functools import cached_property, partial
 
 import numpy as np
 import optuna
-import torch
 from numpy.typing import NDArray
 from optuna.pruners import NopPruner
 from optuna.trial import FrozenTrial, TrialState
 
-from model.dataset import Ratings
 from model.solvers import SOLVERS
-from model.splits import Split, as_new, split
+from model.splits import Split, Without
 from storage.errors import InputError
 from study.record.attributes import StudyView, TrialView
-from study.record.parameters import to_params
+from study.record.parameters import to_config, to_params
 from study.record.ranking import Setting, is_decided, ranked_settings
 from study.record.record import Record, finalists_name, n_finished, text_of
-from study.record.seeds import stable_digest, stable_seed
-from study.search.objective import Context, Interrupted, Objective, Trained
+from study.record.seeds import setting_seed, stable_digest, stable_seed
+from study.search.objective import Context, Interrupted, Trained, trained
 from study.workers.claims import Lock, StudyFailedError, Work
 from study.workers.clock import Clock
+from study.workers.crew import Crew, compared
 from study.workers.race import MOST_ROUNDS, Round, Run, Standing, n_finalists, standing
 
-MOST_COMPARED = 100_000  # ratings of a round: what is predicted for them fits a database
 FORMAT = 3  # of what is kept of a run: raise it when a solver gives another answer
 
 
@@ -43,27 +41,27 @@ class Finalists:
     """The race of the finalists of a study."""
 
     def __init__(
-        self, record: Record, *, ratings: Ratings, context: Context, clock: Clock | None = None
+        self, record: Record, *, crew: Crew, context: Context, clock: Clock | None = None
     ) -> None:
         """A race among the best settings of a study.
 
         Args:
             record: of the study, whose trials are done, or have had their time.
-            ratings: all of them, to be split anew.
+            crew: of all ratings, to be split anew.
             context: of the study's training.
             clock: when to end; never if not told.
         """
         self.record = record
         self.context = context
         self.clock = clock or Clock()
-        self._ratings = ratings
+        self.crew = crew
         self._done: dict[int, Run] = {}  # by number of the trial
         self._truths: dict[tuple[Split, int], NDArray[np.float64]] = {}
 
     @property
     def n_ratings(self) -> int:
         """How many there are in all."""
-        return len(self._ratings)
+        return self.crew.n_ratings
 
     @cached_property
     def ratings_digest(self) -> str | None:
@@ -101,8 +99,10 @@ class Finalists:
     def look(self) -> Standing:
         """The standing by now. What it says of the order is stored with the study."""
         study = self.record.study
-        finalists = ranked_settings(study)[: n_finalists(self.n_ratings)]
-        if len(finalists) < 2:
+        ranked = ranked_settings(study)
+        finalists = [one for one in ranked if self.crew.can_train(one.solver)]
+        finalists = finalists[: n_finalists(self.n_ratings)]
+        if len(ranked) < 2 or not finalists:
             return Standing(rounds=[], ranking=None, decided=True, number=0, n_racing=0, missing=[])
         by_task = defaultdict(list)
         for trial in self.runs.record.trials():
@@ -131,18 +131,15 @@ class Finalists:
                 break
         return replace(now, rounds=rounds)
 
-    def held_out(
+    def predicted(
         self, setting: Setting, number: int, *, kind: Split = Split.RANDOM
-    ) -> tuple[Ratings, Ratings, NDArray[np.float64] | None]:
-        """A round: what was trained on, the ratings compared, and what the setting predicted.
-
-        The last is None if the setting was not in the round, or came to nothing in it.
+    ) -> NDArray[np.float64] | None:
+        """What a setting predicted of the (n_compared,) ratings of a round; None if it was not in
+        it, or came to nothing in it.
         """
-        training, validation = self.split(number, kind=kind)
-        rows = torch.from_numpy(compared(len(validation)))
         task = self.task(setting, number, kind=kind)
         run = self._outcome([t for t in self.runs.record.trials() if TrialView(t).task == task])
-        return training, validation[rows], run.predictions if run else None
+        return run.predictions if run else None
 
     def task(self, setting: Setting, number: int, *, kind: Split = Split.RANDOM) -> str:
         """What a run is known by: everything that its result follows from."""
@@ -155,13 +152,12 @@ class Finalists:
             self.ratings_digest,
         )
 
-    def split(self, number: int, *, kind: Split = Split.RANDOM) -> tuple[Ratings, Ratings]:
-        """Training and validation ratings of a round, which counts from 0."""
+    def without(self, number: int, *, kind: Split = Split.RANDOM) -> Without:
+        """The split of a round, which counts from 0."""
         seed = stable_seed("finalists", self.context.study_seed, number)
         # Where the trials' split is not drawn, it is the first of all.
         window = number + (kind is self.record.kinds[0])
-        window = window if kind in (Split.LATEST, Split.TIME) else 0
-        return split(self._ratings, seed=seed, kind=kind, window=window)
+        return Without(kind, seed, window if kind in (Split.LATEST, Split.TIME) else 0)
 
     def _outcome(self, trials: list[FrozenTrial]) -> Run | None:
         """What the trials of a run came to; None if it is to be done yet."""
@@ -180,8 +176,7 @@ class Finalists:
     def _truth(self, kind: Split, number: int) -> NDArray[np.float64]:
         """The (n_compared,) true ratings of a round."""
         if (kind, number) not in self._truths:
-            true = self.split(number, kind=kind)[1].values.cpu().numpy()
-            self._truths[kind, number] = true[compared(len(true))]
+            self._truths[kind, number] = self.crew.all(_true, self.without(number, kind=kind))
         return self._truths[kind, number]
 
 
@@ -255,20 +250,27 @@ class Runs(Work):
         race = self._finalists
         kept = TrialView(self.record.trial(trial.number))
         kind = Split(kept.split or Split.RANDOM)
-        training, validation = race.split((kept.round or 1) - 1, kind=kind)
-        device = race.context.device
         entry = SOLVERS[trial.params["solver"]]
-        epochs = entry.most_epochs
+        n_epochs = entry.most_epochs
         if entry.retraining_epochs is None:
             of_trial = race.record.trial(kept.of_trial or 0)
-            epochs = min(TrialView(of_trial).best_epoch or 1, epochs)
-        objective = Objective(
-            context=race.context,
-            training=training.to(device),
-            validation=as_new(validation, training).to(device),
+            n_epochs = min(TrialView(of_trial).best_epoch or 1, n_epochs)
+        config = to_config(trial.params)
+        epochs = race.crew.epochs(
+            config,
+            race.without((kept.round or 1) - 1, kind=kind),
+            device=race.context.device,
+            seed=setting_seed(race.context.study_seed, config),
         )
         try:
-            return objective(trial, epochs_of_answer=epochs, deadline=race.clock.end, lost=lost)
+            return trained(
+                trial,
+                epochs,
+                context=race.context,
+                epochs_of_answer=n_epochs,
+                deadline=race.clock.end,
+                lost=lost,
+            )
         except optuna.TrialPruned:
             if TrialView(self.record.trial(trial.number)).was_cut:
                 raise Interrupted("time was up") from None
@@ -277,13 +279,12 @@ class Runs(Work):
     def keep(self, number: int, trained: Trained) -> None:
         """Keeps what the run predicted."""
         assert trained.predictions is not None
-        predicted = trained.predictions.cpu().numpy()
-        self.record.keep_text(number, _packed(predicted[compared(len(predicted))]))
+        self.record.keep_text(number, _packed(trained.predictions.cpu().numpy()))
 
 
-def compared(n: int) -> NDArray[np.int64]:
-    """The rows of a round's n validation ratings that finalists are compared on."""
-    return np.linspace(0, n - 1, min(n, MOST_COMPARED)).astype(np.int64)
+def _true(crew: Crew, without: Without) -> NDArray[np.float64]:
+    """The (n_compared,) true ratings that a split holds out."""
+    return compared(without.of(crew.ratings)[1].values, crew)
 
 
 def _packed(predictions: NDArray[np.floating]) -> str:

@@ -19,7 +19,8 @@ import torch
 
 from model.biases import fit_biases
 from model.dataset import Ratings
-from model.splits import Split, as_new
+from model.selection import first_rows, latest_first
+from model.splits import Split, Without
 from storage.errors import InputError
 from study.answers.groups import (
     Column,
@@ -37,6 +38,7 @@ from study.answers.retraining import train
 from study.record.attributes import Errors, GroupErrors, HeldOut, LabelErrors, StudyView
 from study.record.ranking import Setting, best_settings, final_ranking, ranked_settings
 from study.record.seeds import setting_seed
+from study.workers.crew import Crew, compared, of_all, own_compared
 from study.workers.finalists import Finalists
 from study.workers.race import N_ROUNDS
 
@@ -79,19 +81,20 @@ def _record_held_out(finalists: Finalists, kind: Split) -> None:
         average,
     ):
         return
-    rounds: list[_Round] = []
+    rounds: list[Round] = []
     for number in range(n_rounds):
+        without = finalists.without(number, kind=kind)
         of_each = [
-            _alone(finalists, one, number, kind=kind)
+            _alone(finalists, one, without)
             if is_alone
-            else finalists.held_out(one, number, kind=kind)
+            else finalists.predicted(one, number, kind=kind)
             for one in settings
         ]
-        training, validation, predicted = of_each[0]
-        if predicted is None or not np.isfinite(predicted).all():
+        met = [one for one in of_each if one is not None and np.isfinite(one).all()]
+        if of_each[0] is None or not np.isfinite(of_each[0]).all():
             return
-        met = [one[2] for one in of_each if one[2] is not None and np.isfinite(one[2]).all()]
-        rounds.append(_round(training, validation, predicted, answer=np.mean(met, axis=0)))
+        answer = np.mean(met, axis=0)
+        rounds.append(finalists.crew.all(round_of, without, of_each[0], answer=answer))
     residuals = [one.residuals for one in rounds]
     levels = Levels.fitted(residuals, kind=kind, std=rounds[-1].std)
     users = np.concatenate([one.users for one in residuals])
@@ -125,21 +128,26 @@ def _record_held_out(finalists: Finalists, kind: Split) -> None:
     record.keep(record.held_out_of(kind), found)
 
 
-def _alone(
-    finalists: Finalists, setting: Setting, number: int, *, kind: Split
-) -> tuple[Ratings, Ratings, Column | None]:
-    """What `Finalists.held_out` returns, of a setting that is trained for it."""
-    context, (training, validation) = finalists.context, finalists.split(number, kind=kind)
+def _alone(finalists: Finalists, setting: Setting, without: Without) -> Column | None:
+    """What `Finalists.predicted` returns, of a setting that is trained for it."""
+    context = finalists.context
     seed = setting_seed(context.study_seed, setting.config)
     try:
-        model = train(setting, training, seed=seed, device=context.device)
+        return finalists.crew.all(_trained_alone, setting, without, context.device, seed)
     except InputError:  # it diverged
-        return training, validation, None
-    return training, validation, model.predict(as_new(validation, training)).numpy()
+        return None
+
+
+def _trained_alone(
+    crew: Crew, setting: Setting, without: Without, device: torch.device, seed: int
+) -> Column:
+    training, validation = without.of_new(crew.ratings)
+    model = train(setting, training, seed=seed, device=device)
+    return compared(model.predict(validation), crew)
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Round:
+class Round:
     """What one split of n held-out ratings came to; errors are predicted less true."""
 
     residuals: Residuals  # of the mean prediction of all settings that answer
@@ -157,31 +165,52 @@ class _Round:
         return self.best if slope == 1 else slope * self.best + (1 - slope) * self.mean
 
 
-def _round(training: Ratings, validation: Ratings, predicted: Column, *, answer: Column) -> _Round:
+def round_of(crew: Crew, without: Without, predicted: Column, *, answer: Column) -> Round:
+    """What a split came to, of the (n_compared,) predictions of the best and of all that answer."""
+    training, validation = without.of(crew.ratings)
+    validation, own = own_compared(validation, crew)
     truth = validation.values.numpy()
-    biases = fit_biases(training).predict(validation).numpy() - truth
-    recent_mean, recent_biases = np.full((2, len(truth)), np.nan)
-    if training.times is not None and validation.times is not None:
-        times = np.nan_to_num(training.times.numpy(), nan=-np.inf)
-        latest = times >= np.quantile(times, 1 - RECENT_SHARE)
-        recent_mean = float(training.values.numpy()[latest].mean()) - truth
-        year = training[torch.from_numpy(times >= times.max() - RECENT_SECONDS)]
-        recent_biases = fit_biases(year).predict(validation).numpy() - truth
-    return _Round(
-        residuals=Residuals.of(training, validation, answer),
-        best=predicted - truth,
+    recent_mean, recent_biases = _recent(training, validation)
+    errors = (
+        predicted[own] - truth,
+        fit_biases(training).predict(validation).numpy() - truth,
+        training.moments.mean.item() - truth,
+        recent_mean - truth,
+        recent_biases - truth,
+        seconds_ahead(training, validation),
+    )
+    best, biases, mean, recent_mean, recent_biases, ahead = (of_all(one, crew) for one in errors)
+    labels = labels_of(training, validation)
+    return Round(
+        residuals=Residuals.of(training, validation, answer[own]),
+        best=best,
         biases=biases,
-        mean=float(training.values.mean()) - truth,
+        mean=mean,
         recent_mean=recent_mean,
         recent_biases=recent_biases,
-        ahead=seconds_ahead(training, validation),
-        labels=labels_of(training, validation),
-        std=float(training.values.std(correction=0)),
+        ahead=ahead,
+        labels={key: of_all(here, crew) for key, here in labels.items()},
+        std=training.moments.std.item(),
     )
 
 
+def _recent(training: Ratings, validation: Ratings) -> tuple[Column, Column]:
+    """What comes for nothing, of (n,) ratings: the mean of the last tenth of what there is to learn
+    from, and biases of its last year; NaN where there are no times.
+    """
+    if training.times is None or validation.times is None:
+        nothing = np.full(len(validation), np.nan)
+        return nothing, nothing
+    times, world = np.nan_to_num(training.times.numpy(), nan=-np.inf), training.world
+    latest = first_rows([latest_first(times)], RECENT_SHARE * training.moments.n, world)
+    mean = training[torch.from_numpy(latest)].moments.mean.item()
+    newest = world.most(torch.tensor([times.max(initial=-np.inf)])).item()
+    year = training[torch.from_numpy(times >= newest - RECENT_SECONDS)]
+    return np.full(len(validation), mean), fit_biases(year).predict(validation).numpy()
+
+
 def _by_label(
-    rounds: list[_Round], ours: Column, others: Others, users: Counts
+    rounds: list[Round], ours: Column, others: Others, users: Counts
 ) -> list[LabelErrors]:
     """The errors by what tables say of items and users, of each column's most frequent labels."""
     keys = rounds[0].labels

@@ -2,10 +2,26 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Self
 
 from model.splits import Split
 from storage.sources import Sources
+from study.inputs import Data
 from study.workers.clock import Clock
+
+
+@dataclass(frozen=True)
+class Whole:
+    """All ratings of several ranks, of which a job has a sample for its trials."""
+
+    digest: str
+    n_ratings: int
+    about: str  # for people
+
+    @classmethod
+    def of(cls, data: Data) -> Self:
+        """That of ratings as they were loaded."""
+        return cls(data.table.digest, data.totals.n_ratings, data.described())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -16,6 +32,7 @@ class Job:
     study_name: str
     total: int  # finished trials that the study is to have
     sources: Sources  # as load_data takes them, of files alone
+    whole: Whole | None = None  # if these are a sample of it
     folder: Path  # where files beside the database are
     device: str
     seed: int

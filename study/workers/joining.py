@@ -15,7 +15,7 @@ import optuna
 from optuna.storages import BaseStorage
 
 from model.biases import fit_biases
-from model.dataset import Ratings, of_some_users
+from model.dataset import of_rated, of_some_users
 from model.solver import mse
 from model.splits import Split, split
 from storage.database import check_database, open_storage, parse_storage_url
@@ -29,8 +29,9 @@ from study.search.objective import Context, Objective
 from study.search.pruning import SolverMedianPruner
 from study.search.sampler import SlotSampler
 from study.workers.clock import Clock
+from study.workers.crew import Crew
 from study.workers.finalists import Finalists
-from study.workers.job import Job
+from study.workers.job import Job, Whole
 from study.workers.race import n_finalists
 from study.workers.trials import Trials
 
@@ -48,8 +49,8 @@ class Joined:
     finalists: Finalists
     clock: Clock
     total: int  # finished trials that it is to have
-    ratings: Ratings  # all of them
     folder: Path  # where files beside the database are
+    races: bool  # whether this process runs finalists: not if ranks do, and it is none of them
 
     @property
     def n_searched(self) -> int:
@@ -75,13 +76,35 @@ class Joined:
         """
         lock = _folder_lock(self.folder)
         Trials(self.record, self.objective, total=self.total, clock=self.clock).run(lock=lock)
+        self.race()
+
+    def race(self) -> None:
+        """Runs finalists, among all others that do so, if it is their time.
+
+        Raises:
+            StudyFailedError: none of them came to a result in a round.
+        """
         in_time = not (self.clock.is_over or self.objective.context.interrupted())
-        if in_time or n_finished(self.record.study) >= self.total:
-            self.finalists.run(lock=lock)
+        if self.races and (in_time or n_finished(self.record.study) >= self.total):
+            self.finalists.run(lock=_folder_lock(self.folder))
 
 
-def join(job: Job, data: Data, storage: BaseStorage, *, interrupted: Callable[[], bool]) -> Joined:
+def join(
+    job: Job,
+    data: Data,
+    storage: BaseStorage,
+    *,
+    interrupted: Callable[[], bool],
+    crew: Crew | None = None,
+) -> Joined:
     """The study of a job, made if there is none, and what to run in it.
+
+    Args:
+        job: that says how far to go.
+        data: what the trials are drawn from; if the job has a sample for them, that.
+        storage: of the study.
+        interrupted: whether to end.
+        crew: that has all ratings; this process alone if not told.
 
     Raises:
         InputError: the study is of other ratings or of another seed, or has begun with another
@@ -90,7 +113,13 @@ def join(job: Job, data: Data, storage: BaseStorage, *, interrupted: Callable[[]
     context = Context(
         device=choose_device(job.device), study_seed=job.seed, interrupted=interrupted
     )
-    searched = of_some_users(data.ratings, n_ratings=SEARCHED_RATINGS, seed=job.seed)
+    whole = job.whole or Whole.of(data)
+    crew = crew or Crew.of(data)
+    if job.whole is None:
+        searched = of_some_users(data.ratings, n_ratings=SEARCHED_RATINGS, seed=job.seed)
+    else:
+        is_part = len(data.ratings) < whole.n_ratings
+        searched = of_rated(data.ratings) if is_part else data.ratings
     kinds = [job.split] if job.split else stored_kinds(storage, job.study_name)
     if not kinds:
         kinds = [Split.RANDOM] if data.ratings.times is None else [Split.RANDOM, Split.LATEST]
@@ -99,22 +128,21 @@ def join(job: Job, data: Data, storage: BaseStorage, *, interrupted: Callable[[]
         record = open_study(
             storage,
             job.study_name,
-            identity(data.table, validation, seed=job.seed, kinds=kinds),
-            about=data.described(),
+            identity(whole.digest, validation, seed=job.seed, kinds=kinds),
+            about=whole.about,
             sampler=SlotSampler(job.seed, hurry=math.isfinite(job.clock.seconds)),
             pruner=SolverMedianPruner(),
         )
-        begins = begin(record, data.table, kinds=kinds, fresh=job.fresh)
+        begins = begin(record, crew, kinds=kinds, fresh=job.fresh)
     if job.fresh and begins["study"]:
         raise InputError(
             f"study '{record.name}': began with {begins['study']}; leave fresh= out, or choose "
             "another study_name="
         )
-    n_ratings = len(data.ratings)
     clock = replace(
         job.clock,
-        n_finalists=n_finalists(n_ratings),
-        times_ratings=n_ratings / len(searched),
+        n_finalists=n_finalists(whole.n_ratings),
+        times_ratings=whole.n_ratings / len(searched),
     )
     return Joined(
         record=record,
@@ -123,11 +151,11 @@ def join(job: Job, data: Data, storage: BaseStorage, *, interrupted: Callable[[]
             training=training.to(context.device),
             validation=validation.to(context.device),
         ),
-        finalists=Finalists(record, ratings=data.ratings, context=context, clock=clock),
+        finalists=Finalists(record, crew=crew, context=context, clock=clock),
         clock=clock,
         total=job.total,
-        ratings=data.ratings,
         folder=job.folder,
+        races=job.whole is None or crew.world.size > 1,
     )
 
 

@@ -91,7 +91,8 @@ class Follower:
         now = self._finalists.look()
         for done in now.rounds[self._rounds_told :]:
             text = (
-                f"Finalists, round {done.number + 1}: {done.n_settings} settings on "
+                f"Finalists, round {done.number + 1}: {done.n_settings} "
+                f"setting{'s' if done.n_settings > 1 else ''} on "
                 f"{FRESH[done.kind]}, "
                 f"trial {done.leader.trial.number} leads, RMSE {done.rmse:.4f}"
             )

@@ -100,6 +100,8 @@ def run_job(job: Job, joined: Joined, *, interrupts: Interrupts, on_event: OnEve
                 n_done=lambda: sum(n_finished(record.study) for record in records()),
                 interrupted=interrupts,
             )
+            if job.whole:  # workers have a sample alone
+                _run_here(joined.race, look_on, interrupts)
         look()
     finally:
         on_event(Rest())
