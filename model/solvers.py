@@ -55,6 +55,7 @@ class Entry:
     first_look: int  # the epoch before which no trial is pruned: a good setting may start slowly
     most_epochs: int  # of a trial
     shares_users: bool = True  # whether several ranks can train it, each with its own users
+    uses_context: bool = False  # whether times and descriptions tell it something
     retraining_epochs: int | None = None  # None: as many as the validation found best
 
     @property
@@ -129,6 +130,7 @@ SOLVERS: dict[str, Entry] = {
         default=GibbsConfig(rank=24, noise_dof=20.0, n_features=64),
         first_look=40,
         most_epochs=100,
+        uses_context=True,
         retraining_epochs=260,
     ),
     "als": Entry(

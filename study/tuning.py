@@ -7,7 +7,7 @@ the pairs came in. Imports nothing heavy before it is called.
 import math
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from numbers import Integral, Real
 from typing import TYPE_CHECKING
 
@@ -334,10 +334,14 @@ def _run(
         text = f"Trials: see {joined.n_searched:,} ratings, of {users}; finalists see all"
         on_event(Said(text))
     if crew.world.size > 1 and not over:
-        alone = " and ".join(name for name in SOLVERS if not crew.can_train(name))
+        alone = _listed(name for name in SOLVERS if not crew.can_train(name))
         on_event(Said(f"Finalists: meet on all ranks, which cannot train {alone}"))
     if has_context(crew.ratings) and not over:
-        on_event(Said("Times and descriptions: used by gibbs; als and gradient do without"))
+        users, others = (
+            _listed(name for name, one in SOLVERS.items() if one.uses_context is told)
+            for told in (True, False)
+        )
+        on_event(Said(f"Times and descriptions: used by {users}; {others} do without"))
     if not over:
         if has_heavy_tail(joined.objective.training):
             on_event(Said("Heavy tails: learned by logarithms, answered in rating units"))
@@ -358,6 +362,11 @@ def _run(
         )
     crew.release()
     return failure
+
+
+def _listed(names: Iterable[str]) -> str:
+    *others, last = names
+    return f"{', '.join(others)} and {last}" if others else last
 
 
 def _tell_beginning(begins: "Beginning", on_event: OnEvent) -> None:

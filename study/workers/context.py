@@ -16,7 +16,7 @@ from model.dataset import Ratings
 from model.explained import Explained, explained
 from model.logarithmic import Logarithmic
 from model.posterior import Posterior
-from model.solvers import make_solver
+from model.solvers import SOLVERS, make_solver
 from model.splits import Split, Without
 from study.events import OnEvent, Said
 from study.record.attributes import ContextFound, LeftOut, StudyView
@@ -47,7 +47,8 @@ def record_context(finalists: Finalists, *, go_on: Callable[[], bool], on_event:
     if not final_ranking(record.study) or not has_context(ratings):
         return
     best = best_settings(record.study, 1)[0]
-    if best.solver != "gibbs" or (record.context and record.context["trial"] == best.trial.number):
+    is_known = record.context and record.context["trial"] == best.trial.number
+    if is_known or not SOLVERS[best.solver].uses_context:
         return
     found: ContextFound = {"trial": best.trial.number, "rmse": {}}
     for kind in record.kinds:
