@@ -274,7 +274,7 @@ def test_codes_for_no_rating_are_left_out_by_all_commands_alike(call: Call) -> N
     code, _, err = call(*asking)
     assert code == 2
     assert "did you mean other --columns, --missing, --items or --users?" in err
-    code, out, err = call(run.main, *options, "--trials", 2, "--workers", 2)
+    code, out, err = call(run.main, *options, "--trials", 2)
     assert (code, err) == (0, "")
     assert "Missing: 100 rows rated 99 are left out\n" in out
     assert "Apart: " not in out

@@ -17,7 +17,7 @@ def test_a_broken_file_is_taken_or_refused_in_one_line(name: str, tmp_path: Path
     n_taken = [0, 0]
 
     @settings(
-        max_examples=20 if name == "sqlite" else 100,
+        max_examples=20 if name == "sqlite" else 60,
         derandomize=True,
         database=None,
         deadline=None,

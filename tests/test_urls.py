@@ -78,7 +78,7 @@ def test_no_complaint_holds_a_part_of_the_password(url: str, encode: Callable[[s
     pytest.importorskip("psycopg")
     always = known(url)
 
-    @settings(max_examples=25, deadline=None)
+    @settings(max_examples=10, deadline=None)
     @given(PASSWORDS)
     @example("p@ss/w#rd")
     @example("secret")

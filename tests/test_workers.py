@@ -219,6 +219,7 @@ def test_there_are_as_many_workers_as_cores_and_memory_allow(
     assert team.suitable_workers(100_000, torch.device("cuda")) == 1
 
 
+@pytest.mark.slow
 def test_a_process_that_may_start_none_works_alone() -> None:
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         assert pool.apply(_tune, (None,)) == "<Result: 1 trials, done"
