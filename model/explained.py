@@ -58,7 +58,7 @@ def explained(model: Posterior | Logarithmic, training: Ratings) -> Explained:
     unit = 1.0
     if isinstance(model, Logarithmic):
         assert isinstance(model.of_logs, Posterior)
-        model, unit = model.of_logs, training.values.mean().item()
+        model, unit = model.of_logs, training.moments.mean.item()
     draws, scale = model.draws(), model.scale.scale.item() * unit
     grid = model.grids[0]
     columns: list[Column] = []
@@ -71,7 +71,9 @@ def explained(model: Posterior | Logarithmic, training: Ratings) -> Explained:
     std = torch.stack([draw.effect_variances for draw in model.draws(0)]).mean(0).sqrt() * scale
     n_steps = int(grid.n_steps)
     level = torch.stack([draw.level_means for draw in draws]).mean(0) * scale
-    middles = grid.origin + (torch.arange(n_steps).double() + 0.5) * grid.span
+    middles = (
+        grid.origin + (torch.arange(n_steps, device=grid.span.device).double() + 0.5) * grid.span
+    )
     return Explained(
         columns=tuple(columns),
         scales=tuple(
@@ -95,7 +97,8 @@ def _columns(
     world: World,
 ) -> Iterator[Column]:
     mine, theirs = (world, ALONE) if side == "user" else (ALONE, world)  # that share the rows
-    groups = [described(description, mine) for description in descriptions]
+    device = draws[0].items.device
+    groups = [described(description, mine).to(device) for description in descriptions]
     widths = [group.values.shape[1] for group in groups]
     bounds = pairwise(accumulate(widths, initial=n_before))
     for description, group, (begin, end) in zip(descriptions, groups, bounds, strict=True):

@@ -127,7 +127,7 @@ class Gibbs:
             if number % 2 == 0 and number <= 2 * BURN_IN:
                 self.model.forget_first()
                 total = total - first.popleft()
-            self.model.add(draws)
+            self.model.add(draws, self._world)
             self._n_sweeps = number
             of_sweep = sum(expected)
             total = total + of_sweep

@@ -19,6 +19,7 @@ from model.hyperprior import Hyperprior
 from model.kernels.threads import in_threads
 from model.ordinal import level_probabilities
 from model.similarity import correlations
+from model.world import ALONE, World
 
 MOST_DRAWS = 64  # a chain's sweeps that are kept: of more, every second, every fourth, …
 MOST_BYTES = 1 << 29  # of all that is kept; eight sweeps, however large
@@ -175,14 +176,18 @@ class Posterior:
         self._chains: list[list[Draw]] = [[] for _ in grids]
         self._stride, self._seen = 1, 0
 
-    def add(self, draws: Sequence[Draw]) -> None:
-        """Takes in the states of all the chains after a sweep."""
+    def add(self, draws: Sequence[Draw], world: World = ALONE) -> None:
+        """Takes in the states of all the chains after a sweep.
+
+        All ranks of a world keep those of the same sweeps.
+        """
         if self._seen % self._stride == 0:
             for chain, draw in zip(self._chains, draws, strict=True):
                 chain.append(draw)
         self._seen += 1
         room = MOST_BYTES - self.newcomers.loadings.nbytes
-        most = room // sum(draw.n_bytes for draw in draws)
+        n_bytes = torch.tensor(sum(draw.n_bytes for draw in draws))
+        most = room // int(world.most(n_bytes))
         if len(self._chains[0]) > min(MOST_DRAWS, max(8, most)):
             self._chains = [chain[::2] for chain in self._chains]
             self._stride *= 2

@@ -252,5 +252,5 @@ def _reached(crossing: Callable[..., Value], *args: Any, **kwargs: Any) -> Value
 def leave() -> None:
     """Waits until all ranks are done, if there are others: one that ends at once ends them too."""
     if distributed.is_initialized():
-        distributed.barrier()
+        _reached(distributed.barrier)
         distributed.destroy_process_group()

@@ -133,7 +133,7 @@ def run(
 
         url = asked.url()
         choose_device(asked.device)
-        ratings = _led(asked, asked.load(drawing), drawing, seed=seed)
+        ratings = _on_first_rank(asked, asked.load(drawing), drawing, seed=seed)
     if ratings is None:
         return Outcome()
     asked = replace(asked, sources=_read_again(asked.sources, ratings))
@@ -181,7 +181,9 @@ def run(
     return Outcome(code=codes.get(result.ended, 0), facts=facts)
 
 
-def _led(asked: Asked, ratings: "Data", drawing: Drawing, *, seed: int | None) -> "Data | None":
+def _on_first_rank(
+    asked: Asked, ratings: "Data", drawing: Drawing, *, seed: int | None
+) -> "Data | None":
     """The ratings; of several ranks the first one's, with a sample for trials. None on the others,
     which have done by then what that one says.
     """
@@ -207,7 +209,7 @@ def _led(asked: Asked, ratings: "Data", drawing: Drawing, *, seed: int | None) -
     n_beside = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
     set_n_threads(suitable_threads() * n_beside)  # of the others, which wait while trials run
     path, columns = kept(table, runs_folder(url) / "cache")
-    sources = replace(asked.sources, data=path, columns=columns, missing=None)
+    sources = replace(ratings.sources, data=path, columns=columns, missing=None)
     return replace(ratings, sample=replace(asked, sources=sources).load(drawing, alone=True))
 
 

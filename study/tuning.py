@@ -176,8 +176,8 @@ def tune(
         if database_file(url) is None and study_name is None:
             demo = data.is_demonstration
             check_others(opened, name, source=data.source, is_demonstration=demo)
-        n_workers = _n_workers(workers, data.totals.n_ratings, torch_device)
         searched = data.sample or data
+        n_workers = _n_workers(workers, searched.totals.n_ratings, torch_device)
         if n_workers > 1:
             prepare()
         job = Job(
@@ -334,8 +334,9 @@ def _run(
         text = f"Trials: see {joined.n_searched:,} ratings, of {users}; finalists see all"
         on_event(Said(text))
     if crew.world.size > 1 and not over:
-        alone = _listed(name for name in SOLVERS if not crew.can_train(name))
-        on_event(Said(f"Finalists: meet on all ranks, which cannot train {alone}"))
+        alone = [name for name in SOLVERS if not crew.can_train(name)]
+        note = f", which cannot train {_listed(alone)}" if alone else ""
+        on_event(Said(f"Finalists: meet on all ranks{note}"))
     if has_context(crew.ratings) and not over:
         users, others = (
             _listed(name for name, one in SOLVERS.items() if one.uses_context is told)

@@ -24,7 +24,7 @@ from records import ask, new_record, set_lease
 from model.dataset import Ratings, index_ratings
 from model.solver import Epoch, Solver, measured
 from model.solvers import SOLVERS, ALSConfig, Config, make_solver
-from model.splits import split
+from model.splits import Split, split
 from storage.database import open_storage, parse_storage_url
 from study import best_predict, run
 from study.inputs import load_data
@@ -40,7 +40,7 @@ from study.search.sampler import SlotSampler
 from study.workers.clock import ROUND_SECONDS, ROUND_SLACK, Clock
 from study.workers.crew import Crew
 from study.workers.finalists import Finalists
-from study.workers.leases import MOST_DEATHS, Watch
+from study.workers.leases import MOST_DEATHS, Watch, give_up
 
 N_ROUNDS = 3
 N_EPOCHS = 5  # of a trial of als here
@@ -844,3 +844,32 @@ def test_where_ratings_are_many_one_round_is_enough(
     assert race.run()
     assert race.ranking["decided"]
     assert race.ranking["rounds"] == [1, 1]
+
+
+def test_a_run_that_is_given_up_is_done_again_on_its_own_split(new_race: NewRace) -> None:
+    runs = new_race(2, 3).finalists().runs
+    assert runs.offer()
+    number = runs.record.study.ask().number
+    runs.record.keep_with(number, TrialView.split, Split.LATEST)
+    given_up = TrialView(runs.record.trial(number))
+    assert give_up(runs.record, runs.record.trial(number), "stopped")
+    again = TrialView(runs.record.trial(runs.record.study.ask().number))
+    for name in ("task", "split", "round", "of_trial"):
+        assert getattr(again, name) == getattr(given_up, name) is not None
+
+
+def test_a_solver_that_ranks_cannot_train_does_not_meet(
+    new_race: NewRace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Crew, "can_train", lambda _, solver: solver != "gradient")
+    race = new_race(2, 3)
+    first = tried(race.study, SOLVERS["gradient"].default, 0.1)
+    assert race.run()
+    assert first not in race.ranking["trials"]
+    assert race.ranking["left_out"] == ["gradient"]
+    assert [one.solver for one in best_settings(race.study, 3)] == ["als", "als", "gradient"]
+    monkeypatch.setattr(Crew, "can_train", lambda *_: False)
+    alone = new_race(2, 3)
+    assert alone.run()
+    assert alone.finalists().look().rounds == []
+    assert final_ranking(alone.study) is None

@@ -56,6 +56,7 @@ class Ranking(TypedDict):
     best_epochs: list[int]
     average: int  # of how many the mean is worth it
     average_gain: list[float]  # by which share the mean of the first n is below the first
+    left_out: NotRequired[list[str]]  # solvers that those who ran it, several ranks, cannot train
 
 
 class Errors(TypedDict):

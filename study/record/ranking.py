@@ -96,7 +96,10 @@ def final_ranking(study: optuna.Study, *, kind: Split = Split.RANDOM) -> Ranking
     ranking = StudyView(study).ranking_on(kind)
     if not ranking:
         return None
-    return ranking if ranked_trials(study)[0].number in ranking["trials"] else None
+    left_out = ranking.get("left_out", ())
+    could_meet = (t for t in ranked_trials(study) if t.params["solver"] not in left_out)
+    best = next(could_meet, None)
+    return ranking if best and best.number in ranking["trials"] else None
 
 
 def is_decided(study: optuna.Study) -> bool:

@@ -8,7 +8,7 @@ there is to do by itself.
 import signal
 import threading
 from collections.abc import Callable, Generator, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
@@ -55,6 +55,7 @@ class Crew:
         self.world = ratings.world
         self.n_ratings: int = sum(self.world.everyones(len(ratings)))
         self._turn = threading.RLock()  # one task at a time, whichever thread asks for it
+        self._is_broken = False  # whether a task was left in the middle, where others wait
 
     @classmethod
     def of(cls, data: Data) -> "Crew":
@@ -94,13 +95,13 @@ class Crew:
         """
         with self._at_work():
             self.world.everyones((_train_along, (config, without, device, seed), {}))
-            epochs = _epochs(self, config, without, device, seed)
-            try:
-                while self.world.everyones(True)[0]:
-                    yield self._next(epochs)
-            except GeneratorExit:
-                self.world.everyones(False)
-                raise
+            with closing(_epochs(self, config, without, device, seed)) as epochs:
+                try:
+                    while self.world.everyones(True)[0]:
+                        yield self._next(epochs)
+                except GeneratorExit:
+                    self.world.everyones(False)
+                    raise
 
     def follow(self) -> None:
         """On other ranks than the first: does what that one says, until it lets them go."""
@@ -137,23 +138,29 @@ class Crew:
     def _at_work(self) -> Iterator[None]:
         """Takes its turn; when all ranks work, with no more threads than the others have."""
         with self._turn:
+            if self._is_broken:
+                raise LostRankError("the other ranks wait for what was given up")
             before = n_threads()
             set_n_threads(suitable_threads() if self.world.size > 1 else before)
             try:
                 yield
+            except (InputError, GeneratorExit):
+                raise
+            except BaseException:
+                self._is_broken = self.world.size > 1
+                raise
             finally:
                 set_n_threads(before)
 
 
 def follow(data: Data) -> None:
-    """On other ranks than the first: does what that one says, which also hears who wants an end."""
-    before = {number: signal.signal(number, signal.SIG_IGN) for number in SIGNALS}
-    try:
-        with torch_in_one_thread():
-            Crew.of(data).follow()
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    """On other ranks than the first: does what that one says, and leaves it to hear who wants an
+    end, from now on.
+    """
+    for number in SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
+    with torch_in_one_thread():
+        Crew.of(data).follow()
 
 
 def compared(of_validation: Tensor, crew: Crew) -> NDArray[Any]:
@@ -183,14 +190,15 @@ def own_compared(validation: Ratings, crew: Crew) -> tuple[Ratings, slice]:
 
 def _epochs(
     crew: Crew, config: Config, without: Without, device: torch.device, seed: int
-) -> Iterator[Epoch]:
+) -> Generator[Epoch, None, None]:
     """Those of this rank's part; predictions are of what is compared, of all ranks."""
     training, validation = without.of_new(crew.ratings)
+    rows = even_rows(len(validation), MOST_COMPARED, crew.world)
     solver = make_solver(config, training.to(device), device=device, seed=seed)
     for epoch in solver.epochs(validation.to(device)):
         predictions = epoch.validation_predictions
         if predictions is not None:
-            predictions = torch.from_numpy(compared(predictions, crew))
+            predictions = crew.world.gathered(predictions[rows]).cpu()
         yield replace(epoch, validation_predictions=predictions)
 
 

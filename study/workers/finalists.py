@@ -34,7 +34,7 @@ from study.workers.clock import Clock
 from study.workers.crew import Crew, compared
 from study.workers.race import MOST_ROUNDS, Round, Run, Standing, n_finalists, standing
 
-FORMAT = 3  # of what is kept of a run: raise it when a solver gives another answer
+FORMAT = 4  # of what is kept of a run: raise it when a solver gives another answer
 
 
 class Finalists:
@@ -101,8 +101,9 @@ class Finalists:
         study = self.record.study
         ranked = ranked_settings(study)
         finalists = [one for one in ranked if self.crew.can_train(one.solver)]
+        left_out = sorted({one.solver for one in ranked} - {one.solver for one in finalists})
         finalists = finalists[: n_finalists(self.n_ratings)]
-        if len(ranked) < 2 or not finalists:
+        if len(ranked) < 2:
             return Standing(rounds=[], ranking=None, decided=True, number=0, n_racing=0, missing=[])
         by_task = defaultdict(list)
         for trial in self.runs.record.trials():
@@ -124,8 +125,11 @@ class Finalists:
                 n_ratings=self.n_ratings,
                 n_trials=n_finished(study),
             )
-            if now.ranking and self.record.ranking_on(kind) != now.ranking:
-                self.record.keep(self.record.ranking_of(kind), now.ranking)
+            ranking = now.ranking
+            if ranking and left_out:
+                ranking = {**ranking, "left_out": left_out}
+            if ranking and self.record.ranking_on(kind) != ranking:
+                self.record.keep(self.record.ranking_of(kind), ranking)
             rounds += now.rounds
             if not now.decided:
                 break

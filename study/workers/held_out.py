@@ -68,7 +68,8 @@ def _record_held_out(finalists: Finalists, kind: Split) -> None:
     """The same of splits of one kind."""
     record = finalists.record
     ranking = final_ranking(record.study, kind=kind)
-    is_alone = ranking is None and len(ranked_settings(record.study)) == 1
+    ranked = ranked_settings(record.study)
+    is_alone = not ranking and len(ranked) == 1 and finalists.crew.can_train(ranked[0].solver)
     if ranking is None and not (is_alone and finalists.n_ratings <= MOST_ALONE):
         return
     settings = best_settings(record.study, kind=kind)
@@ -143,7 +144,7 @@ def _trained_alone(
 ) -> Column:
     training, validation = without.of_new(crew.ratings)
     model = train(setting, training, seed=seed, device=device)
-    return compared(model.predict(validation), crew)
+    return compared(model.predict(validation.to(device)), crew)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -203,8 +204,9 @@ def _recent(training: Ratings, validation: Ratings) -> tuple[Column, Column]:
         return nothing, nothing
     times, world = np.nan_to_num(training.times.numpy(), nan=-np.inf), training.world
     latest = first_rows([latest_first(times)], RECENT_SHARE * training.moments.n, world)
-    mean = training[torch.from_numpy(latest)].moments.mean.item()
-    newest = world.most(torch.tensor([times.max(initial=-np.inf)])).item()
+    ends = [times.max(initial=-np.inf), -times[latest].min(initial=np.inf)]
+    newest, oldest = (world.most(torch.tensor(ends)) * torch.tensor([1, -1])).tolist()
+    mean = training[torch.from_numpy(times >= oldest)].moments.mean.item()
     year = training[torch.from_numpy(times >= newest - RECENT_SECONDS)]
     return np.full(len(validation), mean), fit_biases(year).predict(validation).numpy()
 

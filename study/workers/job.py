@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
+from model.kernels.threads import n_threads
 from model.splits import Split
 from storage.sources import Sources
 from study.inputs import Data
@@ -36,6 +37,7 @@ class Job:
     folder: Path  # where files beside the database are
     device: str
     seed: int
+    n_threads: int = field(default_factory=n_threads)  # of all workers together
     fresh: bool = False  # whether it is to begin anew, whatever the database holds
     split: Split | None = None  # of the trials; what suits the ratings if not told
     clock: Clock

@@ -149,7 +149,7 @@ def try_again(record: Record, trial: FrozenTrial) -> None:
     """Lets the setting of a trial wait to be tried anew, in the trial's place."""
     view = TrialView(trial)
     params = next(filter(is_whole, (trial.params, view.given)), {})
-    of_a_run = (TrialView.task, TrialView.round, TrialView.of_trial)
+    of_a_run = (TrialView.task, TrialView.split, TrialView.round, TrialView.of_trial)
     kept = {one.name: view.kept(one.name) for one in of_a_run if view.task}
     kept[TrialView.retry_of.name] = trial.number
     record.study.enqueue_trial(dict(params), user_attrs=kept)

@@ -95,6 +95,9 @@ def standing(
         n_ratings: how many there are in all.
         n_trials: how many trials the study has finished.
     """
+    if not finalists:
+        nobody = _ranking([], {}, {}, average=1, of=n_trials, decided=True)
+        return Standing(rounds=[], ranking=nobody, decided=True, number=0, n_racing=0, missing=[])
     best_epochs: dict[Config, list[int]] = {setting.config: [] for setting in finalists}
     errors: dict[Config, list[Errors]] = {setting.config: [] for setting in finalists}
     order, running = finalists, finalists

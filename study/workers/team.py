@@ -63,7 +63,8 @@ def run_job(job: Job, joined: Joined, *, interrupts: Interrupts, on_event: OnEve
         WorkerError: workers keep dying, or one met an error.
     """
     study, clock, watch = joined.record.study, joined.clock, Watch()
-    left = max(job.total - n_finished(study), clock.n_finalists)
+    # Of ranks they run trials alone.
+    left = max(job.total - n_finished(study), 0 if job.whole else clock.n_finalists)
     n_workers = min(clock.n_workers, left)
     follower = Follower(
         joined.record,
@@ -235,7 +236,7 @@ def _work(job: Job, pipe: Connection) -> None:
         stop.set()
 
     signal.signal(signal.SIGTERM, terminate)
-    set_n_threads(max(1, n_threads() // job.clock.n_workers))
+    set_n_threads(max(1, job.n_threads // job.clock.n_workers))
     torch.set_num_threads(1)
 
     def listen() -> None:
