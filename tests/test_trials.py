@@ -26,6 +26,7 @@ from study.search.objective import Context, Objective, Trained
 from study.search.sampler import FIRST_SETTINGS, SlotSampler
 from study.workers.claims import StudyFailedError
 from study.workers.leases import give_up
+from study.workers.trials import Trials
 
 GRADIENT = SOLVERS["gradient"].default
 assert isinstance(GRADIENT, GradientConfig)
@@ -172,6 +173,15 @@ def test_workers_that_begin_at_the_same_instant_finish_no_more_than_the_total(
     (withdrawn,) = record.trials(TrialState.FAIL)
     assert withdrawn.number == total  # the last to begin
     assert TrialView(withdrawn).interrupted == NOT_NEEDED
+
+
+def test_of_trials_that_were_claimed_at_once_the_first_are_needed(objective: Objective) -> None:
+    record = new_record()
+    for _ in range(4):
+        record.study.ask()
+    record.finish(1, TrialState.FAIL)
+    trials = Trials(record, objective, total=2)
+    assert [trials.is_needed(trial) for trial in record.trials()] == [True, True, True, False]
 
 
 def test_an_interruption_changes_nothing_that_comes_after(objective: Objective) -> None:
