@@ -78,6 +78,17 @@ def test_a_counter_that_stands_still_is_a_death_and_one_that_moves_is_not(
     assert states(record) == [TrialState.RUNNING, TrialState.FAIL, TrialState.WAITING]
 
 
+def test_a_counter_that_stood_longer_than_it_may_at_the_next_look_is_a_death(
+    record: Record, clock: Callable[[float], None]
+) -> None:
+    running(record, ELSEWHERE)
+    watch = Watch(seconds=20.0)
+    for _ in range(7):
+        assert watch.look(record) == []
+        clock(3.0)
+    assert len(watch.look(record)) == 1
+
+
 def test_time_in_which_nobody_could_look_kills_nobody(
     record: Record, clock: Callable[[float], None]
 ) -> None:
