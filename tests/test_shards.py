@@ -158,7 +158,7 @@ def seen(world: World, folder: Path, name: str) -> Seen:
     columns["spread"] = numbers_of(ratings)[spread_rows(len(ratings), 500, world)].numpy()
     shared = {
         "items": table.items.tolist(),
-        "described": data.described(),
+        "described": data.described().replace(f"{folder}/", ""),  # others have their own
         "digest": table.digest,
         "range": data.known.range,
         "present": data.known.present,
