@@ -67,6 +67,21 @@ def test_the_first_settings_come_first(objective: Objective) -> None:
     assert {trial.params["solver"] for trial in study.get_trials()} == set(SOLVERS)
 
 
+def test_of_those_that_begin_at_once_each_takes_its_own_whoever_dies() -> None:
+    record = new_record()
+    sampler, first = SlotSampler(0), [to_params(one) for one in FIRST_SETTINGS]
+    for _ in range(4):
+        record.study.ask()
+
+    def proposed(number: int) -> dict[str, object]:
+        return sampler.propose(record.study, record.trial(number))
+
+    assert [proposed(number) for number in range(4)] == first[:4]
+    assert give_up(record, record.trial(1), "gone", died=True)
+    assert [proposed(number) for number in (2, 3)] == first[2:4]
+    assert proposed(record.study.ask().number) == first[1]
+
+
 def test_parameters_stand_for_settings_and_back() -> None:
     for config in FIRST_SETTINGS:
         params = to_params(config)
@@ -92,7 +107,8 @@ def test_in_a_hurry_the_quickest_settings_come_first_and_none_twice(objective: O
     run_trials(record, objective, total=len(FIRST_SETTINGS))
     tried = [to_config(trial.params) for trial in study.get_trials()]
     quick = [SOLVERS["gradient"].default, SOLVERS["gibbs"].default]
-    assert tried == [*quick, *(one for one in FIRST_SETTINGS if one not in quick)]
+    # Each takes its own place among the first, or what is left where that was tried before.
+    assert tried == [*quick, SOLVERS["als"].default, ORIGINAL, WIDE]
 
 
 def test_only_the_first_trial_has_the_plain_form() -> None:

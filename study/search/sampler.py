@@ -124,16 +124,14 @@ class SlotSampler(BaseSampler):
         ]
         first = self._first(study) if place < len(self._first_settings) + MOST else []
         if place < len(first):
-            earlier = [other for other in others if other.number < trial.number]
-            tried = [other.params for other in earlier]
-            untried = [s for s in map(to_params, first) if s not in tried]
-            # Those that have just begun take theirs in the order of their numbers.
-            choosing = sum(
-                other.state is TrialState.RUNNING and not is_whole(other.params)
-                for other in earlier
-            )
-            if choosing < len(untried):
-                return untried[choosing]
+            settings, tried = list(map(to_params, first)), [other.params for other in others]
+            # Those that have just begun take their own, whoever dies in the same instant.
+            choosing = (o for o in others if o.state is TrialState.RUNNING)
+            places = {slot(trials, one) for one in choosing if not is_whole(one.params)} - {place}
+            kept = [one for number, one in enumerate(settings) if number not in places]
+            untried = [one for one in [settings[place], *kept] if one not in tried]
+            if untried:
+                return untried[0]
         known = [
             other
             for other in others
