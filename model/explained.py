@@ -71,9 +71,8 @@ def explained(model: Posterior | Logarithmic, training: Ratings) -> Explained:
     std = torch.stack([draw.effect_variances for draw in model.draws(0)]).mean(0).sqrt() * scale
     n_steps = int(grid.n_steps)
     level = torch.stack([draw.level_means for draw in draws]).mean(0) * scale
-    middles = (
-        grid.origin + (torch.arange(n_steps, device=grid.span.device).double() + 0.5) * grid.span
-    )
+    steps = torch.arange(n_steps, dtype=torch.float64, device=grid.span.device)
+    middles = grid.origin + (steps + 0.5) * grid.span
     return Explained(
         columns=tuple(columns),
         scales=tuple(

@@ -120,10 +120,10 @@ def calibrate(ensemble: Ensemble) -> Calibration:
     own_truth = held_out.values.numpy()
     levelled = ensemble.levelled(predicted[:own], held_out, training)
     far = np.abs(predicted[own:].reshape(3, -1) - own_truth[rows]) / spreads[own:].reshape(3, -1)
-    simulated = _gathered(world, far.T).T
+    simulated = gathered(world, far.T).T
     counts, some = counts_of(held_out, training), spread_rows(own, MOST_TOLD, world)
     predictions, spread, truth, kinds = (
-        _gathered(world, one[some])
+        gathered(world, one[some])
         for one in (levelled, spreads[:own], own_truth, kinds_of(*counts))
     )
     score = np.abs(predictions - truth) / spread
@@ -157,8 +157,8 @@ def calibrate(ensemble: Ensemble) -> Calibration:
     return calibration
 
 
-def _gathered(world: World, rows: NDArray[Any]) -> NDArray[Any]:
-    """The rows of all ranks."""
+def gathered(world: World, rows: NDArray[Any]) -> NDArray[Any]:
+    """The rows of all ranks, one rank's below the other's."""
     found: NDArray[Any] = world.gathered(torch.from_numpy(np.ascontiguousarray(rows))).numpy()
     return found
 

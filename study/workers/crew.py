@@ -175,12 +175,6 @@ def compared(of_validation: Tensor, crew: Crew) -> NDArray[Any]:
     return found
 
 
-def of_all(own: NDArray[Any], crew: Crew) -> NDArray[Any]:
-    """The (n_compared,) values of all ranks, of those of this one's ratings that are `compared`."""
-    found: NDArray[Any] = crew.world.gathered(torch.from_numpy(own)).numpy()
-    return found
-
-
 def own_compared(validation: Ratings, crew: Crew) -> tuple[Ratings, slice]:
     """This rank's validation ratings that are `compared`, and their places among those of all."""
     own = validation[even_rows(len(validation), MOST_COMPARED, crew.world)]

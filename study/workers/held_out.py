@@ -33,12 +33,13 @@ from study.answers.groups import (
     labels_of,
     seconds_ahead,
 )
+from study.answers.intervals import gathered
 from study.answers.levels import LATER, Levels, Residuals
 from study.answers.retraining import train
 from study.record.attributes import Errors, GroupErrors, HeldOut, LabelErrors, StudyView
 from study.record.ranking import Setting, best_settings, final_ranking, ranked_settings
 from study.record.seeds import setting_seed
-from study.workers.crew import Crew, compared, of_all, own_compared
+from study.workers.crew import Crew, compared, own_compared
 from study.workers.finalists import Finalists
 from study.workers.race import N_ROUNDS
 
@@ -180,7 +181,8 @@ def round_of(crew: Crew, without: Without, predicted: Column, *, answer: Column)
         recent_biases - truth,
         seconds_ahead(training, validation),
     )
-    best, biases, mean, recent_mean, recent_biases, ahead = (of_all(one, crew) for one in errors)
+    of_all = [gathered(crew.world, one) for one in errors]
+    best, biases, mean, recent_mean, recent_biases, ahead = of_all
     labels = labels_of(training, validation)
     return Round(
         residuals=Residuals.of(training, validation, answer[own]),
@@ -190,7 +192,7 @@ def round_of(crew: Crew, without: Without, predicted: Column, *, answer: Column)
         recent_mean=recent_mean,
         recent_biases=recent_biases,
         ahead=ahead,
-        labels={key: of_all(here, crew) for key, here in labels.items()},
+        labels={key: gathered(crew.world, here) for key, here in labels.items()},
         std=training.moments.std.item(),
     )
 
