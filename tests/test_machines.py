@@ -159,7 +159,7 @@ begin = threading.Thread.start
 def start(thread):
     if "_serve" in repr(thread._target):
         os.kill(os.getpid(), signal.SIGINT)
-        time.sleep(0.2)
+        time.sleep(10)
     begin(thread)
 threading.Thread.start = start
 serve_database.main(["--storage", "sqlite:///study.db", "--port", "{PORT}"])
