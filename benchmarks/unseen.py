@@ -17,7 +17,7 @@ without; levels are those of one split by items.
 import argparse
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +25,7 @@ import torch
 from numpy.typing import NDArray
 
 from benchmarks.ranking import trained
+from model.biases import fit_biases
 from model.dataset import Ratings
 from model.splits import Split, as_new, split
 from storage.sources import Sources
@@ -50,15 +51,22 @@ class Case:
     held_out: Ratings
     predicted: Column  # (n,) by the default setting
 
+    @cached_property
+    def biases(self) -> Column:
+        """(n,) by biases alone."""
+        found: Column = fit_biases(self.training).predict(self.held_out).numpy()
+        return found
+
     @property
     def residuals(self) -> Residuals:
         """True less predicted, and how many ratings there were to learn from."""
-        return Residuals.of(self.training, self.held_out, self.predicted)
+        return Residuals.of(self.training, self.held_out, self.predicted, biases=self.biases)
 
     def levelled(self, levels: Levels) -> Column:
         """The (n,) predictions with levels."""
         counts = self.residuals
-        shifted = levels.applied(self.predicted, counts.user_counts, counts.item_counts)
+        blended = levels.blended(self.predicted, self.held_out, lambda: fit_biases(self.training))
+        shifted = levels.applied(blended, counts.user_counts, counts.item_counts)
         clipped: Column = np.clip(shifted, *_range(self.training))
         return clipped
 

@@ -35,6 +35,7 @@ def fit_biases(training: Ratings, *, sweeps: int = SWEEPS) -> Factorization:
         user_bias = _sums(users, items, values, mean + item_bias, len(user_bias)) / user_weight
     model.user_bias[:-1] = user_bias
     model.item_bias[:-1] = item_bias
+    model.penalty[1, 1] = SHRINKAGE  # of who is folded in
     return model
 
 

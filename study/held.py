@@ -231,13 +231,12 @@ class Model:
         is_quick = self.compact is not None and not exact
         answering = [self.compact] if self.compact and is_quick else self.models
 
+        def means(pairs: Pairs) -> Column:
+            found = mean_of(answering, pairs, self.known.range)
+            return self.levels.blended(found, pairs, lambda: self.known.biases)
+
         def scores(users: NDArray[np.int64]) -> Column:
-            return list_scores(
-                lambda pairs: mean_of(answering, pairs, self.known.range),
-                self.known,
-                users,
-                levels=self.levels,
-            )
+            return list_scores(means, self.known, users, levels=self.levels)
 
         with torch_in_one_thread():
             return evaluate(
@@ -496,14 +495,13 @@ class Model:
 
     def predictor(self, *, exact: bool = False) -> Predict:
         """What tells predictions and spreads of pairs of rows, without what is added to them."""
-
         compact = None if exact else self.compact
 
         def by_draws(pairs: Pairs) -> tuple[Column, Column]:
             with torch_in_one_thread():
                 return combined(self.models, pairs, self.known.range)
 
-        def predict(pairs: Pairs) -> tuple[Column, Column]:
+        def by_models(pairs: Pairs) -> tuple[Column, Column]:
             if compact is None:
                 return by_draws(pairs)
             mean, std = (column.numpy() for column in compact.moments(pairs))
@@ -512,6 +510,10 @@ class Model:
                 if len(rows):
                     mean[rows], std[rows] = by_draws(pairs[rows])
             return mean, std
+
+        def predict(pairs: Pairs) -> tuple[Column, Column]:
+            mean, std = by_models(pairs)
+            return self.levels.blended(mean, pairs, lambda: self.known.biases), std
 
         return predict
 
@@ -628,8 +630,10 @@ class Person:
             return explain_by_ratings(self.models, known, self.given.own(known), pairs=pairs)
 
     def _predict(self, pairs: Pairs) -> tuple[Column, Column]:
+        known, levels = self.model.known, self.model.levels
         with torch_in_one_thread():
-            return combined(self.models, pairs, self.model.known.range)
+            mean, std = combined(self.models, pairs, known.range)
+            return levels.blended(mean, pairs, lambda: self.given.fold(known.biases)), std
 
 
 @dataclass(frozen=True, kw_only=True, repr=False, eq=False)

@@ -9,7 +9,9 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
+from model.biases import fit_biases
 from model.dataset import UNKNOWN, Description, Ids, Pairs, Ratings
+from model.factorization import Factorization
 from model.updating import joined
 from storage.errors import InputError
 from storage.files import TEXT
@@ -42,6 +44,11 @@ class Known:
         """The lowest and the highest rating, of all ranks."""
         moments = self.ratings.moments
         return moments.lowest.item(), moments.highest.item()
+
+    @cached_property
+    def biases(self) -> Factorization:
+        """Biases alone, of all ratings."""
+        return fit_biases(self.ratings)
 
     @cached_property
     def user_counts(self) -> NDArray[np.int64]:

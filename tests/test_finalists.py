@@ -405,6 +405,16 @@ def test_a_race_is_over_when_one_is_left(new_race: NewRace, plant: Plant) -> Non
     assert ranks(race.study) == [3, 2]
 
 
+@pytest.mark.usefixtures("of_few")
+def test_of_few_ratings_one_that_is_left_goes_on(new_race: NewRace, plant: Plant) -> None:
+    """What answers are off on average is to be read off more than a hundred ratings."""
+    plant(noise({2: 2.0, 3: 1.0}))
+    race = new_race(2, 3)
+    assert race.run()
+    assert ranks(race.study) == [3, 2]
+    assert race.ranking["rounds"] == [3, 1]
+
+
 def test_who_errs_in_the_same_way_as_the_first_stays_in(new_race: NewRace, plant: Plant) -> None:
     same = noise({2: 1.0, 4: 1.1})
     plant(lambda rank, number, n: same(max(rank - rank % 2, 2), number, n))

@@ -16,6 +16,7 @@ import pytest
 import torch
 from pyarrow import parquet
 
+from model.biases import SHRINKAGE, fit_biases
 from model.descriptions import weights_of
 from model.solvers import SOLVERS
 from storage.errors import InputError
@@ -274,6 +275,50 @@ def test_why(model: Model) -> None:
     (labels,) = (one.labels for one in found.descriptions if one.column == "age")
     assert labels[0] not in age.labels  # the age, not a number near it
     torch.testing.assert_close(weights_of(age, labels[0]), age.values[between], atol=1e-4, rtol=0)
+
+
+def test_biases_alone_answer_as_much_as_models_tell_no_more(
+    model: Model, pairs: dict[str, list[object]]
+) -> None:
+    """Those of who is known, new, and of later ratings; a list shows what pairs are answered."""
+    none = replace(model.levels, weight=1.0, slope=1.0)
+    as_they_are, half, biased = (
+        replace(model, levels=replace(none, weight=weight)) for weight in (1.0, 0.5, 0.0)
+    )
+    known = model.known
+    index = known.index(model.asked(pairs))
+    alone = fit_biases(known.ratings).predict(index).numpy()
+    shifts = none.at(*known.counts(index))
+    expected = np.clip(alone + shifts, *known.range)
+    for exact in (False, True):
+        answers = [
+            one.predict(pairs, exact=exact)["prediction"] for one in (as_they_are, half, biased)
+        ]
+        np.testing.assert_allclose(answers[2], expected, atol=1e-6)
+        inside = np.all([(answer > 1) & (answer < 5) for answer in answers], axis=0)
+        middle = (answers[0] + answers[2]) / 2
+        np.testing.assert_allclose(answers[1][inside], middle[inside], atol=1e-5)
+
+    found = biased.recommend("ü03", items=5)
+    asked = {"who": ["ü03"] * 5, "film": found.item_ids}
+    np.testing.assert_allclose(found.predictions, biased.predict(asked)["prediction"], atol=1e-6)
+
+    mean = known.biases.global_mean.item()
+    of_item = known.biases.item_bias[known.item_row(7)].item()
+    rest = 5.0 - mean - known.biases.item_bias[known.item_row(1)].item()
+    person = biased.newcomer({1: 5.0})
+    expected = (
+        mean
+        + of_item
+        + rest / (1 + SHRINKAGE)
+        + none.at(np.array([1]), known.item_counts[[known.item_row(7)]])
+    )
+    np.testing.assert_allclose(person.predict([7])["prediction"], expected, atol=1e-6)
+
+    later = biased.update({"who": ["neu"] * 3, "film": [1, 3, 5], "stars": [5, 5, 5]})
+    joined = fit_biases(later.known.ratings).predict(later.known.index(later.asked([("neu", 7)])))
+    shift = none.at(np.array([3]), later.known.item_counts[[later.known.item_row(7)]])
+    assert later.predict([("neu", 7)])["prediction"] == pytest.approx(joined.numpy() + shift)
 
 
 def test_more_ratings_are_taken_in(model: Model) -> None:

@@ -1,5 +1,6 @@
 """Errors on held-out ratings: those of the finalists' splits, summed up and kept with the study."""
 
+from dataclasses import fields, replace
 from typing import Any
 
 import numpy as np
@@ -10,15 +11,15 @@ from planted_studies import finals, plant, some_trials
 
 from model.biases import fit_biases
 from model.dataset import Ratings
-from model.solver import mse
 from model.splits import Split, Without, split
+from study.answers.levels import Levels, Residuals
 from study.answers.scores import score
 from study.record.attributes import StudyView
 from study.record.ranking import Setting
 from study.record.record import Record
 from study.record.seeds import stable_seed
 from study.workers.crew import Crew
-from study.workers.held_out import gain_interval, record_held_out, rmse_interval
+from study.workers.held_out import Round, gain_interval, record_held_out, rmse_interval
 
 
 class Met:
@@ -58,17 +59,18 @@ def test_held_out_errors_are_kept_with_the_study(planted: tuple[Ratings, Ratings
             record_held_out(met, biases_rmse=0.9, mean_rmse=1.1)
             assert record.held_out is None
         met.predictions[winner.number, number] = validation.values.numpy() + error
-        of_mean = training.values.mean() - validation.values
-        errors.append((error, of_mean.numpy()))
+        of_biases = fit_biases(training).predict(validation) - validation.values
+        errors.append((error, of_biases.numpy()))
         users.append(validation.user_index.numpy())
-        biases.append(mse(fit_biases(training), validation))
+        biases.append(of_biases.square().mean().item())
         constant.append((validation.values - training.values.mean()).square().mean().item())
         counts.append(np.bincount(training.user_index, minlength=ratings.n_users)[users[-1]])
     record_held_out(met, biases_rmse=0.9, mean_rmse=1.1)
     found, count = study.user_attrs["held_out"], np.concatenate(counts)
-    slope = found["levels"]["slope"]  # noise in predictions, which the mean has not
-    assert 0.5 < slope < 0.9
-    error = np.concatenate([slope * error + (1 - slope) * of_mean for error, of_mean in errors])
+    weight = found["levels"]["weight"]  # noise in predictions, which biases have not
+    assert 0.3 < weight < 0.9
+    assert "slope" not in found["levels"]
+    error = np.concatenate([weight * mine + (1 - weight) * theirs for mine, theirs in errors])
     assert (record.biases_rmse, record.mean_rmse) == (0.9, 1.1)
     assert found["mean_rmse"] == pytest.approx(np.sqrt(np.mean(constant)), abs=1e-6)
     assert found["trial"] == winner.number
@@ -87,6 +89,26 @@ def test_held_out_errors_are_kept_with_the_study(planted: tuple[Ratings, Ratings
         here = (count >= group["from"]) & (count <= group["to"])
         assert group["ratings"] == here.sum() >= 100
         assert group["rmse"][0] == pytest.approx(np.sqrt(np.mean(error[here] ** 2)), abs=1e-6)
+
+
+def test_errors_are_those_of_what_answers() -> None:
+    """Of the best beside biases alone, and that beside the mean."""
+    nothing = np.full(2, np.nan)
+    one = Round(
+        residuals=Residuals(**dict.fromkeys((f.name for f in fields(Residuals)), nothing)),
+        best=np.array([1.0, 2.0]),
+        biases=np.array([0.0, 1.0]),
+        mean=np.array([-1.0, 0.5]),
+        recent_mean=nothing,
+        recent_biases=nothing,
+        ahead=nothing,
+        labels={},
+        std=1.0,
+    )
+    assert one.best_values(Levels.none()) is one.best
+    weighted = replace(Levels.none(), weight=0.25)
+    assert one.best_values(weighted).tolist() == [0.25, 1.25]
+    assert one.best_values(replace(weighted, slope=0.5)).tolist() == [-0.375, 0.875]
 
 
 def test_the_interval_of_an_rmse_is_that_of_resampled_users() -> None:

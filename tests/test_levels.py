@@ -4,7 +4,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
+from model.dataset import Pairs
+from model.factorization import Factorization
 from model.splits import Split
 from study.answers.levels import EDGES, N_GROUPS, Levels, Residuals
 
@@ -22,6 +25,7 @@ def residuals_of(
     n_rows: int = 200,
     own: float = 0.0,
     slope: float = 1.0,
+    weight: float = 1.0,
 ) -> Residuals:
     """Residuals of users and items of whom every fourth is new.
 
@@ -34,16 +38,18 @@ def residuals_of(
         n_rows: users, and items.
         own: standard deviation of what a user's residuals have in common.
         slope: of ratings on predictions, whose standard deviation is 0.5.
+        weight: likewise of what they are beyond biases alone, of standard deviation 0.2.
     """
     draw = np.random.default_rng(seed)
     users, items = draw.integers(0, n_rows, (2, n))
     is_new_user, is_new_item = users % 4 == 0, items % 4 == 0
     values = draw.normal(offset, 1.0, n) + draw.normal(0, own, n_rows)[users]
     values += of_new_users * is_new_user + of_new_items * is_new_item
-    above = draw.normal(0, 0.5, n)
+    above, beyond = draw.normal(0, 0.5, n), draw.normal(0, 0.2, n)
     return Residuals(
-        values=values + (slope - 1) * above,
+        values=values + (slope - 1) * above + (weight - 1) * beyond,
         above=above,
+        beyond=beyond,
         mean=3.0,
         users=users,
         items=items,
@@ -118,6 +124,7 @@ def test_two_users_who_agree_by_chance_move_little() -> None:
     agree = {
         "values": np.append(split.values, [-1.0, -1.01, -0.99]),
         "above": np.append(split.above, [0.1, 0.1, 0.1]),
+        "beyond": np.append(split.beyond, [0.1, 0.1, 0.1]),
         "mean": split.mean,
         "users": np.append(split.users, [1000, 1000, 1001]),
         "items": np.append(split.items, [1, 2, 3]),
@@ -203,6 +210,36 @@ def test_honest_predictions_stay_exactly_as_they_are(slope: float) -> None:
     assert "slope" not in found.to_keep()  # as a version before kept it, which is still read
     predictions, counts = np.array([0.1, 0.7]), np.full(2, MANY)
     assert found.applied(predictions, counts, counts).tolist() == [0.1, 0.7]
+
+
+def test_what_is_found_beyond_biases_by_chance_is_left_to_them() -> None:
+    """Of half of it, and of nothing: predictions lie between both as they are planted."""
+    splits = [residuals_of(seed=seed, weight=0.5) for seed in range(3)]
+    half = fitted(*splits)
+    assert half.weight == pytest.approx(0.5, abs=0.1)
+    assert half.slope == 1.0
+    assert Levels.of(half.to_keep()).weight == pytest.approx(half.weight, abs=1e-6)
+    nothing = fitted(*(residuals_of(seed=seed, weight=-0.5) for seed in range(3)))
+    assert nothing.weight == 0.0
+
+    model = Factorization(2, 1, rank=0)
+    model.global_mean.fill_(3.0)
+    pairs = Pairs(user_index=torch.tensor([0, 1]), item_index=torch.tensor([0, 0]))
+    predictions = np.array([4.0, 3.0])
+    blended = half.blended(predictions, pairs, lambda: model)
+    assert blended == pytest.approx([3.0 + half.weight, 3.0])
+    assert nothing.blended(predictions, pairs, lambda: model).tolist() == [3.0, 3.0]
+
+
+@pytest.mark.parametrize("weight", [0.9, 1.0, 1.5])
+def test_models_that_find_more_than_biases_answer_alone(weight: float) -> None:
+    """Without a look at biases; what is little more than chance is theirs as well."""
+    found = fitted(*(residuals_of(seed=seed, weight=weight) for seed in range(3)))
+    assert found.weight == 1.0
+    assert "weight" not in found.to_keep()
+    predictions = np.array([4.0, 3.0])
+    pairs = Pairs(user_index=torch.tensor([0, 1]), item_index=torch.tensor([0, 0]))
+    assert found.blended(predictions, pairs, pytest.fail) is predictions
 
 
 def test_a_slope_that_may_be_chance_counts_less() -> None:

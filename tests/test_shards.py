@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from pyarrow import csv
 from pyarrow.parquet import write_table
 
+from model.biases import fit_biases
 from model.dataset import Ratings
 from model.selection import spread_rows
 from model.splits import Split, split
@@ -152,7 +153,8 @@ def seen(world: World, folder: Path, name: str) -> Seen:
         for window in range(2 if kind in (Split.LATEST, Split.TIME) else 1):
             columns[f"{kind} {window}"] = held_out(ratings, kind, window)
     training, validation = split(ratings, seed=3)
-    residuals = Residuals.of(training, validation, validation.values.numpy() * 0.9)
+    biases = fit_biases(training).predict(validation).numpy()
+    residuals = Residuals.of(training, validation, validation.values.numpy() * 0.9, biases=biases)
     queries = data.of_all_queries({"known": data.queries.user_index.numpy() >= 0})
     sample = Hashed(load_data(told, runs=folder / "runs").table).sample()
     columns["spread"] = numbers_of(ratings)[spread_rows(len(ratings), 500, world)].numpy()

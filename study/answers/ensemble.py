@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from model.biases import fit_biases
 from model.dataset import Pairs, Ratings
 from model.logarithmic import AnyCompact
 from model.solver import Model
@@ -134,7 +135,8 @@ class Ensemble:
         self, predictions: NDArray[np.float64], pairs: Pairs, known: Ratings
     ) -> NDArray[np.float64]:
         """The (n,) predictions for pairs, by models that know these ratings, at their level."""
-        shifted = self.levels.applied(predictions, *counts_of(pairs, known))
+        blended = self.levels.blended(predictions, pairs, lambda: fit_biases(known))
+        shifted = self.levels.applied(blended, *counts_of(pairs, known))
         levelled: NDArray[np.float64] = np.clip(shifted, *self.data.known.range)
         return levelled
 
@@ -151,7 +153,8 @@ class Ensemble:
             return Levels.of(kept) if kept else Levels.none()
         training, validation = self.without.of(self.data.ratings)
         predictions, _ = self.predict(validation, without=self.without)
-        residuals = Residuals.of(training, validation, predictions)
+        biases = fit_biases(training).predict(validation).numpy()
+        residuals = Residuals.of(training, validation, predictions, biases=biases)
         return Levels.fitted([residuals], kind=self.kind, std=self.data.ratings.moments.std.item())
 
     @property

@@ -1,16 +1,20 @@
 """How far off predictions are on average: in all, for whoever has few ratings, and later.
 
-Where ratings have no structure, what a model finds in them is chance, and the mean rating is the
-better answer. Of ratings r that were held out, m being the mean of those that were not, and
-predictions p of them, the slope of r − m on p − m is one where the model is honest and zero where
-it tells nothing. With its least-squares estimate γ̂ and that one's standard error SE,
+Where users and items are but rated higher or lower, what a model finds beyond that is chance, and
+biases alone are the better answer; where ratings have no structure at all, their mean is. Of
+ratings r that were held out, predictions p of them, and predictions b of biases alone, the slope
+of r − b on p − b is one where the model is honest and zero where it tells nothing. With its
+least-squares estimate α̂ and that one's standard error SE,
 
-    p becomes m + γ (p − m),   γ = γ̂ max(0, 1 − 4 SE² / γ̂²), at most 1
+    p becomes b + α (p − b),   α = α̂ max(0, 1 − 3 SE² / α̂²), at most 1
 
 (a positive-part James-Stein estimate: Efron & Morris 1973, Stein's Estimation Rule and Its
-Competitors, eq. 1.10 of one coordinate; with 4, what is not twice its error is nothing), unless
-the squares that this moves answers by are worth less than a thousandth of the RMSE: then γ is one,
-and answers are the model's. Users are drawn whole for SE, or items if that makes it larger.
+Competitors, eq. 1.10 of one coordinate; with 3, what is not 1.7 times its error is nothing), unless
+the squares that this moves answers by are worth less than a thousandth of the RMSE: then α is one,
+and answers are the model's. Users are drawn whole for SE, or items if that makes it larger. Then,
+m being the mean of the ratings that were not held out, and γ found likewise,
+
+    p becomes m + γ (p − m)
 
 An item without ratings is an obscure one where a rating at random is asked for, and a new one where
 a later one is; a user's first ratings differ from those that follow; and the level of all drifts.
@@ -30,7 +34,7 @@ different ratings is taken for chance, and δ is zero.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Self
 
@@ -38,8 +42,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from model.dataset import Ratings
+from model.dataset import Pairs, Ratings
 from model.selection import spread_rows
+from model.solver import Model
 from model.splits import Split
 from study.record.attributes import Shifts
 
@@ -57,7 +62,8 @@ SHARES = {
 }
 ALL_SHARE = 0.1  # of the level of all
 SWEEPS = 4
-UNCERTAIN = 4.0  # squared standard errors that a slope has to exceed to count as more than zero
+UNCERTAIN = 3.0  # squared standard errors that a slope has to exceed to count as more than zero
+BY_CHANCE = 4.0  # the same of means of few residuals
 WORTH = 1e-3  # the share of the RMSE that a slope has to be worth
 MOST_TOLD = 4_000_000  # residuals of all ranks that are looked at
 FEW = 2_000  # residuals; of fewer, means within twice their standard errors are chance
@@ -73,6 +79,7 @@ class Residuals:
 
     values: Column  # (n,)
     above: Column  # (n,) predicted less the mean
+    beyond: Column  # (n,) predicted less what biases alone predict
     mean: float  # of what there was to learn from
     users: Counts  # (n,) indices
     items: Counts  # (n,)
@@ -80,10 +87,16 @@ class Residuals:
     item_counts: Counts  # (n,)
 
     @classmethod
-    def of(cls, training: Ratings, held_out: Ratings, predicted: Column) -> Self:
+    def of(cls, training: Ratings, held_out: Ratings, predicted: Column, *, biases: Column) -> Self:
         """Those of (n,) predictions for what was held out, by who knows the training ratings.
 
         They are those of all ranks, or a part of them.
+
+        Args:
+            training: what there was to learn from.
+            held_out: n ratings.
+            predicted: (n,) by models.
+            biases: (n,) by biases alone.
         """
         user_counts, item_counts = training.counts(held_out)
         mean = training.moments.mean.item()
@@ -91,14 +104,16 @@ class Residuals:
         columns = [
             torch.from_numpy(held_out.values.numpy() - predicted),
             torch.from_numpy(predicted - mean),
+            torch.from_numpy(predicted - biases),
             *(users, held_out.item_index, user_counts, item_counts),
         ]
         world = training.world
         rows = spread_rows(len(held_out), MOST_TOLD, world)
-        values, above, *counts = (world.gathered(one[rows]).numpy() for one in columns)
+        values, above, beyond, *counts = (world.gathered(one[rows]).numpy() for one in columns)
         return cls(
             values=values,
             above=above,
+            beyond=beyond,
             mean=mean,
             users=counts[0],
             items=counts[1],
@@ -114,6 +129,7 @@ class Levels:
     all: float
     by_user: tuple[float, ...]  # of the groups by the user's number of ratings, the last zero
     by_item: tuple[float, ...]
+    weight: float = 1.0  # α
     slope: float = 1.0  # γ
     mean: float = 0.0  # m; of no effect with a slope of one
 
@@ -129,7 +145,11 @@ class Levels:
         which = np.concatenate([np.full(len(one.values), n) for n, one in enumerate(splits)])
         values = np.concatenate([one.values for one in splits])
         above = np.concatenate([one.above for one in splits])
-        slope = _slope(values, above, [(one.users, one.items) for one in splits])
+        beyond = np.concatenate([one.beyond for one in splits])
+        whose = [(one.users, one.items) for one in splits]
+        weight = _slope(values, beyond, whose)
+        values, above = values + (1 - weight) * beyond, above - (1 - weight) * beyond
+        slope = _slope(values, above, whose)
         rest = values + (1 - slope) * above
         sides = [
             (np.concatenate(rows), np.digitize(np.concatenate(counts), EDGES), [0.0] * N_GROUPS)
@@ -140,7 +160,7 @@ class Levels:
         ]
         of_all, known = 0.0, np.logical_and(*(groups == len(EDGES) for _, groups, _ in sides))
         is_later, noise = kind in LATER, float(np.square(rest).mean())
-        chance = UNCERTAIN * noise * _repeats(splits) if len(rest) < FEW else 0.0
+        chance = BY_CHANCE * noise * _repeats(splits) if len(rest) < FEW else 0.0
         for _ in range(SWEEPS):
             if is_later and known.any():
                 rest = rest + of_all
@@ -175,6 +195,7 @@ class Levels:
             all=of_all,
             by_user=tuple(sides[0][2]),
             by_item=tuple(sides[1][2]),
+            weight=weight,
             slope=slope,
             mean=float(np.mean([one.mean for one in splits])) if slope < 1 else 0.0,
         )
@@ -186,6 +207,7 @@ class Levels:
             all=kept["all"],
             by_user=tuple(kept["by_user"]),
             by_item=tuple(kept["by_item"]),
+            weight=kept.get("weight", 1.0),
             slope=kept.get("slope", 1.0),
             mean=kept.get("mean", 0.0),
         )
@@ -195,9 +217,21 @@ class Levels:
         sides = ([round(shift, 6) for shift in side] for side in (self.by_user, self.by_item))
         by_user, by_item = sides
         kept: Shifts = {"all": round(self.all, 6), "by_user": by_user, "by_item": by_item}
-        if self.slope == 1:
-            return kept
-        return {**kept, "slope": round(self.slope, 6), "mean": round(self.mean, 6)}
+        if self.weight < 1:
+            kept["weight"] = round(self.weight, 6)
+        if self.slope < 1:
+            kept |= {"slope": round(self.slope, 6), "mean": round(self.mean, 6)}
+        return kept
+
+    def blended(self, predictions: Column, pairs: Pairs, biases: Callable[[], Model]) -> Column:
+        """The (n,) predictions of models for pairs, nearer to those of biases alone as they should.
+
+        It comes before `applied`; where models tell more than chance, no biases are asked for.
+        """
+        if self.weight == 1:
+            return predictions
+        alone: Column = biases().predict(pairs).numpy()
+        return alone + self.weight * (predictions - alone)
 
     def applied(self, predictions: Column, user_counts: Counts, item_counts: Counts) -> Column:
         """The (n,) predictions as they are to be, of pairs that have (n,) so many ratings.
@@ -217,7 +251,9 @@ class Levels:
 
 
 def _slope(values: Column, above: Column, sides: Sequence[tuple[Counts, Counts]]) -> float:
-    """γ of (n,) residuals and (n,) predictions above the mean, of users and items in splits."""
+    """α or γ of (n,) residuals, of users and items in splits, and of (n,) predictions less what
+    comes for nothing.
+    """
     squares, wrong = (float(np.square(column).sum()) for column in (above, values))
     if not (squares and wrong):
         return 1.0

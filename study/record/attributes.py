@@ -96,6 +96,7 @@ class Shifts(TypedDict):
     all: float
     by_user: list[float]
     by_item: list[float]
+    weight: NotRequired[float]  # of models beside biases alone; one if it is not kept
     slope: NotRequired[float]  # of ratings on predictions, above the mean; one if it is not kept
     mean: NotRequired[float]  # then, that of the ratings
 

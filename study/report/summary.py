@@ -23,7 +23,10 @@ def summary(record: Record) -> str:
     lines = []
     if held_out:
         lines.append(f"{_compared(held_out)}, on {found.splits}")
-        if (slope := held_out.get("levels", {}).get("slope", 1.0)) < 1:
+        levels = held_out.get("levels", {})
+        if (weight := levels.get("weight", 1.0)) < 1:
+            lines.append(f"Answers keep {100 * weight:.0f} % of what is found beyond biases alone")
+        if (slope := levels.get("slope", 1.0)) < 1:
             lines.append(f"Answers keep {100 * slope:.0f} % of what lies above or below the mean")
     if found.later:
         lines.append(f"{_compared(found.later)}, on what came later")

@@ -100,7 +100,7 @@ def _record_held_out(finalists: Finalists, kind: Split) -> None:
     residuals = [one.residuals for one in rounds]
     levels = Levels.fitted(residuals, kind=kind, std=rounds[-1].std)
     users = np.concatenate([one.users for one in residuals])
-    ours = _joined([one.best_values(levels.slope) for one in rounds])
+    ours = _joined([one.best_values(levels) for one in rounds])
     others = _joined([one.biases for one in rounds]), _joined([one.mean for one in rounds])
     per_user = np.concatenate([one.user_counts for one in residuals])
     per_item = np.concatenate([one.item_counts for one in residuals])
@@ -162,9 +162,11 @@ class Round:
     labels: dict[Key, Mask]  # by side, column and label: who has it
     std: float  # of the training ratings
 
-    def best_values(self, slope: float) -> Column:
-        """The (n,) errors of the best, shrunk towards the mean."""
-        return self.best if slope == 1 else slope * self.best + (1 - slope) * self.mean
+    def best_values(self, levels: Levels) -> Column:
+        """The (n,) errors of the best, shrunk towards biases alone and the mean."""
+        weight, slope = levels.weight, levels.slope
+        blended = self.best if weight == 1 else weight * self.best + (1 - weight) * self.biases
+        return blended if slope == 1 else slope * blended + (1 - slope) * self.mean
 
 
 def round_of(crew: Crew, without: Without, predicted: Column, *, answer: Column) -> Round:
@@ -173,9 +175,10 @@ def round_of(crew: Crew, without: Without, predicted: Column, *, answer: Column)
     validation, own = own_compared(validation, crew)
     truth = validation.values.numpy()
     recent_mean, recent_biases = _recent(training, validation)
+    of_biases = fit_biases(training).predict(validation).numpy()
     errors = (
         predicted[own] - truth,
-        fit_biases(training).predict(validation).numpy() - truth,
+        of_biases - truth,
         training.moments.mean.item() - truth,
         recent_mean - truth,
         recent_biases - truth,
@@ -185,7 +188,7 @@ def round_of(crew: Crew, without: Without, predicted: Column, *, answer: Column)
     best, biases, mean, recent_mean, recent_biases, ahead = of_all
     labels = labels_of(training, validation)
     return Round(
-        residuals=Residuals.of(training, validation, answer[own]),
+        residuals=Residuals.of(training, validation, answer[own], biases=of_biases),
         best=best,
         biases=biases,
         mean=mean,

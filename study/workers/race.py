@@ -135,7 +135,8 @@ def standing(
             is_few and compared < ENOUGH_OF_FEW and n_runs + len(running) <= n_trials
         )
         last = not may_go_on or number + 1 == MOST_ROUNDS or compared >= ENOUGH
-        decided = not matters or last
+        tells = not is_few or compared >= ENOUGH_OF_FEW  # what the answers are off on average
+        decided = last or (tells and not matters)
         ranking = _ranking(
             order,
             errors,
