@@ -3,18 +3,20 @@
 Where users and items are but rated higher or lower, what a model finds beyond that is chance, and
 biases alone are the better answer; where ratings have no structure at all, their mean is. Of
 ratings r that were held out, predictions p of them, and predictions b of biases alone, the slope
-of r − b on p − b is one where the model is honest and zero where it tells nothing. With its
-least-squares estimate α̂ and that one's standard error SE,
+of r − b on p − b is one where the model is honest and zero where it tells nothing. With α its
+least-squares estimate, from zero to one,
 
-    p becomes b + α (p − b),   α = α̂ max(0, 1 − 3 SE² / α̂²), at most 1
+    p becomes b + α (p − b)
+
+and then likewise, with m the mean of the ratings that were not held out, γ̂ the estimated slope of
+r − m on p − m, and SE its standard error, for which users are drawn whole, or items if that makes
+it larger,
+
+    p becomes m + γ (p − m),   γ = γ̂ max(0, 1 − 3 SE² / γ̂²), at most 1
 
 (a positive-part James-Stein estimate: Efron & Morris 1973, Stein's Estimation Rule and Its
-Competitors, eq. 1.10 of one coordinate; with 3, what is not 1.7 times its error is nothing), unless
-the squares that this moves answers by are worth less than a thousandth of the RMSE: then α is one,
-and answers are the model's. Users are drawn whole for SE, or items if that makes it larger. Then,
-m being the mean of the ratings that were not held out, and γ found likewise,
-
-    p becomes m + γ (p − m)
+Competitors, eq. 1.10 of one coordinate; with 3, what is not 1.7 times its error is nothing). Where
+the squares that either moves answers by are worth less than a thousandth of the RMSE, it is one.
 
 An item without ratings is an obscure one where a rating at random is asked for, and a new one where
 a later one is; a user's first ratings differ from those that follow; and the level of all drifts.
@@ -147,9 +149,9 @@ class Levels:
         above = np.concatenate([one.above for one in splits])
         beyond = np.concatenate([one.beyond for one in splits])
         whose = [(one.users, one.items) for one in splits]
-        weight = _slope(values, beyond, whose)
+        weight = _worth(min(_estimate(values, beyond), 1.0), values, beyond)
         values, above = values + (1 - weight) * beyond, above - (1 - weight) * beyond
-        slope = _slope(values, above, whose)
+        slope = _worth(_slope(values, above, whose), values, above)
         rest = values + (1 - slope) * above
         sides = [
             (np.concatenate(rows), np.digitize(np.concatenate(counts), EDGES), [0.0] * N_GROUPS)
@@ -250,21 +252,32 @@ class Levels:
         return shifts + self.all
 
 
-def _slope(values: Column, above: Column, sides: Sequence[tuple[Counts, Counts]]) -> float:
-    """α or γ of (n,) residuals, of users and items in splits, and of (n,) predictions less what
-    comes for nothing.
+def _estimate(values: Column, above: Column) -> float:
+    """The slope of ratings on predictions, zero at least.
+
+    Args:
+        values: (n,) residuals.
+        above: (n,) predictions; both less what comes for nothing.
     """
-    squares, wrong = (float(np.square(column).sum()) for column in (above, values))
-    if not (squares and wrong):
-        return 1.0
-    estimate = 1 + float((values * above).sum()) / squares
-    found = 0.0
-    if estimate > 0:
-        scores = (values + (1 - estimate) * above) * above
-        error = math.sqrt(max(_variance_of_sum(scores, rows) for rows in zip(*sides, strict=True)))
-        found = min(estimate * max(0.0, 1 - UNCERTAIN * (error / squares / estimate) ** 2), 1.0)
-    moved = (1 - found) ** 2 * squares / wrong
-    return found if moved > 2 * WORTH else 1.0
+    squares = float(np.square(above).sum())
+    return max(1 + float((values * above).sum()) / squares, 0.0) if squares else 1.0
+
+
+def _slope(values: Column, above: Column, sides: Sequence[tuple[Counts, Counts]]) -> float:
+    """γ of (n,) residuals and (n,) predictions above the mean, of users and items in splits."""
+    estimate = _estimate(values, above)
+    if not (estimate and above.any()):
+        return estimate
+    scores = (values + (1 - estimate) * above) * above
+    variance = max(_variance_of_sum(scores, rows) for rows in zip(*sides, strict=True))
+    ratio = variance / (estimate * float(np.square(above).sum())) ** 2
+    return min(estimate * max(0.0, 1 - UNCERTAIN * ratio), 1.0)
+
+
+def _worth(slope: float, values: Column, above: Column) -> float:
+    """The slope, or one where what it moves (n,) answers by is worth little."""
+    moved, wrong = (1 - slope) ** 2 * float(np.square(above).sum()), float(np.square(values).sum())
+    return slope if moved > 2 * WORTH * wrong else 1.0
 
 
 def _repeats(splits: Sequence[Residuals]) -> float:
