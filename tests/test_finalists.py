@@ -33,6 +33,7 @@ from study.record.liveness import this_worker
 from study.record.ranking import best_settings, final_ranking, is_decided
 from study.record.record import Record, n_finished
 from study.record.studies import default_name, identity, open_study
+from study.report.summary import summary
 from study.search import objective
 from study.search.objective import Context, Trained
 from study.search.pruning import SolverMedianPruner
@@ -878,6 +879,10 @@ def test_a_solver_that_ranks_cannot_train_does_not_meet(
     assert first not in race.ranking["trials"]
     assert race.ranking["left_out"] == ["gradient"]
     assert [one.solver for one in best_settings(race.study, 3)] == ["als", "als", "gradient"]
+    one = new_race(2)
+    tried(one.study, SOLVERS["gradient"].default, 0.1)
+    assert one.run()
+    assert "\nFinalists: trial 0 had no other to meet\n" in summary(one.finalists().record)
     monkeypatch.setattr(Crew, "can_train", lambda *_: False)
     alone = new_race(2, 3)
     assert alone.run()

@@ -34,7 +34,8 @@ def summary(record: Record) -> str:
     if ranking:
         so_far = "" if is_decided(record.study) else ", so far: they are not done"
         first, n = best.trial.number, len(ranking["trials"])
-        lines.append(f"Finalists: trial {first} is first of {n}{so_far}")
+        place = f"is first of {n}" if n > 1 else "had no other to meet"
+        lines.append(f"Finalists: trial {first} {place}{so_far}")
         if ranking["average"] > 1:
             gain = 100 * ranking["average_gain"][ranking["average"] - 1]
             said = f" gains {gain:.2f} %" if gain > 0 else ", which cannot be told apart"
