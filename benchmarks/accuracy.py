@@ -1,6 +1,7 @@
 """What each solver reaches at its default setting, and what each part of the sampler adds.
 
     python -m benchmarks.accuracy --data FILE --truth FILE [--seeds 3] [--trials 100]
+        [--only ROW …]
 
 Of each seed the ratings are split as a study splits them: epochs are chosen on the validation
 ratings, the model is trained on every rating, and only then scored on the queries' truth. The last
@@ -32,6 +33,7 @@ from model.splits import split
 from storage.lines import read_numbers
 from study.inputs import Data, load_data
 
+BIASES = "biases alone"
 DRAWS_ALONE = "… the same from draws alone, without Rao-Blackwell"
 
 
@@ -43,8 +45,7 @@ def settings() -> dict[str, Config]:
     even = float("inf")
     return {
         "the original's setting": ORIGINAL,
-        "gradient": SOLVERS["gradient"].default,
-        "als": SOLVERS["als"].default,
+        **{name: entry.default for name, entry in SOLVERS.items() if name != "gibbs"},
         "gibbs, Gaussian, no features, even noise": replace(gaussian, n_features=0, noise_dof=even),
         "… with who rated what, textbook scaling": replace(
             gaussian, noise_dof=even, degree_power=0.5, spectrum_power=1.0
@@ -115,11 +116,14 @@ def biases_alone(data: Data, truth: np.ndarray, seed: int) -> tuple[float, float
 
 
 def rows(
-    data: Data, truth: np.ndarray, seeds: int
+    data: Data, truth: np.ndarray, seeds: int, only: list[str] | None
 ) -> Iterator[tuple[str, list[tuple[float, float]]]]:
-    """Name and figures, one pair a seed, of every row."""
-    yield "biases alone", [biases_alone(data, truth, seed) for seed in range(seeds)]
+    """Name and figures, one pair a seed, of every row, or of some."""
+    if only is None or BIASES in only:
+        yield BIASES, [biases_alone(data, truth, seed) for seed in range(seeds)]
     for name, config in settings().items():
+        if only is not None and name not in only:
+            continue
         with draws_alone() if name == DRAWS_ALONE else contextlib.nullcontext():
             yield name, [rmse_of(config, data, truth, seed) for seed in range(seeds)]
 
@@ -131,6 +135,9 @@ def main() -> None:
     parser.add_argument("--truth", type=Path, required=True)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--trials", type=int, default=100, help="of a study; 0 for none")
+    parser.add_argument(
+        "--only", nargs="+", choices=[BIASES, *settings()], metavar="ROW", help="and no study"
+    )
     options = parser.parse_args()
     torch.set_num_threads(1)
     data = load_data(options.data, runs=Path("runs"))
@@ -139,7 +146,8 @@ def main() -> None:
     print("|---|---|---|")
     whole = studies(options.data, options.truth, options.seeds, options.trials)
     for name, figures in itertools.chain(
-        rows(data, truth, options.seeds), whole if options.trials else ()
+        rows(data, truth, options.seeds, options.only),
+        whole if options.trials and not options.only else (),
     ):
         cells = [
             f"{statistics.mean(column):.4f} ± {statistics.pstdev(column):.4f}"

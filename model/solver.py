@@ -21,14 +21,18 @@ class Epoch:
     """What one pass over the training ratings came to, in squared rating units."""
 
     number: int  # from 1
-    train_mse: float  # while it went on, of unclipped predictions
+    train_mse: float  # while it went on, of unclipped predictions; of a single pass afterwards
     validation_mse: float  # NaN without validation ratings
     # (n_validation,) float64, clipped, that validation_mse is of; None without
     validation_predictions: Tensor | None = field(default=None, repr=False, compare=False)
 
 
 class Model(Protocol):
-    """Predicts ratings, in rating units."""
+    """Predicts ratings, in rating units.
+
+    What it is asked for, and answers with, is on the CPU while it is saved, folded in or held; on
+    the solver's device while it is trained.
+    """
 
     def predict(self, pairs: Pairs) -> Tensor:
         """The (n,) float64 predicted ratings of pairs; index -1 is who has no ratings."""
@@ -47,7 +51,8 @@ class Model(Protocol):
     ) -> Self:
         """The model of one user, of index 0, who gave (n,) values to (n,) items; no training.
 
-        `about` is what is known of the user besides: the (l,) labels of all descriptions.
+        Without ratings, where n is 0, it is that of somebody of whom nothing is known. `about` is
+        what is known of the user besides: the (l,) labels of all descriptions.
         """
         ...
 

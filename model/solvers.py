@@ -48,7 +48,7 @@ class Entry:
     config: type[Config]
     solver: str  # the `Solver`, as "module:Class", imported when the first is made
     model: str  # the `Model` that it trains, as well
-    space: Space  # where to search; ratings are standardized, so that it holds on any scale
+    space: Space  # where to search; to hold on any scale if the solver standardizes ratings
     allowed: Space = field(default_factory=dict)  # wider, where a setting may lie outside of that
     fixed: Mapping[str, str] = field(default_factory=dict)  # what is allowed, and not searched
     default: Config

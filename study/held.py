@@ -528,7 +528,10 @@ class Model:
         found = [change(one) for one in self.models]
         models = tuple(one for one in found if one is not None)
         if len(models) < len(found):
-            raise InputError(f"{what}: expected models with factors, got another")
+            others = {name for name, one in zip(self.solvers, found, strict=True) if one is None}
+            raise InputError(
+                f"{what}: expected models with factors, got one of {', '.join(sorted(others))}"
+            )
         return models
 
     def _levelled(

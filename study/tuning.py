@@ -149,8 +149,6 @@ def tune(
     )
     from storage.proxy import shown
     from study.inputs import choose_device
-    from study.record.ranking import is_decided
-    from study.record.record import n_finished
     from study.record.studies import check_others, default_name, stored_seed
     from study.workers.clock import Clock
     from study.workers.crew import Crew
@@ -195,19 +193,13 @@ def tune(
         )
         joined = join(job, searched, opened, interrupted=interrupts, crew=Crew.of(data))
         failure = _run(job, joined, interrupts, where=shown(url), on_event=on_event)
-    study = joined.record.study
-    ended = Ended.BY_HAND if interrupts() else Ended.TIME_IS_UP
-    if failure:
-        ended = Ended.FAILED
-    elif n_finished(study) >= trials and is_decided(study):
-        ended = Ended.DONE
     result = Result(
         record=joined.record,
         ratings=data,
         storage=shown(where),
         folder=folder,
         device=torch_device,
-        ended=ended,
+        ended=Ended.FAILED if failure else _ended(joined.record, trials, interrupts),
         keep=n_bytes,
         on_event=on_event,
     )
@@ -377,6 +369,16 @@ def _tell_beginning(begins: "Beginning", on_event: OnEvent) -> None:
         on_event(Said(f"Begins with: {begins['study']}, {best}"))
     elif note := begins.get("note"):
         on_event(Said(f"Begins anew: {note}"))
+
+
+def _ended(record: "Record", trials: int, interrupts: "Interrupts") -> Ended:
+    """How a study ended that nothing cut, which was to have so many trials."""
+    from study.record.ranking import is_decided
+    from study.record.record import n_finished
+
+    if n_finished(record.study) >= trials and is_decided(record.study):
+        return Ended.DONE
+    return Ended.BY_HAND if interrupts() else Ended.TIME_IS_UP
 
 
 def _check_files(url: "URL", data: "Data", name: str) -> None:

@@ -17,9 +17,11 @@ RECIPE = re.compile(r"^<!-- recipe: ([^\n]*) -->\n```python\n(.*?)^```$", re.MUL
 # come to the same, is left out, and the others train for an epoch only.
 PROGRAM = """
 import json
+import sys
 from dataclasses import replace
 
 import numpy as np
+import pytest
 
 from model.solvers import SOLVERS
 
@@ -54,7 +56,8 @@ print(json.dumps({
     "new": len(result.newcomer({1: 3.0, 2: 5.0}).recommend(items=3)),
     "alike": len(result.similar(7, items=3)),
     "report": "means" in result.report().read_text(),
-}))
+}), flush=True)
+sys.exit(pytest.main(["-q", "-p", "no:cacheprovider", sys.argv[1], "-k", "means"]))  # the contract
 """
 
 
@@ -79,6 +82,15 @@ def put_in_place(house: Path) -> list[str]:
     return [place for place, _ in places]
 
 
+def test_what_a_file_is_said_to_have_it_has() -> None:
+    text = (ROOT / "CONTRIBUTING.md").read_text()
+    named = re.findall(r"`(\w+)` (?:of|in|\()\s*`([\w/]+\.py)`", text)
+    named += re.findall(r"`(\w+)`\s+\(`([\w/]+\.py)`", text)
+    assert len(named) > 5
+    for name, path in named:
+        assert re.search(rf"\b{name}\b", (ROOT / path).read_text()), (name, path)
+
+
 @pytest.fixture
 def house(tmp_path: Path) -> Path:
     """A copy of the packages, with what was compiled of them."""
@@ -94,15 +106,17 @@ def test_a_solver_is_one_file_and_one_entry(house: Path, tmp_path: Path) -> None
         "model/solvers.py, at the end of SOLVERS",
     ]
     done = subprocess.run(
-        [sys.executable, "-c", PROGRAM],
+        [sys.executable, "-c", PROGRAM, ROOT / "tests/test_solvers.py"],
         cwd=tmp_path,
         env={**os.environ, "PYTHONPATH": str(house)},
         capture_output=True,
         text=True,
         check=False,
     )
-    assert done.returncode == 0, done.stderr
-    found = json.loads(done.stdout)
+    assert done.returncode == 0, done.stdout + done.stderr
+    line, _, contract = done.stdout.partition("\n")
+    assert contract.startswith("......")
+    found = json.loads(line)
     trials = [(state, shrinkage) for state, name, shrinkage in found["trials"] if name == "means"]
     states = [state for state, _ in trials]
     assert set(states) <= {"COMPLETE", "PRUNED"}
