@@ -231,6 +231,13 @@ def test_what_is_found_beyond_biases_by_chance_is_left_to_them() -> None:
     assert nothing.blended(predictions, pairs, lambda: model).tolist() == [3.0, 3.0]
 
 
+def test_how_far_off_all_are_says_nothing_of_slopes() -> None:
+    """As of items that are held out whole, of which models know that nobody rated them."""
+    split = residuals_of(n=10_000, offset=0.6, of_new_items=0.2)
+    found = fitted(replace(split, above=split.above - 0.6, beyond=split.beyond - 0.6))
+    assert (found.weight, found.slope) == (1.0, 1.0)
+
+
 @pytest.mark.parametrize("weight", [0.9, 1.0, 1.5])
 def test_models_that_find_more_than_biases_answer_alone(weight: float) -> None:
     """Without a look at biases; what is little more than chance is theirs as well."""

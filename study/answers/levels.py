@@ -17,6 +17,7 @@ it larger,
 (a positive-part James-Stein estimate: Efron & Morris 1973, Stein's Estimation Rule and Its
 Competitors, eq. 1.10 of one coordinate; with 3, what is not 1.7 times its error is nothing). Where
 the squares that either moves answers by are worth less than a thousandth of the RMSE, it is one.
+Slopes are of what lies above the means of both, for the level is found after them.
 
 An item without ratings is an obscure one where a rating at random is asked for, and a new one where
 a later one is; a user's first ratings differ from those that follow; and the level of all drifts.
@@ -149,9 +150,11 @@ class Levels:
         above = np.concatenate([one.above for one in splits])
         beyond = np.concatenate([one.beyond for one in splits])
         whose = [(one.users, one.items) for one in splits]
-        weight = _worth(min(_estimate(values, beyond), 1.0), values, beyond)
+        columns = _centred(values), _centred(beyond)
+        weight = _worth(min(_estimate(*columns), 1.0), *columns)
         values, above = values + (1 - weight) * beyond, above - (1 - weight) * beyond
-        slope = _worth(_slope(values, above, whose), values, above)
+        columns = _centred(values), _centred(above)
+        slope = _worth(_slope(*columns, whose), *columns)
         rest = values + (1 - slope) * above
         sides = [
             (np.concatenate(rows), np.digitize(np.concatenate(counts), EDGES), [0.0] * N_GROUPS)
@@ -250,6 +253,12 @@ class Levels:
         shifts: Column = by_user[np.digitize(user_counts, EDGES)]
         shifts = shifts + by_item[np.digitize(item_counts, EDGES)]
         return shifts + self.all
+
+
+def _centred(values: Column) -> Column:
+    """The (n,) values less their mean, which is the level's concern."""
+    found: Column = values - values.mean()
+    return found
 
 
 def _estimate(values: Column, above: Column) -> float:
