@@ -9,6 +9,7 @@ predictions of them that are no product at all. The rows of a compact form (`com
 what the rest lies in, so that one pass over the predictions, some users at a time, finds it.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -35,8 +36,22 @@ class Factors:
     error: float  # root mean square difference from the predictions, over pairs at random
 
     @classmethod
-    def of(cls, model: Compact, *, rank: int = RANK, seed: int = 0) -> "Factors":
-        """Those that come nearest to the predictions of a model, of at most that rank."""
+    def of(
+        cls,
+        model: Compact,
+        *,
+        rank: int = RANK,
+        seed: int = 0,
+        answer: Callable[[Tensor, Pairs], Tensor] = lambda predicted, _: predicted,
+    ) -> "Factors":
+        """Those that come nearest to the predictions of a model.
+
+        Args:
+            model: the one.
+            rank: of the factors, at most.
+            seed: of the pairs that tell how near they come.
+            answer: what predictions of pairs become, but for a factor and biases the same.
+        """
         n_users = len(model.parts[0].user_bias) - 1
         basis = _basis(model)  # (n_items, k)
         n_items, items = len(basis), torch.arange(len(basis))
@@ -47,7 +62,7 @@ class Factors:
             pairs = Pairs(
                 user_index=users.repeat_interleave(n_items), item_index=items.repeat(len(users))
             )
-            block = model.predict(pairs).reshape(len(users), n_items)
+            block = answer(model.predict(pairs), pairs).reshape(len(users), n_items)
             return block.mean(1), block.sum(0), block @ basis
 
         rows, sums, products = zip(*in_threads(of_users, range(0, n_users, step)), strict=True)
@@ -71,7 +86,7 @@ class Factors:
             user_index=torch.randint(n_users, (SAMPLE,), generator=generator),
             item_index=torch.randint(n_items, (SAMPLE,), generator=generator),
         )
-        difference = found.predict(pairs) - model.predict(pairs)
+        difference = found.predict(pairs) - answer(model.predict(pairs), pairs)
         return cls(**{**vars(found), "error": difference.square().mean().sqrt().item()})
 
     def predict(self, pairs: Pairs) -> Tensor:

@@ -385,6 +385,7 @@ class Model:
             known,
             known.of_user(row),
             pair=known.at_present(torch.tensor([row]), _found(known, [item])),
+            levels=self.levels,
         )
         return replace(found, user_id=known.users.values[row])
 
@@ -399,7 +400,9 @@ class Model:
         index = _found(known, items)
         pairs = known.at_present(torch.full_like(index, row), index)
         with torch_in_one_thread():
-            return explain_by_ratings(self.models, known, known.of_user(row), pairs=pairs)
+            return explain_by_ratings(
+                self.models, known, known.of_user(row), pairs=pairs, levels=self.levels
+            )
 
     def update(
         self, ratings: "Source | Frame", *, columns: str | Sequence[str] | None = None
@@ -479,9 +482,14 @@ class Model:
         if self.compact is None or isinstance(self.compact, LogarithmicCompact):
             got = "another" if self.compact is None else "one of logarithms"
             raise InputError(f"factors: expected models with factors of ratings, got {got}")
+        known, levels = self.known, self.levels
+
+        def answer(predicted: Tensor, pairs: Pairs) -> Tensor:
+            blended = levels.blended(predicted.numpy(), pairs, lambda: known.biases)
+            return torch.from_numpy(levels.shrunk(blended))
+
         with torch_in_one_thread():
-            found = Factors.of(self.compact, rank=rank)
-        known = self.known
+            found = Factors.of(self.compact, rank=rank, answer=answer)
         return ExportedFactors(
             mean=found.mean,
             error=found.error,
@@ -513,7 +521,8 @@ class Model:
 
         def predict(pairs: Pairs) -> tuple[Column, Column]:
             mean, std = by_models(pairs)
-            return self.levels.blended(mean, pairs, lambda: self.known.biases), std
+            with torch_in_one_thread():
+                return self.levels.blended(mean, pairs, lambda: self.known.biases), std
 
         return predict
 
@@ -617,7 +626,12 @@ class Person:
         known = self.model.known
         pair = known.at_present(torch.tensor([0]), _found(known, [item]))
         return explain(
-            self.models, known, self.given.own(known), pair=pair, trained=self.model.models
+            self.models,
+            known,
+            self.given.own(known),
+            pair=pair,
+            trained=self.model.models,
+            levels=self.model.levels,
         )
 
     def reasons(self, items: ArrayLike) -> tuple[Explanation, ...]:
@@ -630,7 +644,9 @@ class Person:
         index = _found(known, items)
         pairs = known.at_present(torch.zeros_like(index), index)
         with torch_in_one_thread():
-            return explain_by_ratings(self.models, known, self.given.own(known), pairs=pairs)
+            return explain_by_ratings(
+                self.models, known, self.given.own(known), pairs=pairs, levels=self.model.levels
+            )
 
     def _predict(self, pairs: Pairs) -> tuple[Column, Column]:
         known, levels = self.model.known, self.model.levels

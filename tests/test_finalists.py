@@ -416,6 +416,19 @@ def test_of_few_ratings_one_that_is_left_goes_on(new_race: NewRace, plant: Plant
     assert race.ranking["rounds"] == [3, 1]
 
 
+@pytest.mark.usefixtures("of_few")
+def test_one_that_is_left_and_fails_has_what_it_came_to_before(
+    new_race: NewRace, plant: Plant
+) -> None:
+    found = noise({2: 2.0, 3: 1.0})
+    plant(lambda rank, number, n: found(rank, number, n) * (1.0 if number == 1 else np.nan))
+    race = new_race(2, 3)
+    assert race.run()
+    assert race.ranking["decided"] is True
+    assert ranks(race.study) == [3, 2]
+    assert race.ranking["rounds"] == [1, 1]
+
+
 def test_who_errs_in_the_same_way_as_the_first_stays_in(new_race: NewRace, plant: Plant) -> None:
     same = noise({2: 1.0, 4: 1.1})
     plant(lambda rank, number, n: same(max(rank - rank % 2, 2), number, n))

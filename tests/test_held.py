@@ -22,6 +22,8 @@ from model.solvers import SOLVERS
 from storage.errors import InputError
 from storage.files import read_arrays, write_arrays
 from study import Model, best_predict, evaluate, export, load, recommend, tune
+from study.answers.lists import list_scores
+from study.record.attributes import StudyView
 from study.result import Result
 
 N_USERS, N_ITEMS, N = 60, 40, 1500
@@ -315,10 +317,65 @@ def test_biases_alone_answer_as_much_as_models_tell_no_more(
     )
     np.testing.assert_allclose(person.predict([7])["prediction"], expected, atol=1e-6)
 
+    without = biased.newcomer({})  # what a rating carries is what the answer loses without it
+    lost = person.predict([7])["prediction"] - without.predict([7])["prediction"]
+    shift = none.at(np.array([1, 0]), known.item_counts[[known.item_row(7)] * 2])
+    for found in (person.explain(7), *person.reasons([7])):
+        np.testing.assert_allclose(found.influences, lost - (shift[0] - shift[1]), atol=1e-6)
+    whole = as_they_are.explain("ü03", 7)
+    alone, both = (one.reasons("ü03", [7])[0] for one in (biased, half))
+    by_item = [dict(zip(one.item_ids, one.influences, strict=True)) for one in (whole, alone, both)]
+    for item, influence in by_item[2].items():
+        assert influence == pytest.approx((by_item[0][item] + by_item[1][item]) / 2, abs=0.02)
+    effects = [
+        sum(abs(e.effect) for e in one.explain("ü03", 7).descriptions)
+        for one in (as_they_are, half, biased)
+    ]
+    assert effects[1] == pytest.approx(effects[0] / 2, abs=1e-4)
+    assert effects[2] == 0
+
+    handed = biased.factors(rank=2)  # nothing but biases
+    assert handed.error < 1e-4
+    answers = biased.predict(pairs)["prediction"]
+    rows = (index.user_index >= 0) & (index.item_index >= 0)
+    users, items = index.user_index[rows], index.item_index[rows]
+    rebuilt = handed.mean + handed.users["bias"][users] + handed.items["bias"][items]
+    rebuilt = rebuilt + none.at(*known.counts(index[rows]))
+    np.testing.assert_allclose(rebuilt.clip(1, 5), answers[rows.numpy()], atol=1e-3)
+
     later = biased.update({"who": ["neu"] * 3, "film": [1, 3, 5], "stars": [5, 5, 5]})
     joined = fit_biases(later.known.ratings).predict(later.known.index(later.asked([("neu", 7)])))
     shift = none.at(np.array([3]), later.known.item_counts[[later.known.item_row(7)]])
     assert later.predict([("neu", 7)])["prediction"] == pytest.approx(joined.numpy() + shift)
+
+
+def test_the_weight_that_a_study_keeps_counts_in_all_that_answers(
+    result: Result, pairs: dict[str, list[object]]
+) -> None:
+    record = result.record
+    kept = record.held_out
+    assert kept is not None
+    before = result.predict(pairs, average=2)["prediction"]
+    try:
+        levels = {**kept["levels"], "weight": 0.4}
+        record.keep(StudyView.held_out, {**kept, "levels": levels})
+        whole = result.predict(pairs, intervals=True, average=2)
+        model = result.model(average=2)
+        listed = result.recommend("ü03", items=5).predictions
+    finally:
+        record.keep(StudyView.held_out, kept)
+    assert np.abs(whole["prediction"] - before).max() > 0.1
+    exact = model.predict(pairs, intervals=True, exact=True)
+    for name in ("prediction", "std", "lower", "upper"):
+        np.testing.assert_allclose(exact[name], whole[name], rtol=0, atol=2e-6)
+    assert model.levels.weight == 0.4
+    alike = model.recommend("ü03", items=5, exact=True)
+    np.testing.assert_allclose(listed, alike.predictions, atol=0.2)  # of another average
+    row = np.array([model.known.users.index(np.array(["ü03"])).item()])
+    scores = list_scores(
+        lambda some: model.predictor(exact=True)(some)[0], model.known, row, levels=model.levels
+    )
+    assert model.known.items.values[scores[0].argmax()] == alike.item_ids[0]
 
 
 def test_more_ratings_are_taken_in(model: Model) -> None:

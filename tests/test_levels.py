@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from model.dataset import Pairs
+from model.dataset import Pairs, Ratings
 from model.factorization import Factorization
 from model.splits import Split
 from study.answers.levels import EDGES, N_GROUPS, Levels, Residuals
@@ -247,6 +247,24 @@ def test_models_that_find_more_than_biases_answer_alone(weight: float) -> None:
     predictions = np.array([4.0, 3.0])
     pairs = Pairs(user_index=torch.tensor([0, 1]), item_index=torch.tensor([0, 0]))
     assert found.blended(predictions, pairs, pytest.fail) is predictions
+
+
+@pytest.mark.parametrize("heavy", [False, True])
+def test_models_of_logarithms_are_not_beside_biases_of_ratings(
+    monkeypatch: pytest.MonkeyPatch, heavy: bool
+) -> None:
+    monkeypatch.setattr("study.answers.levels.has_heavy_tail", lambda _: heavy)
+    ratings = Ratings(
+        user_index=torch.tensor([0, 1]),
+        item_index=torch.tensor([0, 1]),
+        values=torch.tensor([1.0, 3.0], dtype=torch.float64),
+        n_users=2,
+        n_items=2,
+    )
+    found = Residuals.of(ratings, ratings, np.array([2.0, 2.5]), biases=np.array([2.0, 2.0]))
+    assert found.beyond.tolist() == ([0.0, 0.0] if heavy else [0.0, 0.5])
+    assert found.above.tolist() == [0.0, 0.5]
+    assert found.values.tolist() == [-1.0, 0.5]
 
 
 def test_a_slope_that_may_be_chance_counts_less() -> None:

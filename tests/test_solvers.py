@@ -43,6 +43,8 @@ def test_epochs_count_from_one_and_tell_what_the_model_predicts(
         assert math.isfinite(epoch.train_mse)
         predicted = solver.model.predict(validation)
         assert predicted.dtype == torch.float64
+        assert epoch.validation_predictions is not None
+        torch.testing.assert_close(epoch.validation_predictions, predicted)
         assert epoch.validation_mse == pytest.approx(
             (predicted - validation.values).square().mean().item(), rel=1e-6
         )

@@ -15,6 +15,7 @@ from model.solver import Model
 from storage.errors import InputError
 from storage.ratings import IdArray
 from study.answers.groups import MOSTLY
+from study.answers.levels import Levels
 from study.known import Known
 
 
@@ -85,15 +86,17 @@ def explain(
     own: Ratings,
     *,
     pair: Pairs,
+    levels: Levels,
     trained: Sequence[Model] | None = None,
 ) -> Explanation:
-    """What the mean prediction of models rests on.
+    """What the mean prediction of models rests on, at its level.
 
     Args:
         models: that answer.
         known: the ratings.
         own: those of the user.
         pair: the one that is predicted, at present.
+        levels: how much of what the models say is answered.
         trained: the models that those were folded in, if they were.
 
     Raises:
@@ -117,17 +120,21 @@ def explain(
     )
     said = [
         OfDescription(
-            side=side, column=one.name, labels=_labels(one, row), effect=round(float(effect), 6)
+            side=side,
+            column=one.name,
+            labels=_labels(one, row),
+            effect=round(float(effect) * levels.weight * levels.slope, 6),
         )
         for side, descriptions, row, effects in sides
         for one, effect in zip(descriptions, effects, strict=len(effects) > 0)
     ]
     descriptions = tuple(sorted(said, key=lambda one: -abs(one.effect)))
-    return _explanation(known, own, item, found.of_ratings.numpy(), descriptions)
+    influences = _of_answer(found.of_ratings.numpy(), known, own, levels)
+    return _explanation(known, own, item, influences, descriptions)
 
 
 def explain_by_ratings(
-    models: Sequence[Model], known: Known, own: Ratings, *, pairs: Pairs
+    models: Sequence[Model], known: Known, own: Ratings, *, pairs: Pairs, levels: Levels
 ) -> tuple[Explanation, ...]:
     """What the mean predictions of models rest on of the ratings of one user: quick for a list.
 
@@ -136,6 +143,7 @@ def explain_by_ratings(
         known: the ratings.
         own: those of the user.
         pairs: that are predicted, at present, of that user.
+        levels: as of `explain`.
 
     Raises:
         InputError: none of the models can tell.
@@ -144,9 +152,26 @@ def explain_by_ratings(
     parts = [found for found in told if found is not None]
     if not parts:
         raise InputError("explain: expected models with factors, got none")
-    influences = torch.stack(parts).mean(0).numpy()
+    influences = _of_answer(torch.stack(parts).mean(0).numpy(), known, own, levels)
     rows = zip(pairs.item_index.tolist(), influences, strict=True)
     return tuple(_explanation(known, own, item, influence) for item, influence in rows)
+
+
+def _of_answer(
+    influences: NDArray[np.float64], known: Known, own: Ratings, levels: Levels
+) -> NDArray[np.float64]:
+    """The (…, n) influences of n ratings of a user on what is answered, of those on models.
+
+    Biases alone, as far as they answer, have the user's as Σ rest / (n + λ), one rest less without
+    a rating; items stay as they are.
+    """
+    if levels.weight < 1:
+        biases, n = known.biases, len(own)
+        rest = own.values - biases.global_mean - biases.item_bias.detach()[own.item_index]
+        shrinkage = biases.penalty[1, 1].item()
+        of_biases = rest.sum() / (n + shrinkage) - (rest.sum() - rest) / (n - 1 + shrinkage)
+        influences = levels.weight * influences + (1 - levels.weight) * of_biases.numpy()
+    return levels.slope * influences
 
 
 def _explanation(

@@ -21,6 +21,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from model.biases import fit_biases
 from model.dataset import UNKNOWN
 from model.selection import even_rows, spread_rows
 from model.world import World
@@ -119,7 +120,8 @@ def calibrate(ensemble: Ensemble) -> Calibration:
     predicted, spreads = ensemble.predict(as_if, without=ensemble.without)
     own_truth = held_out.values.numpy()
     levelled = ensemble.levelled(predicted[:own], held_out, training)
-    far = np.abs(predicted[own:].reshape(3, -1) - own_truth[rows]) / spreads[own:].reshape(3, -1)
+    blended = ensemble.levels.blended(predicted, as_if, lambda: fit_biases(training))[own:]
+    far = np.abs(blended.reshape(3, -1) - own_truth[rows]) / spreads[own:].reshape(3, -1)
     simulated = gathered(world, far.T).T
     counts, some = counts_of(held_out, training), spread_rows(own, MOST_TOLD, world)
     predictions, spread, truth, kinds = (

@@ -8,9 +8,9 @@ least-squares estimate, from zero to one,
 
     p becomes b + α (p − b)
 
-and then likewise, with m the mean of the ratings that were not held out, γ̂ the estimated slope of
-r − m on p − m, and SE its standard error, for which users are drawn whole, or items if that makes
-it larger,
+(but where models are of logarithms, which biases are not), and then likewise, with m the mean of
+the ratings that were not held out, γ̂ the estimated slope of r − m on p − m, and SE its standard
+error, for which users are drawn whole, or items if that makes it larger,
 
     p becomes m + γ (p − m),   γ = γ̂ max(0, 1 − 3 SE² / γ̂²), at most 1
 
@@ -46,6 +46,7 @@ import torch
 from numpy.typing import NDArray
 
 from model.dataset import Pairs, Ratings
+from model.logarithmic import has_heavy_tail
 from model.selection import spread_rows
 from model.solver import Model
 from model.splits import Split
@@ -82,7 +83,8 @@ class Residuals:
 
     values: Column  # (n,)
     above: Column  # (n,) predicted less the mean
-    beyond: Column  # (n,) predicted less what biases alone predict
+    # (n,) predicted less what biases alone predict; zero where models are of logarithms
+    beyond: Column
     mean: float  # of what there was to learn from
     users: Counts  # (n,) indices
     items: Counts  # (n,)
@@ -107,7 +109,9 @@ class Residuals:
         columns = [
             torch.from_numpy(held_out.values.numpy() - predicted),
             torch.from_numpy(predicted - mean),
-            torch.from_numpy(predicted - biases),
+            torch.from_numpy(
+                np.zeros_like(biases) if has_heavy_tail(training) else predicted - biases
+            ),
             *(users, held_out.item_index, user_counts, item_counts),
         ]
         world = training.world
@@ -243,9 +247,13 @@ class Levels:
 
         They may leave the range of the ratings.
         """
-        if self.slope < 1:
-            predictions = self.mean + self.slope * (predictions - self.mean)
-        return predictions + self.at(user_counts, item_counts)
+        return self.shrunk(predictions) + self.at(user_counts, item_counts)
+
+    def shrunk(self, predictions: Column) -> Column:
+        """The (n,) predictions, nearer to the mean as they should."""
+        if self.slope == 1:
+            return predictions
+        return self.mean + self.slope * (predictions - self.mean)
 
     def at(self, user_counts: Counts, item_counts: Counts) -> Column:
         """The (n,) shifts of pairs whose user and item have (n,) so many ratings."""

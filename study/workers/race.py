@@ -2,7 +2,8 @@
 
 In each round the finalists that are left are compared rating by rating on the same new split. Who
 is clearly worse than the first is out. It is over when one is left, when the others are clearly so
-close that it does not matter, or when enough was compared.
+close that it does not matter, or when enough was compared; of few ratings not before 1,500 were, or
+three rounds: what answers are off on average is read off them as well.
 
 A few hundred ratings do not tell settings apart that are trained on few, and the mean of those that
 cannot be told apart is better than any pick: of few ratings more settings meet, in more rounds, as
@@ -118,6 +119,8 @@ def standing(
         running = sorted(running, key=lambda setting: _mse(errors[setting.config]))
         first = running[0]
         if not math.isfinite(_mse(errors[first.config])):
+            if ranking:  # who was left came to nothing: what was known before it counts
+                ranking, decided = {**ranking, "decided": True}, True
             break
         order = running + [setting for setting in order if setting not in running]
         order = sorted(order, key=lambda setting: math.isinf(_mse(errors[setting.config])))
