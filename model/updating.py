@@ -252,3 +252,13 @@ def joined(old: Ratings, new: Ratings) -> Ratings:
         values=torch.cat([kept.values, new.values]),
         times=times,
     )
+
+
+def outdated(new: Ratings, old: Ratings) -> Tensor:
+    """Which of (n,) ratings are of pairs that the old ones, one of each, have of later times."""
+    if new.times is None or old.times is None or not len(old):
+        return torch.zeros(len(new), dtype=torch.bool)
+    keys, order = (old.user_index * new.n_items + old.item_index).sort()
+    wanted = new.user_index * new.n_items + new.item_index
+    places = torch.searchsorted(keys, wanted).clamp(max=len(keys) - 1)
+    return (keys[places] == wanted) & (old.times[order[places]] > new.times)

@@ -181,9 +181,12 @@ def best_predict(
             _write_intervals(intervals, answers, pairs, drawing)
     if save_model is not None:
         with drawing.status("Making the model…"):
-            result.model(average=average).save(save_model)
+            made = result.model(average=average)
+            made.save(save_model)
         size = save_model.stat().st_size
         drawing.say(f"Wrote: {save_model}, a model to hold and to serve, {size / 1e6:,.0f} MB")
+        if (kind := made.card["answers_like"]) != "random":
+            drawing.say(f"It answers for the present, at the level of later ratings: split {kind}")
     if is_asked and n_queries and (truth is not None or pairs.truth is not None):
         if truth is None and queries is not None:
             drawing.say(_scored_against(pairs.truth_name, pairs.asked_of))

@@ -83,9 +83,9 @@ def forget(
     if not (changed or removed):
         raise InputError(f"user '{user}': in no model and in nothing that is kept beside {storage}")
     drawing.say(
-        "Remains: your file of ratings, files with answers, and in models what items' rows and "
-        "others' learned from all ratings together; the database keeps figures of all users, and "
-        "some ids as hashes"
+        "Remains: your files of ratings and of users, files with answers, and in models what "
+        "items' rows and others' learned from all ratings together; the database keeps figures of "
+        "all users, and some ids as hashes"
     )
     facts = {"user": user, "models": changed, "files": removed.files, "studies": removed.studies}
     return Outcome(facts=facts)

@@ -486,7 +486,7 @@ class Model:
 
         def answer(predicted: Tensor, pairs: Pairs) -> Tensor:
             blended = levels.blended(predicted.numpy(), pairs, lambda: known.biases)
-            return torch.from_numpy(levels.shrunk(blended))
+            return torch.from_numpy(levels.applied(blended, *known.counts(pairs)))
 
         with torch_in_one_thread():
             found = Factors.of(self.compact, rank=rank, answer=answer)

@@ -12,7 +12,7 @@ from torch import Tensor
 from model.biases import fit_biases
 from model.dataset import UNKNOWN, Description, Ids, Pairs, Ratings
 from model.factorization import Factorization
-from model.updating import joined
+from model.updating import joined, outdated
 from storage.errors import InputError
 from storage.files import TEXT
 from storage.lines import shown
@@ -165,7 +165,8 @@ class Known:
     def with_ratings(self, table: RatingsTable) -> tuple["Known", Ratings]:
         """What is known with more ratings, and those alone; a pair rated again has the newer one.
 
-        Who and what is new comes behind the others, described as the average of them.
+        That is the later one if both have times: more ratings that are older are left out. Who and
+        what is new comes behind the others, described as the average of them.
 
         Raises:
             InputError: a rating is out of the range of those that are known.
@@ -194,6 +195,7 @@ class Known:
             user_descriptions=_longer(self.ratings.user_descriptions, len(users)),
             item_descriptions=_longer(self.ratings.item_descriptions, len(items)),
         )
+        new = new[~outdated(new, self.ratings)]
         present = self.present
         if present is not None and times is not None and times.isfinite().any():
             present = max(present, times[times.isfinite()].max().item())

@@ -80,7 +80,7 @@ def test_a_person_leaves_models_caches_and_kept_predictions(
     n = sum(line.startswith("u04,") for line in lines)
     assert f"some.model, without u04 and their {n} ratings now" in out
     assert "the finalists' predictions of ratings-" in out
-    assert "Remains: your file of ratings" in out
+    assert "Remains: your files of ratings and of users" in out
     after = Model.load("some.model")
     for name in ("prediction", "lower", "upper"):
         np.testing.assert_allclose(after.predict(pairs, intervals=True)[name], expected[name])

@@ -134,6 +134,17 @@ def test_two_users_who_agree_by_chance_move_little() -> None:
     assert -0.25 < fitted(Residuals(**agree)).by_user[2] < 0
 
 
+def test_who_has_told_of_themselves_is_moved_less() -> None:
+    """The same few residuals move the predictions of somebody with ratings less."""
+    split = residuals_of(n=300, of_new_users=0.8)
+    found = []
+    for group, n_ratings in enumerate((0, *EDGES[:-1])):
+        counts = np.where(split.user_counts == 0, n_ratings, split.user_counts)
+        found.append(fitted(replace(split, user_counts=counts)).by_user[group])
+    assert found == sorted(found, reverse=True)
+    assert found[-1] < 0.6 * found[0]
+
+
 def test_times_that_differ_shrink_it() -> None:
     alike = [residuals_of(seed=seed, of_new_users=0.4) for seed in range(3)]
     unlike = [

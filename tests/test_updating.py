@@ -11,7 +11,7 @@ from model.fold_in import Conditions, draw_rows
 from model.posterior import Posterior
 from model.solver import Model, mse
 from model.solvers import SOLVERS, Config, make_solver
-from model.updating import joined, updated
+from model.updating import joined, outdated, updated
 
 CPU = torch.device("cpu")
 SETTINGS: dict[str, tuple[Config, int]] = {
@@ -129,3 +129,23 @@ def test_a_pair_rated_again_has_its_newer_rating(few_ratings: Ratings) -> None:
     assert (whole.values == 9.0).sum() == 3
     timed = replace(few_ratings, times=torch.arange(120).double())
     assert joined(timed, again).times.isnan().sum() == 3
+
+
+def test_an_older_rating_of_a_pair_replaces_none(few_ratings: Ratings) -> None:
+    """Of pairs in any order; without times of both the new one counts."""
+    n = len(few_ratings)
+    timed = replace(few_ratings, times=torch.arange(n, dtype=torch.float64))
+    rows = torch.tensor([5, 0, n - 1, 7])
+    times = torch.tensor([4.0, 3.0, n + 1.0, torch.nan], dtype=torch.float64)
+    again = replace(timed[rows], times=times)
+    assert outdated(again, timed).tolist() == [True, False, False, False]
+    assert outdated(again[:0], timed).tolist() == []
+    assert not outdated(again, few_ratings).any()
+    assert not outdated(again, timed[:0]).any()
+    other = replace(again, item_index=(again.item_index + 1) % few_ratings.n_items)
+    known, asked = ({*_pairs(one)} for one in (timed, other))
+    assert outdated(other, timed).sum() <= len(known & asked)
+
+
+def _pairs(ratings: Ratings) -> list[tuple[int, int]]:
+    return [*zip(ratings.user_index.tolist(), ratings.item_index.tolist(), strict=True)]

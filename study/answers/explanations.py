@@ -128,7 +128,8 @@ def explain(
         for side, descriptions, row, effects in sides
         for one, effect in zip(descriptions, effects, strict=len(effects) > 0)
     ]
-    descriptions = tuple(sorted(said, key=lambda one: -abs(one.effect)))
+    told = [one for one in said if one.labels and one.effect]  # of who is described
+    descriptions = tuple(sorted(told, key=lambda one: -abs(one.effect)))
     influences = _of_answer(found.of_ratings.numpy(), known, own, levels)
     return _explanation(known, own, item, influences, descriptions)
 

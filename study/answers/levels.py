@@ -29,11 +29,12 @@ whoever had so many ratings to learn from, user by user and item by item in turn
 with m the mean of the residuals, which one user or item has in common, SE² its variance over users
 or items drawn whole (Cameron & Miller 2015, A Practitioner's Guide to Cluster-Robust Inference), at
 least that between the splits and that of so many residuals of nobody in common, and τ what δ may
-be. A few users or splits may agree by chance: of n the variance is taken (n + 1) / (n - 1) times,
-by which Student's t with n + 1 degrees of freedom is wider than the normal. One user, or one later
-split, tells nothing of how much they differ, and counts half. Who has more than a few ratings is
-left alone. Of fewer than 2,000 residuals, a mean within twice the standard error of so many
-different ratings is taken for chance, and δ is zero.
+be: of who has n ratings, which tell of themselves, τ₀ / √(1 + n). A few users or splits may agree
+by chance: of n the variance is taken (n + 1) / (n - 1) times, by which Student's t with n + 1
+degrees of freedom is wider than the normal. One user, or one later split, tells nothing of how much
+they differ, and counts half. Who has more than a few ratings is left alone. Of fewer than 2,000
+residuals, a mean within twice the standard error of so many different ratings is taken for chance,
+and δ is zero.
 """
 
 import math
@@ -54,7 +55,7 @@ from study.record.attributes import Shifts
 
 EDGES = (1, 2, 4, 8, 16)  # numbers of ratings at which groups begin; from the last on δ is zero
 N_GROUPS = len(EDGES) + 1
-# τ in standard deviations of the ratings. What nobody rated so far is obscure; of items that are
+# τ₀ in standard deviations of the ratings. What nobody rated so far is obscure; of items that are
 # held out whole most ratings are of those that many rate, unlike most items; newcomers of a later
 # time are like all others, but that times differ.
 SHARES = {
@@ -193,7 +194,7 @@ class Levels:
                         values,
                         rows[here],
                         which[here],
-                        tau=SHARES[kind] * std,
+                        tau=SHARES[kind] * std / math.sqrt(1 + (0, *EDGES)[group]),
                         noise=noise,
                         chance=chance,
                         is_later=is_later,
@@ -247,13 +248,9 @@ class Levels:
 
         They may leave the range of the ratings.
         """
-        return self.shrunk(predictions) + self.at(user_counts, item_counts)
-
-    def shrunk(self, predictions: Column) -> Column:
-        """The (n,) predictions, nearer to the mean as they should."""
-        if self.slope == 1:
-            return predictions
-        return self.mean + self.slope * (predictions - self.mean)
+        if self.slope < 1:
+            predictions = self.mean + self.slope * (predictions - self.mean)
+        return predictions + self.at(user_counts, item_counts)
 
     def at(self, user_counts: Counts, item_counts: Counts) -> Column:
         """The (n,) shifts of pairs whose user and item have (n,) so many ratings."""
