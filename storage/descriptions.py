@@ -192,11 +192,21 @@ def _is_header(first: list[str], role: str, id_name: str, known_ids: Set[str]) -
 
 
 def _id_column(read: _Table, role: str, id_name: str) -> int:
-    """The position of the ids."""
+    """The position of the ids.
+
+    Raises:
+        InputError: nothing is called as they are, and the first column is as those of the other side.
+    """
     names = [named.strip() for named, _ in read.columns]
     if names.count(id_name) == 1:
         return names.index(id_name)
     called = [n for n, one in enumerate(names) if is_called(one, role)]
+    other = "user" if role == "item" else "item"
+    if not called and is_called(names[0], other):
+        raise InputError(
+            f"{read.name}: expected a column {shown(id_name)} of {role}s, got "
+            f"{shown(names[0])}: is this the table of {other}s?"
+        )
     return called[0] if len(called) == 1 else 0
 
 

@@ -302,6 +302,11 @@ def test_bad_tables() -> None:
     assert "expected at most 1,000 columns, got 1,200" in refused(",".join(["x"] * 1200) + "\n1\n")
     assert "expected lines of at most" in refused("x," * 1_000_000 + "\n1\n")
     assert "binary data" in refused("\0\0")
+    of_users = as_csv({"user_id": [1, 2, 3], "age": [20, 30, 40]})  # ids that items have too
+    assert refused(of_users) == (
+        "items.csv: expected a column 'movie_id' of items, got 'user_id': is this the table of "
+        "users?"
+    )
     Path("items.csv").unlink()
     with pytest.raises(InputError, match=r"items.csv: no such file"):
         data_with(items="items.csv")
