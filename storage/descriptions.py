@@ -195,7 +195,7 @@ def _id_column(read: _Table, role: str, id_name: str) -> int:
     """The position of the ids.
 
     Raises:
-        InputError: nothing is called as they are, and the first column is as those of the other side.
+        InputError: none is called as they are, and the first one is as those of the other side.
     """
     names = [named.strip() for named, _ in read.columns]
     if names.count(id_name) == 1:
