@@ -246,7 +246,7 @@ class Model:
                 intervals=(columns["lower"], columns["upper"]) if "lower" in columns else None,
                 scores=scores,
                 most_predicted=MOST_QUICK if is_quick else MOST_PREDICTED,
-                doubts=doubts,
+                doubts=[*doubts, *filter(None, [self.known.doubt_of_range(test.truth)])],
             )
 
     def answers(self, pairs: Pairs, *, exact: bool = False) -> dict[str, Column]:

@@ -229,6 +229,17 @@ class Known:
                 f"{shown(item)}; {pairs.about}"
             )
 
+    def doubt_of_range(self, ratings: NDArray[np.float64]) -> str:
+        """That some of (n,) ratings are out of the range of those that are known, for people."""
+        lowest, highest = self.range
+        outside = ratings[(ratings < lowest) | (ratings > highest)]
+        if not len(outside):
+            return ""
+        return (
+            f"{len(outside):,} of {len(ratings):,} ratings, such as {outside[0]:g}, are not within "
+            f"{lowest:g} to {highest:g}, as those of {self.source} are"
+        )
+
     def _told_of(
         self, pairs: PairsTable
     ) -> tuple[list[int], tuple[int, tuple[str, str], bool] | None]:

@@ -458,6 +458,12 @@ def test_a_model_scores_itself(call: Call, folder: Path) -> None:
     assert found.errors.coverage
     assert found.errors.coverage.value == pytest.approx(np.mean(inside))
     quick = model.evaluate(test | {"rating": stars})
+    assert not any("are not within" in doubt for doubt in quick.doubts)
+    lowest, highest = model.known.range
+    far = np.where(np.arange(len(stars)) < 2, 9 * highest, stars)
+    (doubt,) = (one for one in model.evaluate(test | {"rating": far}).doubts if "within" in one)
+    assert doubt.startswith(f"2 of {len(far)} ratings, such as {9 * highest:g}, are not within ")
+    assert f"{lowest:g} to {highest:g}, as those of " in doubt
     assert quick.errors.rmse.value == pytest.approx(found.errors.rmse.value, abs=0.01)
     wanted = result.score(result.asked("test.csv", rated=True), quiet=True)
     assert found.lists and wanted.lists
