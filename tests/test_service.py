@@ -86,7 +86,9 @@ def test_pairs_are_predicted_as_by_the_model(client: TestClient, model: Model) -
     assert [[one["user"], one["item"]] for one in told] == pairs  # as they were given
     for name in ("prediction", "std", "lower", "upper"):
         assert [one[name] for one in told] == pytest.approx(list(expected[name]), abs=1e-6)
-    plain = answer(client.post("/predict", json={"pairs": pairs}))["predictions"]
+    whole = answer(client.post("/predict", json={"pairs": [*pairs, ["nobody", pairs[0][1]]]}))
+    plain = whole["predictions"][: len(pairs)]
+    assert whole["unknown"] == 1 + answer(client.post("/predict", json={"pairs": pairs}))["unknown"]
     assert set(plain[0]) == {"user", "item", "prediction"}
 
 

@@ -62,11 +62,13 @@ class Answers:
             columns = {"prediction": columns["prediction"]}
         told = {name: _rounded(values) for name, values in columns.items()}
         rows = zip(*told.values(), strict=True)
+        is_unknown = (index.user_index == UNKNOWN) | (index.item_index == UNKNOWN)
         return {
             "predictions": [
                 {"user": user, "item": item, **dict(zip(told, row, strict=True))}
                 for (user, item), row in zip(asked.pairs, rows, strict=True)
-            ]
+            ],
+            "unknown": int(is_unknown.sum()),
         }
 
     def recommend(self, asked: schemas.Recommend) -> Answer:

@@ -160,6 +160,7 @@ class Prediction(BaseModel):
 
 class Predictions(BaseModel):
     predictions: list[Prediction]
+    unknown: int = Field(description="pairs whose user or item is not among the ratings")
 
 
 class Reason(BaseModel):
