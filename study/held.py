@@ -519,12 +519,12 @@ class Model:
                     mean[rows], std[rows] = by_draws(pairs[rows])
             return mean, std
 
-        def predict(pairs: Pairs) -> tuple[Column, Column]:
+        def beside_biases(pairs: Pairs) -> tuple[Column, Column]:
             mean, std = by_models(pairs)
             with torch_in_one_thread():
                 return self.levels.blended(mean, pairs, lambda: self.known.biases), std
 
-        return predict
+        return by_models if self.levels.weight == 1 else beside_biases
 
     def _changed(
         self, what: str, change: Callable[[Trained], Trained | None]

@@ -260,7 +260,10 @@ def _check(record: Record, wanted: Mapping[str, object]) -> None:
                 f"{name}: has search space {found}, not {value}; choose another study_name="
             )
         if found is not None and key == StudyView.ratings_digest.name:
-            raise InputError(f"{name}: belongs to other ratings; choose another study_name=")
+            raise InputError(
+                f"{name}: belongs to other ratings, or to these with other items= or users=; "
+                "choose another study_name="
+            )
         raise InputError(f"{name}: was not made by study.run; choose another study_name=")
     _check_trials(record)
 
