@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 from benchmarks.ranking import trained
 from model.biases import fit_biases
 from model.dataset import Ratings
+from model.factorization import Factorization
 from model.splits import Split, as_new, split
 from storage.sources import Sources
 from study.answers.ensemble import counts_of
@@ -52,20 +53,20 @@ class Case:
     predicted: Column  # (n,) by the default setting
 
     @cached_property
-    def biases(self) -> Column:
-        """(n,) by biases alone."""
-        found: Column = fit_biases(self.training).predict(self.held_out).numpy()
-        return found
+    def biases(self) -> Factorization:
+        """Biases alone."""
+        return fit_biases(self.training)
 
-    @property
+    @cached_property
     def residuals(self) -> Residuals:
         """True less predicted, and how many ratings there were to learn from."""
-        return Residuals.of(self.training, self.held_out, self.predicted, biases=self.biases)
+        biases = self.biases.predict(self.held_out).numpy()
+        return Residuals.of(self.training, self.held_out, self.predicted, biases=biases)
 
     def levelled(self, levels: Levels) -> Column:
         """The (n,) predictions with levels."""
         counts = self.residuals
-        blended = levels.blended(self.predicted, self.held_out, lambda: fit_biases(self.training))
+        blended = levels.blended(self.predicted, self.held_out, lambda: self.biases)
         shifted = levels.applied(blended, counts.user_counts, counts.item_counts)
         clipped: Column = np.clip(shifted, *_range(self.training))
         return clipped

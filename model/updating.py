@@ -238,9 +238,7 @@ def _solve(model: Factorization, ratings: Ratings, side: str, rows: Tensor) -> N
 
 def joined(old: Ratings, new: Ratings) -> Ratings:
     """All ratings; a pair that is rated again has its newer rating alone."""
-    n_items = new.n_items
-    keys = [ratings.user_index * n_items + ratings.item_index for ratings in (old, new)]
-    kept = old[~torch.isin(*keys)]
+    kept = old[~torch.isin(*_numbers(old, new))]
     times = None
     if kept.times is not None:
         unknown = torch.full_like(new.values, torch.nan)
@@ -258,7 +256,13 @@ def outdated(new: Ratings, old: Ratings) -> Tensor:
     """Which of (n,) ratings are of pairs that the old ones, one of each, have of later times."""
     if new.times is None or old.times is None or not len(old):
         return torch.zeros(len(new), dtype=torch.bool)
-    keys, order = (old.user_index * new.n_items + old.item_index).sort()
-    wanted = new.user_index * new.n_items + new.item_index
+    numbers, wanted = _numbers(old, new)
+    keys, order = numbers.sort()
     places = torch.searchsorted(keys, wanted).clamp(max=len(keys) - 1)
     return (keys[places] == wanted) & (old.times[order[places]] > new.times)
+
+
+def _numbers(old: Ratings, new: Ratings) -> tuple[Tensor, Tensor]:
+    """A number for the pair of each rating, the same in both."""
+    of_old, of_new = (one.user_index * new.n_items + one.item_index for one in (old, new))
+    return of_old, of_new

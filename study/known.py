@@ -171,9 +171,8 @@ class Known:
         Raises:
             InputError: a rating is out of the range of those that are known.
         """
-        lowest, highest = self.range
-        if ((table.ratings < lowest) | (table.ratings > highest)).any():
-            wrong = table.ratings[(table.ratings < lowest) | (table.ratings > highest)][0]
+        if (outside := self.are_outside(table.ratings)).any():
+            wrong, (lowest, highest) = table.ratings[outside][0], self.range
             raise InputError(
                 f"ratings: expected ratings from {lowest:g} to {highest:g}, as in {self.source}, "
                 f"got {wrong:g}"
@@ -229,12 +228,18 @@ class Known:
                 f"{shown(item)}; {pairs.about}"
             )
 
+    def are_outside(self, ratings: NDArray[np.float64]) -> NDArray[np.bool_]:
+        """Which of (n,) ratings are out of the range of those that are known, or are none."""
+        lowest, highest = self.range
+        found: NDArray[np.bool_] = ~((lowest <= ratings) & (ratings <= highest))
+        return found
+
     def doubt_of_range(self, ratings: NDArray[np.float64]) -> str:
         """That some of (n,) ratings are out of the range of those that are known, for people."""
-        lowest, highest = self.range
-        outside = ratings[(ratings < lowest) | (ratings > highest)]
+        outside = ratings[self.are_outside(ratings)]
         if not len(outside):
             return ""
+        lowest, highest = self.range
         return (
             f"{len(outside):,} of {len(ratings):,} ratings, such as {outside[0]:g}, are not within "
             f"{lowest:g} to {highest:g}, as those of {self.source} are"

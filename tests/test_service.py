@@ -88,7 +88,7 @@ def test_pairs_are_predicted_as_by_the_model(client: TestClient, model: Model) -
         assert [one[name] for one in told] == pytest.approx(list(expected[name]), abs=1e-6)
     whole = answer(client.post("/predict", json={"pairs": [*pairs, ["nobody", pairs[0][1]]]}))
     plain = whole["predictions"][: len(pairs)]
-    assert whole["unknown"] == 1 + answer(client.post("/predict", json={"pairs": pairs}))["unknown"]
+    assert whole["unknown"] == 3  # nobody twice, and item 9
     assert set(plain[0]) == {"user", "item", "prediction"}
 
 

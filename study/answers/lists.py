@@ -239,9 +239,8 @@ class Given:
             InputError: a rating is not within the range of the others.
         """
         given, values = np.asarray(item_ids), np.asarray(ratings, dtype=np.float64)
-        lowest, highest = known.range
-        if (outside := ~((lowest <= values) & (values <= highest))).any():
-            at = int(np.argmax(outside))
+        if (outside := known.are_outside(values)).any():
+            at, (lowest, highest) = int(np.argmax(outside)), known.range
             raise InputError(
                 f"item {given[at]}: expected a rating from {lowest:g} to {highest:g}, as in "
                 f"{known.source}, got {values[at]:g}"
