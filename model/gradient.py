@@ -15,9 +15,12 @@ along the mean, and the optimizer's own weight decay, which shrinks every row at
 
 import itertools
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 from torch import Tensor
+from torch.optim.adam import adam  # the classes import torch's compiler, which takes seconds
+from torch.optim.sgd import sgd
 
 from model.dataset import Ratings
 from model.factorization import Factorization, average_unseen
@@ -84,12 +87,11 @@ class Gradient:
             self._pairs = torch.stack([users, items + self._n_users], dim=1).to(device)
             self._target = self._standardized(values)
         self._learning_rate = config.learning_rate
-        self._dense: torch.optim.Optimizer | None = None  # of every row at every step
-        if config.optimizer == "adam" or not self._biased:
-            self._table.grad = torch.zeros_like(self._table)
-            kind = torch.optim.Adam if config.optimizer == "adam" else torch.optim.SGD
-            decay = 0.0 if self._biased else config.weight_decay
-            self._dense = kind([self._table], weight_decay=decay, fused=True)
+        self._moves_all = config.optimizer == "adam" or not self._biased  # each step, every row
+        if self._moves_all:
+            self._gradient = torch.zeros_like(self._table)
+            self._moments = [torch.zeros_like(self._table) for _ in range(2)]
+            self._n_steps = torch.zeros((), device=device)
         self._model_is_old = True
 
     @property
@@ -150,13 +152,23 @@ class Gradient:
 
     def _step(self, rows: Tensor, gradient: Tensor) -> None:
         """Descends along half the gradient of the loss, (2 * batch, columns), at table rows."""
-        if self._dense is None:
+        if not self._moves_all:
             self._table.index_add_(0, rows, gradient, alpha=-2.0 * self._learning_rate)
             return
-        assert self._table.grad is not None
-        self._table.grad.zero_().index_add_(0, rows, gradient, alpha=4.0 / len(rows))
-        self._dense.param_groups[0]["lr"] = self._learning_rate
-        self._dense.step()
+        self._gradient.zero_().index_add_(0, rows, gradient, alpha=4.0 / len(rows))
+        tables = [self._table], [self._gradient]
+        told: Any = {
+            "lr": self._learning_rate,
+            "weight_decay": 0.0 if self._biased else self.config.weight_decay,
+            "maximize": False,
+            "fused": True,
+        }
+        if self.config.optimizer == "adam":
+            mean, square = ([moment] for moment in self._moments)
+            told |= {"amsgrad": False, "beta1": 0.9, "beta2": 0.999, "eps": 1e-8}
+            adam(*tables, mean, square, [], [self._n_steps], **told)
+        else:
+            sgd(*tables, [None], momentum=0.0, dampening=0.0, nesterov=False, **told)
 
     def _start(self, training: Ratings) -> Tensor:
         """The (n_users + n_items, columns) float32 table to begin with."""

@@ -100,6 +100,7 @@ def house(tmp_path: Path) -> Path:
     return tmp_path / "house"
 
 
+@pytest.mark.slow
 def test_a_solver_is_one_file_and_one_entry(house: Path, tmp_path: Path) -> None:
     assert put_in_place(house) == [
         "model/means.py",

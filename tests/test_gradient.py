@@ -1,5 +1,7 @@
 """The gradient solver, beside an obvious loop of autograd and on ratings of known origin."""
 
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -401,3 +403,21 @@ def test_steps_that_explode_end_in_no_best_epoch_not_in_an_error(few_ratings: Ra
     config = replace(CONFIG, learning_rate=1e6, form="plain")
     _, epochs = train(config, few_ratings, n_epochs=10, validation=few_ratings)
     assert epochs[-1].validation_mse != epochs[-1].validation_mse
+
+
+@pytest.mark.parametrize("change", [{"optimizer": "adam"}, {"form": "plain"}])
+def test_a_trial_does_not_wait_for_a_compiler_that_it_does_not_need(
+    change: dict[str, Any],
+) -> None:
+    code = (
+        "import sys, torch; from model.dataset import Ratings\n"
+        "from model.solvers import GradientConfig, make_solver\n"
+        "one = torch.tensor([0, 1])\n"
+        "few = Ratings(n_users=2, n_items=2, user_index=one, item_index=one, values=one.double())\n"
+        "config = GradientConfig(rank=1, learning_rate=0.1, weight_decay=0.1, initial_scale=0.1,"
+        f" batch_size=2, **{change})\n"
+        "solver = make_solver(config, few, device=torch.device('cpu'), seed=0)\n"
+        "print(next(iter(solver.epochs(few))).number, 'torch._dynamo' in sys.modules)"
+    )
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert shown.stdout == "1 False\n"

@@ -283,7 +283,7 @@ def test_cells_come_back_or_are_refused(
     n_read = 0
 
     @settings(
-        max_examples=150,
+        max_examples=100,
         deadline=None,
         derandomize=True,
         database=None,

@@ -10,6 +10,7 @@ import builtins
 import inspect
 import os
 import re
+import runpy
 import shlex
 import shutil
 import socket
@@ -372,24 +373,22 @@ def test_every_script_is_told_and_completes(script: str) -> None:
     assert variable in page
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     "module",
     sorted(
         {m for text in FOLLOWED.values() for m in re.findall(r"-m (benchmarks(?:\.\w+)+)", text)}
     ),
 )
-def test_a_benchmark_answers_for_help(module: str, environment: dict[str, str]) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", module, "--help"],
-        cwd=ROOT,
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert (done.returncode, done.stderr) == (0, "")
-    assert benchmark_options(module) <= set(OPTION.findall(done.stdout))
+def test_a_benchmark_answers_for_help(
+    module: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", [module, "--help"])
+    monkeypatch.delitem(sys.modules, module, raising=False)  # another may have imported it
+    with pytest.raises(SystemExit) as exit_:
+        runpy.run_module(module, run_name="__main__", alter_sys=True)
+    shown = capsys.readouterr()
+    assert (exit_.value.code, shown.err) == (0, "")
+    assert benchmark_options(module) <= set(OPTION.findall(shown.out))
 
 
 @pytest.fixture

@@ -55,6 +55,8 @@ KINDS = {
     "gaussian with times": Kind(timed=True),
     "ordinal with times": Kind(ordinal=True, timed=True),
 }
+GAUSSIAN, ORDINAL = KINDS["gaussian"], KINDS["ordinal"]
+TIMED, ORDINAL_TIMED = KINDS["gaussian with times"], KINDS["ordinal with times"]
 ALL_KINDS = pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
 
 
@@ -489,7 +491,7 @@ def test_a_hyperprior_is_drawn_given_the_rows() -> None:
 @pytest.mark.parametrize(
     "kind",
     [
-        pytest.param(kind, id=name, marks=[] if kind.timed else pytest.mark.slow)
+        pytest.param(kind, id=name, marks=[] if kind == TIMED else pytest.mark.slow)
         for name, kind in KINDS.items()
     ],
 )
@@ -629,8 +631,6 @@ def effects_in_the_targets_of_rows(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Chain, "_draw_side", draw)
 
 
-GAUSSIAN, ORDINAL = KINDS["gaussian"], KINDS["ordinal"]
-TIMED, ORDINAL_TIMED = KINDS["gaussian with times"], KINDS["ordinal with times"]
 FAULTS = {
     "degrees without K": (GAUSSIAN, patched(hyperprior, "wishart_root", fewer_degrees)),
     "no BB' in the scale of Λ": (GAUSSIAN, no_link_in_scale),

@@ -85,6 +85,7 @@ def wait_for(condition: Callable[[], bool], seconds: float = 20) -> None:
         time.sleep(0.05)
 
 
+@pytest.mark.slow
 def test_many_workers_finish_exactly_as_many_trials_as_were_asked_for() -> None:
     called = subprocess.run(
         [*RUN, "--trials", "6", "--workers", "2"], capture_output=True, text=True, check=True
