@@ -83,7 +83,8 @@ def weights_of(description: Description, value: str) -> Tensor:
     """The (k,) float32 labels of one more row, whose value is a text such as `31` or `Drama|War`.
 
     Raises:
-        ValueError: it is none of the labels, and there is none for others.
+        ValueError: it is none of the labels, and there is none for others, or a number that is
+            further from the numbers among them than these are from one another.
     """
     weights = torch.zeros(len(description.labels))
     places = {label: place for place, label in enumerate(description.labels)}
@@ -91,6 +92,9 @@ def weights_of(description: Description, value: str) -> Tensor:
     are_numbers = bool(numbers) and len(numbers) >= len(places) - 2
     if are_numbers and _is_number(value):
         knots, at = (list(column) for column in zip(*sorted(numbers), strict=True))
+        low, high = knots[0], knots[-1]
+        if not 2 * low - high <= float(value) <= 2 * high - low:
+            raise ValueError(f"expected a number like those from {low:g} to {high:g}, got {value}")
         place = float(np.interp(float(value), knots, range(len(knots))))
         left = min(int(place), max(len(knots) - 2, 0))
         weights[at[left]] = 1 - (place - left)

@@ -366,10 +366,9 @@ class Model:
         Raises:
             InputError: a rating is out of range, or there is no such column.
         """
-        given = Given.of(self.known, *_item_ratings(self.known, ratings))
-        labels = self.known.labels_about(about) if about else None
+        given = Given.of(self.known, *_item_ratings(self.known, ratings), about=about)
         with torch_in_one_thread():
-            models = tuple(given.fold(one, about=labels) for one in self.models)
+            models = tuple(map(given.fold, self.models))
         return Person(model=self, given=given, models=models)
 
     def explain(self, user: Id, item: Id) -> Explanation:

@@ -18,7 +18,7 @@ from storage.files import TEXT
 from storage.lines import shown
 from storage.ratings import IdArray, RatingsTable
 from storage.tables import Pairs as PairsTable
-from study.sides import labels_about
+from study.sides import described_by
 
 First = tuple[int, tuple[str, str], bool]  # number, ids of user and item, whether one is known
 FEW = 3  # queries may all be of newcomers, by chance
@@ -95,13 +95,14 @@ class Known:
             times = torch.full((len(user_index),), self.present, dtype=torch.float64)
         return Pairs(user_index=user_index, item_index=item_index, times=times)
 
-    def labels_about(self, about: Mapping[str, str]) -> Tensor:
-        """The (l,) labels of somebody of whom this is known, by column of the users' table.
+    def described_by(self, about: Mapping[str, str]) -> tuple[Description, ...]:
+        """The descriptions, of one row, of somebody of whom this is known, by column of the users'
+        table.
 
         Raises:
             InputError: there is no such column, or a value is none that it may have.
         """
-        return labels_about(self.ratings.user_descriptions, about)
+        return described_by(self.ratings.user_descriptions, about)
 
     def n_met(self, user_ids: IdArray, item_ids: IdArray) -> int:
         """How many of (n,) pairs have a user and an item that are known."""

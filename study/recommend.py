@@ -46,6 +46,7 @@ examples:
   python -m study.recommend --about age=31,gender=F  who has rated nothing yet
   python -m study.recommend --similar 50 --top 5     five items like item 50
   python -m study.recommend --user 42 --model movies.model
+  python -m study.recommend --everyone --out lists.parquet
 """
 
 
@@ -68,12 +69,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     ),
     click.option("--similar", metavar="ITEM", help="Or an item's id, or its title."),
     click.option(
+        "--everyone", is_flag=True, help="Or all users of the data, whose lists go to --out."
+    ),
+    click.option(
         "--top",
         type=AtLeast(1),
         default=10,
         show_default=True,
         metavar="N",
-        help="How many to list.",
+        help="How many to list of each.",
     ),
     click.option(
         "--about",
@@ -111,6 +115,7 @@ def recommend(
     user: str | None,
     ratings: Path | None,
     similar: str | None,
+    everyone: bool,
     about: str | None,
     why: bool,
     top: int,
@@ -120,13 +125,15 @@ def recommend(
     """Lists what a user would like and has not rated, or what is like an item, by the models that
     best_predict answers with. They are trained if they were not yet.
     """
-    is_new = ratings is not None or about is not None
-    is_one = (user is not None) + is_new + (similar is not None) == 1
-    if not is_one or (why and similar is not None):
-        more = ", which --why is not for" if why and is_one else ""
-        raise click.UsageError(f"Expected one of --user, --ratings or --about, and --similar{more}")
-    if model is not None:
-        refuse_beside_model()
+    told = user is not None, ratings is not None or about is not None, similar is not None, everyone
+    kinds = "--user, --ratings or --about, --similar, and --everyone"
+    for is_wrong, expected in (
+        (sum(told) != 1, f"Expected one of {kinds}"),
+        (why and any(told[2:]), "--why is for the list of one user"),
+        (everyone and out is None, "Expected --out FILE for the lists of --everyone"),
+    ):
+        if is_wrong:
+            raise click.UsageError(expected)
     with drawing.status("Reading the ratings…"):
         import numpy as np
 
@@ -139,25 +146,18 @@ def recommend(
     if out is not None:
         check_writable(out, precious=[path for path in (*read, titles, ratings) if path])
         check_ending(out)
+    if everyone and out is not None:
+        return _write_everyone(drawing, answering, out, top=top, facts=facts)
 
     found: Recommendations | SimilarItems
-    if similar is not None:
+    if user is not None:
+        found = answering.recommend(user, items=top, why=why)
+    elif similar is not None:
         found = answering.similar(similar, items=top)
-        heading = f"Like {found.item_id} ({known.item_name})"
-        heading += f", {found.title}" if found.title else ""
-        whose: dict[str, object] = {"item": found.item_id}
-    elif is_new:
+    else:
         person = answering.newcomer(ratings or (), about=_columns_of(about))
         found = person.recommend(items=top, why=why)
-        whose = {"user": None}
-        heading = f"For a new user who has rated {found.n_rated:,} of the items"
-        if found.n_unknown:
-            heading += f", and {found.n_unknown:,} that the data do not have"
-    else:
-        assert user is not None
-        found = answering.recommend(user, items=top, why=why)
-        whose = {"user": found.user_id}
-        heading = f"For {user} ({known.user_name}), who has rated {found.n_rated:,}"
+    heading, whose = _whose(found, known)
     if not isinstance(answering, Result):
         drawing.say(f"Model: {model}, {answering.data}")
     _show(drawing, heading, found)
@@ -170,7 +170,7 @@ def recommend(
     return Outcome(
         facts={
             **facts,
-            **{kind: np.asarray(one).tolist() for kind, one in whose.items()},
+            **whose,
             "heading": heading,
             "items": [
                 dict(zip(listed, row, strict=True)) for row in zip(*listed.values(), strict=True)
@@ -178,6 +178,47 @@ def recommend(
             "files": {"out": out and str(out)},
         }
     )
+
+
+def _write_everyone(
+    drawing: Drawing, answering: "Result | Model", out: Path, *, top: int, facts: dict[str, object]
+) -> Outcome:
+    """Writes the lists of all users below each other."""
+    import numpy as np
+
+    from storage.predictions import write_columns
+
+    model = answering.model() if isinstance(answering, Result) else answering
+    with drawing.status("Listing…"):
+        lists = model.recommend(items=top)
+        columns = {name: lists[name].to_numpy(zero_copy_only=False) for name in lists.column_names}
+        write_columns(out, list(columns.items()))
+    n_users = len(np.unique(columns[model.known.user_name]))
+    drawing.say(f"Wrote: {out}, {lists.num_rows:,} rows, the lists of {n_users:,} users")
+    if isinstance(answering, Result):
+        answering.tidy()
+    return Outcome(
+        facts={**facts, "users": n_users, "rows": lists.num_rows, "files": {"out": str(out)}}
+    )
+
+
+def _whose(
+    found: "Recommendations | SimilarItems", known: "Known"
+) -> tuple[str, dict[str, object]]:
+    """Whom, or what, a list is for: for people, and as facts for --json."""
+    import numpy as np
+
+    from study.answers.lists import SimilarItems
+
+    if isinstance(found, SimilarItems):
+        title = f", {found.title}" if found.title else ""
+        whose = {"item": np.asarray(found.item_id).tolist()}
+        return f"Like {found.item_id} ({known.item_name}){title}", whose
+    whose = {"user": np.asarray(found.user_id).tolist()}
+    if found.user_id is not None:
+        return f"For {found.user_id} ({known.user_name}), who has rated {found.n_rated:,}", whose
+    more = f", and {found.n_unknown:,} that the data do not have" if found.n_unknown else ""
+    return f"For a new user who has rated {found.n_rated:,} of the items{more}", whose
 
 
 def _of_study(asked: Asked, titles: Path | None, drawing: Drawing) -> "Answering":
@@ -199,6 +240,7 @@ def _of_model(path: Path, titles: Path | None) -> "Answering":
     """What a saved model answers."""
     from study.held import Model
 
+    refuse_beside_model()
     held = Model.load(path)
     if titles is not None:
         held = held.titled(_titles(titles, held.known))
@@ -256,7 +298,7 @@ def _show(drawing: Drawing, heading: str, found: "Recommendations | SimilarItems
     with console.capture() as shown:
         console.print(table)
     drawing.say(f"{heading}\n{shown.get()}".rstrip("\n"))
-    for reason in getattr(found, "reasons", ()):  # of predictions alone
+    for reason in filter(len, getattr(found, "reasons", ())):  # of predictions alone
         said = f"{reason.title or reason.item_id}: {reason.told(N_REASONS)}"
         drawing.say("\n".join(wrap(said, console.width, subsequent_indent="  ")))
 

@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from model.dataset import UNKNOWN, Description, Ids
 from model.descriptions import of_categories, of_numbers, of_several, weights_of
@@ -92,8 +91,10 @@ def rows_of(side: Side, rows: NDArray[np.bool_]) -> Side:
     return replace(side, ids=Ids(side.ids.values[rows]), descriptions=tuple(described))
 
 
-def labels_about(descriptions: Sequence[Description], about: Mapping[str, str]) -> Tensor:
-    """The (l,) float32 labels of all descriptions of somebody of whom this is known, by column.
+def described_by(
+    descriptions: Sequence[Description], about: Mapping[str, str]
+) -> tuple[Description, ...]:
+    """All descriptions, of one row, of somebody of whom this is known, by column.
 
     What is not told is that of the average user.
 
@@ -104,16 +105,18 @@ def labels_about(descriptions: Sequence[Description], about: Mapping[str, str]) 
     if unknown := [name for name in about if name not in names]:
         expected = f"columns of the users' table, {', '.join(names)}" if names else "no description"
         raise ParameterError("about", f"expected {expected}, got {unknown[0]}")
-    parts = [torch.empty(0)]
+    found = []
     for description in descriptions:
-        if description.name not in about:
-            parts.append(description.values.mean(0))
-            continue
         try:
-            parts.append(weights_of(description, about[description.name]))
+            labels = (
+                weights_of(description, about[description.name])
+                if description.name in about
+                else description.values.mean(0)
+            )
         except ValueError as error:
             raise ParameterError("about", f"{description.name}: {error}") from None
-    return torch.cat(parts)
+        found.append(replace(description, values=labels[None]))
+    return tuple(found)
 
 
 def _as_tensors(column: Column) -> Description:

@@ -270,6 +270,7 @@ def test_why(model: Model) -> None:
     theirs = person.explain(7)
     assert sorted(theirs.item_ids.tolist()) == [1, 2, 3]
     assert theirs.influences.max() > 0
+    assert {one.side for one in theirs.descriptions} == {"item"}  # nothing was told of them
     assert [one.labels for one in found.descriptions if one.column == "genre"] == [("good",)]
     (age,) = model.known.ratings.user_descriptions
     between = next(row for row in range(N_USERS) if ((age.values[row] > 0).sum() == 2).item())
@@ -277,6 +278,22 @@ def test_why(model: Model) -> None:
     (labels,) = (one.labels for one in found.descriptions if one.column == "age")
     assert labels[0] not in age.labels  # the age, not a number near it
     torch.testing.assert_close(weights_of(age, labels[0]), age.values[between], atol=1e-4, rtol=0)
+
+
+def test_why_of_somebody_who_told_of_themselves(model: Model) -> None:
+    about, nobody = {"age": "57"}, model.newcomer()
+    person = model.newcomer(about=about)
+    (told,) = (one for one in person.explain(7).descriptions if one.side == "user")
+    assert (told.column, told.labels) == ("age", ("57",))
+    more = person.predict([7])["prediction"] - nobody.predict([7])["prediction"]
+    assert told.effect == pytest.approx(more[0], abs=0.02)
+    assert told.effect != 0
+    rated = model.newcomer({1: 5.0, 3: 5.0, 2: 1.0}, about=about).explain(7)
+    (told,) = (one for one in rated.descriptions if one.side == "user")
+    assert told.labels == ("57",)
+    assert len(rated) == 3
+    with pytest.raises(InputError, match="about: age: expected a number like those from 20 to 59"):
+        model.newcomer(about={"age": "1969"})
 
 
 def test_biases_alone_answer_as_much_as_models_tell_no_more(

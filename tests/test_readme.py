@@ -383,7 +383,8 @@ def test_a_benchmark_answers_for_help(
     module: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(sys, "argv", [module, "--help"])
-    monkeypatch.delitem(sys.modules, module, raising=False)  # another may have imported it
+    for name in (module, f"{module}.__main__"):  # another may have imported it
+        monkeypatch.delitem(sys.modules, name, raising=False)
     with pytest.raises(SystemExit) as exit_:
         runpy.run_module(module, run_name="__main__", alter_sys=True)
     shown = capsys.readouterr()

@@ -456,7 +456,29 @@ def test_reasons_are_told_below_a_list(call: Call) -> None:
     assert out.splitlines()[-1].count(" +") + out.splitlines()[-1].count(" -") >= 1
     code, _, err = call(command.main, "--similar", "tt0007", "--why")
     assert code == 2
-    assert "--similar, which --why is not for" in err
+    assert "--why is for the list of one user" in err
+
+
+def test_lists_of_everyone_go_to_a_table(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.undo()  # intervals are calibrated, which trains
+    monkeypatch.setattr("study.workers.team.suitable_workers", lambda *_: 1)
+    asked = ("--everyone", "--top", 3, "--titles", "titles.csv", "--out", "lists.csv")
+    code, out, err = call(command.main, *asked)
+    assert (code, err) == (0, "")
+    with open("ratings.csv") as file:
+        rated = {(row["user_id"], row["movie_id"]) for row in csv.DictReader(file)}
+    with open("lists.csv") as file:
+        rows = list(csv.DictReader(file))
+    assert list(rows[0])[:5] == ["user_id", "rank", "movie_id", "title", "prediction"]
+    users = {user for user, _ in rated} - {"everything"}
+    assert {row["user_id"] for row in rows} == users
+    assert not {(row["user_id"], row["movie_id"]) for row in rows} & rated
+    assert [row["rank"] for row in rows[:3]] == ["1", "2", "3"]
+    assert f"Wrote: lists.csv, {len(rows):,} rows, the lists of {len(users)} users\n" in out
+    code, _, err = call(command.main, *asked[:-2])
+    assert (code, "Expected --out FILE for the lists of --everyone" in err) == (2, True)
+    code, out, _ = call(command.main, *asked, "--json", "--quiet")
+    assert json.loads(out)["rows"] == len(rows)
 
 
 def test_json_names_whom_a_list_is_for(call: Call) -> None:
@@ -522,9 +544,9 @@ def test_other_columns_than_the_study_was_made_with(call: Call) -> None:
         ("--user Zürich-03 --titles none.csv", "none.csv: no such file"),
         (
             "--user Zürich-03 --similar tt0001",
-            "Expected one of --user, --ratings or --about, and --similar",
+            "Expected one of --user, --ratings or --about, --similar, and --everyone",
         ),
-        ("--top 3", "Expected one of --user, --ratings or --about, and --similar"),
+        ("--top 3", "Expected one of --user, --ratings or --about, --similar, and --everyone"),
         ("--user Zürich-03 --study-name other", "study 'other' of ratings.csv: not in this"),
     ],
 )

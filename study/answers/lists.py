@@ -22,7 +22,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from model.dataset import UNKNOWN, Ids, Pairs, Ratings
+from model.dataset import UNKNOWN, Description, Ids, Pairs, Ratings
 from model.solver import Model
 from storage.errors import InputError
 from storage.ratings import IdArray
@@ -224,19 +224,34 @@ def list_scores(
 
 @dataclass(frozen=True, kw_only=True)
 class Given:
-    """What somebody has rated who is not in the ratings, as far as the models know of it."""
+    """What somebody tells who is not in the ratings, as far as the models know of it."""
 
-    items: NDArray[np.int64]  # (m,) rows, rising
+    items: NDArray[np.int64]  # (m,) rows that were rated, rising
     values: NDArray[np.float64]  # (m,) ratings
     n_unknown: int  # items that are rated besides
+    described: tuple[Description, ...] = ()  # as the users are, of one row; empty if not told
 
     @classmethod
-    def of(cls, known: Known, item_ids: ArrayLike, ratings: ArrayLike) -> Self:
+    def of(
+        cls,
+        known: Known,
+        item_ids: ArrayLike,
+        ratings: ArrayLike,
+        *,
+        about: Mapping[str, str] | None = None,
+    ) -> Self:
         """That of (m,) ratings of items, named as `Known.item_rows` takes them; one rated again has
         the mean of its ratings.
 
+        Args:
+            known: the ratings of others.
+            item_ids: (m,), of what was rated.
+            ratings: (m,).
+            about: what is known of them, by column of the users' table.
+
         Raises:
-            InputError: a rating is not within the range of the others.
+            InputError: a rating is not within the range of the others, or there is no such column,
+                or a value is none that it may have.
         """
         given, values = np.asarray(item_ids), np.asarray(ratings, dtype=np.float64)
         if (outside := known.are_outside(values)).any():
@@ -249,7 +264,12 @@ class Given:
         is_known = rows != UNKNOWN
         seen, place = np.unique(rows[is_known], return_inverse=True)
         means = np.bincount(place, values[is_known]) / np.bincount(place)
-        return cls(items=seen, values=means, n_unknown=len(np.unique(given[~is_known])))
+        return cls(
+            items=seen,
+            values=means,
+            n_unknown=len(np.unique(given[~is_known])),
+            described=known.described_by(about) if about else (),
+        )
 
     def own(self, known: Known) -> Ratings:
         """These as the ratings of a user of row 0, given now."""
@@ -261,13 +281,14 @@ class Given:
             item_index=given.item_index,
             times=given.times,
             values=torch.from_numpy(self.values),
-            user_descriptions=(),
+            user_descriptions=self.described,
         )
 
-    def fold(self, model: Model, *, about: Tensor | None = None) -> Model:
-        """The model of who gave these; it is not trained, the user's row follows from others'."""
+    def fold(self, model: Model) -> Model:
+        """The model of who told these; it is not trained, the user's row follows from others'."""
         items, values = torch.from_numpy(self.items), torch.from_numpy(self.values)
-        return model.fold_in(items, values, seed=SEED, about=about)
+        labels = torch.cat([one.values[0] for one in self.described]) if self.described else None
+        return model.fold_in(items, values, seed=SEED, about=labels)
 
 
 def recommend_to_newcomer(
