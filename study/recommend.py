@@ -146,6 +146,8 @@ def recommend(
     if out is not None:
         check_writable(out, precious=[path for path in (*read, titles, ratings) if path])
         check_ending(out)
+    if not isinstance(answering, Result):
+        drawing.say(f"Model: {model}, {answering.data}")
     if everyone and out is not None:
         return _write_everyone(drawing, answering, out, top=top, facts=facts)
 
@@ -158,8 +160,6 @@ def recommend(
         person = answering.newcomer(ratings or (), about=_columns_of(about))
         found = person.recommend(items=top, why=why)
     heading, whose = _whose(found, known)
-    if not isinstance(answering, Result):
-        drawing.say(f"Model: {model}, {answering.data}")
     _show(drawing, heading, found)
     if out is not None:
         write_columns(out, list(found.columns().items()))
