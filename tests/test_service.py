@@ -37,6 +37,7 @@ from study.service.source import Source
 from tests.held_models import held_model
 
 RATED = {"100": 5, "105": 1, "110": 4.0}
+CHECKED = "all => all.map(one => one.value)"  # of inputs
 PATHS = ("/predict", "/recommend", "/similar", "/newcomer")
 
 Ask = Callable[..., httpx.Response]
@@ -584,6 +585,43 @@ def wait_for(done: Callable[[], object]) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("words", ["night 12", "night 25"])  # what is rated is found then, or not
+def test_an_answer_that_comes_late_leaves_what_is_being_rated(
+    browser: Any, saved: Path, words: str
+) -> None:
+    served = Served(saved)
+    page = browser.new_page()
+    page.goto(served.url)
+    page.fill("#words", "night 1")
+    page.wait_for_function("() => document.getElementById('found').textContent.includes('night 1')")
+    late: list[Any] = []
+
+    def hold_back(route: Any) -> None:
+        late.append(route)
+
+    page.route("**/items?*", hold_back)
+    with page.expect_request("**/items?*"):
+        page.fill("#words", words)
+    item = page.get_attribute("#results li:nth-child(2) [data-item]", "data-item")
+    page.focus(f"#results [data-item='{item}'] input")
+    page.keyboard.press("Space")
+    while not late:
+        page.wait_for_timeout(10)
+    late.pop().continue_()
+    page.wait_for_function(
+        "words => document.getElementById('found').textContent.includes(words)", arg=words
+    )
+    for _ in range(3):
+        page.keyboard.press("ArrowRight")
+    rated = page.eval_on_selector_all("#results input:checked, #mine input:checked", CHECKED)
+    assert rated == ["4", "4"]
+    shown = page.eval_on_selector_all("#results [data-item]", "all => all.map(n => n.dataset.item)")
+    assert item in shown
+    assert len(shown) == len(set(shown))
+    assert served.end() == ""
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("width", "scheme"), [(320, "dark"), (390, "light"), (390, "dark"), (1280, "light")]
 )
@@ -621,7 +659,7 @@ def test_five_films_are_rated_and_the_list_changes(
     assert "Because of Night" in page.inner_text("#items > li:first-child .why")
     about = page.get_attribute("#items > li:first-child .interval", "aria-label")
     assert re.fullmatch(r"Predicted [\d.]+; nine ratings of ten lie from [\d.]+ to [\d.]+", about)
-    checked = page.eval_on_selector_all("#mine input:checked", "all => all.map(one => one.value)")
+    checked = page.eval_on_selector_all("#mine input:checked", CHECKED)
     assert checked == ["5", "2", "4", "1", "5"]
     page.focus("#items > li:nth-child(2) summary")
     page.keyboard.press("Enter")

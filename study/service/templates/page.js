@@ -121,12 +121,23 @@ async function search() {
   const words = at("words").value.trim();
   try {
     const { items } = await ask("search", `items?${new URLSearchParams({ search: words, top: SHOWN })}`);
-    at("results").replaceChildren(...items.map((one) => row(one)));
+    renew(at("results"), items);
     const more = items.length === SHOWN ? ", the most rated first" : "";
     at("found").textContent = !words ? "Often rated, to begin with:"
       : items.length ? `${items.length === SHOWN ? "The first " : ""}${many(items.length, "title")} with “${words}”${more}:`
       : `Nothing with “${words}”.`;
   } catch (error) { complain(error); }
+}
+
+// What was found; a row that somebody is at stays under their hands when an answer comes late.
+function renew(results, items) {
+  const stays = [...results.children].find((li) => li.contains(document.activeElement));
+  if (!stays) return results.replaceChildren(...items.map((one) => row(one)));
+  const key = stays.querySelector("[data-item]").dataset.item;
+  const found = items.findIndex((one) => String(one.item) === key), before = Math.max(found, 0);
+  for (const li of [...results.children]) if (li !== stays) li.remove();
+  stays.before(...items.slice(0, before).map((one) => row(one)));
+  stays.after(...items.slice(found + 1).map((one) => row(one)));
 }
 
 const later = (work, milliseconds) => {
