@@ -12,6 +12,7 @@ from storage.headerless import (
     are_ratings,
     are_timed_pairs,
     are_times,
+    counts_columns,
     id_order,
     is_like_below,
     is_number,
@@ -106,7 +107,8 @@ def choose_columns(
     """
     first = [field.strip() for field in rows[0]]
     if wanted is not None:
-        by_name = not are_positions(wanted)
+        # Where columns are called 0, 1, 2, a 0 tells that these are meant: positions count from 1.
+        by_name = not are_positions(wanted) or ("0" in wanted and {*wanted} <= {*first})
         told = tuple(_told(path, first, column, by_name) for column in wanted)
         positions = told[: len(ROLES)]
         if len(set(told)) < len(told):
@@ -115,6 +117,7 @@ def choose_columns(
         header = has_header or by_name or not is_number(first[positions[2]])
         if header and not (has_header or by_name):
             header = not is_like_below(rows, positions[:2])
+        header = header or (not first[0] and counts_columns(first[1:]))  # above row numbers
         if header:
             _check_order(path, [first[position] for position in positions])
         return Chosen(
@@ -136,6 +139,11 @@ def choose_columns(
         time = _time(rows, positions, has_header=True)
         return Chosen(positions=positions, names=tuple(first), guessed=True, time=time)
     if not has_header and not any(found) and are_plain(rows):
+        if counts_columns(first) and not any(row[0].strip() == "0" for row in rows[1:]):
+            raise InputError(
+                f"{path}:1: cannot tell whether {_fields(first)} are names of columns or a rating; "
+                "columns='0,1,2' takes them as names, columns='1,2,3' as a rating"
+            )
         if (order := id_order(rows)) == ROLES[:2]:
             positions = tuple(range(len(ROLES)))
             time = _time(rows, positions, has_header=False)
@@ -151,7 +159,7 @@ def choose_columns(
     is_wide = found[0] and not found[1] and not found[2] and are_ratings(rows[1:], found[0])
     if is_wide or (has_header and all(map(str.isdecimal, first))):
         more = ", or unpivot a matrix of users × items into rows"
-    like = proposal(rows, found)
+    like = "0,1,2" if counts_columns(first) else proposal(rows, found)
     if not (like or more or found[2]) and bool(found[0]) != bool(found[1]):
         more = f", unless this is a table of {'users' if found[0] else 'items'} and no ratings"
     how = f"like columns={like!r}" if like else "as columns=USER,ITEM,RATING"

@@ -135,6 +135,24 @@ def column_of(name: str, values: "pa.Array", *, are_categories: bool = False) ->
     return found
 
 
+def without_views(values: "pa.Array") -> "pa.Array":
+    """The values with texts in one piece, which Arrow can take and fill: Polars gives views."""
+    return values.cast(_without_views(values.type))
+
+
+def _without_views(kind: "pa.DataType") -> "pa.DataType":
+    import pyarrow as pa
+    from pyarrow import types
+
+    if types.is_string_view(kind):
+        return pa.large_string()
+    if types.is_dictionary(kind):
+        return pa.dictionary(kind.index_type, _without_views(kind.value_type))
+    if types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind):
+        return pa.large_list(_without_views(kind.value_type))
+    return kind
+
+
 def is_text(kind: "pa.DataType") -> bool:
     """Whether a column is of texts."""
     from pyarrow import types

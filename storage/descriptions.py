@@ -9,7 +9,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from storage.columnar import format_of
-from storage.contents import Column, LeftOut, column_of, is_text, of_flags, year_behind
+from storage.contents import (
+    Column,
+    LeftOut,
+    column_of,
+    is_text,
+    of_flags,
+    without_views,
+    year_behind,
+)
 from storage.delimited import read_rows
 from storage.dialect import check_fields
 from storage.errors import InputError
@@ -141,6 +149,7 @@ def _read(source: Path | Frame, role: str, id_name: str, known_ids: Set[str], na
         return _read_text(source, role, id_name, known_ids, name)
     if not columns:
         raise InputError(f"{name}: expected columns, got none")
+    columns = [(named, without_views(values)) for named, values in columns]
     return _Table(name=name, columns=columns, place=lambda row: f"{name}: row {row + 1:,}")
 
 

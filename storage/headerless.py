@@ -89,6 +89,11 @@ def is_like_below(rows: Rows, positions: Sequence[int]) -> bool:
     )
 
 
+def counts_columns(first: Sequence[str]) -> bool:
+    """Whether a first row is 0, 1, 2, …: what pandas calls columns that have no names."""
+    return len(first) >= 3 and list(first) == [str(n) for n in range(len(first))]
+
+
 def is_number(field: str) -> bool:
     """Whether a field of a table is a number, with a point or a comma."""
     try:

@@ -11,19 +11,23 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 WHOLE = r"^(0|-?[1-9][0-9]*)$"  # the one way to write a number, so that it comes back as it was
+FLOATING = r"^((?:0|-?[1-9][0-9]*))[.]0$"  # the same behind a column that lacked some, as floats
 
 
 def id_array(values: "pa.Array") -> NDArray[Any]:
-    """The ids as int64 if each is a whole number, written in the one way; else as texts."""
+    """The ids as int64 if each is a whole number, written in the one way, or as a float; else as
+    texts.
+    """
     import pyarrow as pa
     from pyarrow import compute
 
     if pa.types.is_integer(values.type):
         return np.asarray(values.to_numpy())
     texts = trimmed(values)
-    if compute.all(compute.match_substring_regex(texts, WHOLE)).as_py():
+    whole = compute.replace_substring_regex(texts, FLOATING, r"\1")
+    if compute.all(compute.match_substring_regex(whole, WHOLE)).as_py():
         try:
-            return np.asarray(texts.cast(pa.int64()).to_numpy())
+            return np.asarray(whole.cast(pa.int64()).to_numpy())
         except pa.ArrowInvalid:  # longer than 64 bits
             pass
     return np.array(texts.to_pylist(), dtype=TEXT)

@@ -39,6 +39,10 @@ def as_matrix(source: Any) -> Matrix | None:
         if any(column.kind not in "iuf" for column in source.dtypes):
             return None
         if _is_pivoted(source):
+            if is_called(str(source.index.name), "item") or is_called(
+                str(source.columns.name), "user"
+            ):
+                source = source.T
             return _of_array(source.to_numpy(float, na_value=np.nan), *source.axes)
         if any(type(axis).__name__ != "RangeIndex" for axis in source.axes):
             return None

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 MAGIC = b"PAR1"
 ROWS_AT_ONCE = 1 << 20
-LARGEST_FLOATING_ID = 2**53  # beyond it neighbours are the same number
+LARGEST_FLOATING_ID = 2**53  # from here on neighbours are the same number
 LONGEST_NAME, MOST_ENTRIES = 1 << 20, 1 << 20  # in the metadata
 
 
@@ -205,7 +205,7 @@ def _ids(
         bad = unusable(values).to_numpy(zero_copy_only=False)
     elif pa.types.is_floating(values.type):
         numbers = values.to_numpy(zero_copy_only=False)
-        bad = ~((np.abs(numbers) <= LARGEST_FLOATING_ID) & (numbers == np.rint(numbers)))
+        bad = ~((np.abs(numbers) < LARGEST_FLOATING_ID) & (numbers == np.rint(numbers)))
     else:
         bad = np.zeros(len(values), np.bool_)
     if bad.any():

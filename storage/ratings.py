@@ -42,7 +42,7 @@ class RatingsTable:
     time_name: str = ""
     time_note: str = ""  # for people: what is odd about the times, or why there are none
     context: str = ""  # a digest of what is known of users and items; empty if nothing is
-    n_joined: int = 0  # ids that differ from others in the blanks around them alone
+    n_joined: int = 0  # ids that differ from others in blanks around them, or in a .0, alone
     n_missing: int = 0  # rows left out, for their rating stands for none
     code: float | None = None  # a rating that seems to stand for none
     n_code: int = 0  # rows that have it

@@ -41,7 +41,7 @@ class Read:
     ratings: NDArray[np.float64]  # empty if they were not asked for
     times: NDArray[np.float64] | None
     time_note: str
-    n_joined: int  # ids that differ from others in the blanks around them alone
+    n_joined: int  # ids that differ from others in blanks around them, or in a .0, alone
     n_missing: int  # rows left out
     numbers: NDArray[np.int64] | None = None  # of the rows in the table, if these are some of them
 
@@ -474,7 +474,7 @@ def joined_ids(
     chunks: list["pa.DictionaryArray"], *, are_texts: bool = False
 ) -> tuple[IdArray, NDArray[np.int32], int]:
     """The distinct ids of a column, sorted, the row among them of each of its values, and how
-    many differed from others in the blanks around them alone.
+    many differed from others in blanks around them, or in a .0, alone.
 
     Args:
         chunks: of the column; not all need be of one type.

@@ -246,6 +246,8 @@ def _by_model(
     if true is not None:
         if truth is None:
             drawing.say(_scored_against(asked.rating_name, str(queries)))
+        if doubt := known.doubt_of_range(true):
+            complain(PROG, doubt)
         learned, source = known.are_rated(pairs), str(truth or queries)
         facts["score"] = _errors(
             columns["prediction"], true, learned, asked.user_ids, source=source, drawing=drawing
@@ -380,6 +382,8 @@ def _score(
         return None
     table, columns = found
     truth = columns["truth"] if told is None else told
+    if doubt := data.known.doubt_of_range(truth):
+        complain(PROG, doubt)
     learned, users = columns["learned"], table.query_user_ids
     figures = _errors(columns["prediction"], truth, learned, users, source=source, drawing=drawing)
     if data.noise_std is not None:

@@ -249,8 +249,8 @@ class Data:
             text += what if table.times is None else "the newest counts"
         if table.n_joined:
             text += (
-                f"\nBlanks: {table.n_joined:,} ids differ from others in the blanks around them "
-                "alone, and count as the same"
+                f"\nAlike: {table.n_joined:,} ids differ from others in blanks around them, or in "
+                "a .0 at the end, alone, and count as the same"
             )
         missing = self.sources.missing
         if missing is not None and not self.is_demonstration:

@@ -237,7 +237,7 @@ class Known:
 
     def doubt_of_range(self, ratings: NDArray[np.float64]) -> str:
         """That some of (n,) ratings are out of the range of those that are known, for people."""
-        outside = ratings[self.are_outside(ratings)]
+        outside = ratings[self.are_outside(ratings) & ~np.isnan(ratings)]
         if not len(outside):
             return ""
         lowest, highest = self.range

@@ -253,8 +253,13 @@ def test_a_pivoted_frame_is_a_matrix(kind: str) -> None:
     wide = long.pivot(index="user_id", columns="movie_id", values="rating")
     assert rated(wide, may_be_matrix=True) == PAIRS
     turned = long.pivot(index="movie_id", columns="user_id", values="rating")
+    assert rated(turned, may_be_matrix=True) == PAIRS  # by the names of its axes
+    for rows, columns in (("movie_id", "who"), ("what", "user_id")):
+        one_named = turned.rename_axis(rows).rename_axis(columns, axis=1)
+        assert rated(one_named, may_be_matrix=True) == PAIRS
+    unnamed = turned.rename_axis("x").rename_axis("y", axis=1)
     expected = {(item, user): rating for (user, item), rating in PAIRS.items()}
-    assert rated(turned, may_be_matrix=True) == expected
+    assert rated(unnamed, may_be_matrix=True) == expected
     for flat in (
         wide.reset_index(),
         long.pivot(index="user_id", columns="movie_id").reset_index(),

@@ -539,6 +539,9 @@ def test_the_commands_answer_by_a_saved_model(
     columns = ["who", "film", "prediction"]
     pd.testing.assert_frame_equal(pd.read_csv("answers.csv"), expected[columns], atol=1e-6)
     assert err.startswith("study.best_predict: 1 of the 3 pairs of pairs.csv are among the rat")
+    Path("true").write_text("0\n4\n9\n")
+    _, _, err = outcome_of(best_predict.main, *asked, "--truth", "true")
+    assert "2 of 3 ratings, such as 0, are not within 1 to 5, as those of " in err
     Path("true").write_text("5\n4\n3\n")
     code, told, _ = outcome_of(best_predict.main, *asked, "--truth", "true", "--json", "--quiet")
     assert f"RMSE: {json.loads(told)['score']['rmse']['value']:.4f}" in out

@@ -142,7 +142,7 @@ def test_texts_stay_as_they_are(write_file: WriteFile) -> None:
     assert table.users.tolist() == sorted(table.users.tolist())
 
 
-@pytest.mark.parametrize("odd", ["07", "7.0", "x", "+7", "-0", str(2**63), " 7 x"])
+@pytest.mark.parametrize("odd", ["07", "7.5", "7.00", "x", "+7", "-0", str(2**63), " 7 x"])
 def test_one_id_that_is_no_whole_number_makes_all_texts(odd: str, write_file: WriteFile) -> None:
     table = read_ratings(write_file(f"user,item,rating\n7,1,2\n{odd},1,3\n-3,1,2\n"))
     assert set(table.users.tolist()) == {"7", "-3", odd.strip()}
@@ -194,6 +194,36 @@ def test_columns_as_told(columns: Any, kind: str, tmp_path: Path) -> None:
     assert rated(table) == {("a", "x"): 1.5, ("b", "y"): 2.5}
     assert (table.user_name, table.item_name) == ("who", "what")
     assert table.about == "user who, item what, rating how; user not used"
+
+
+PLAIN = [(u, 10 * i, u * i % 5 + 1, 5 * 10**8 + u) for u in range(1, 7) for i in (1, 2)]
+ROWS = "".join("{},{},{},{}\n".format(*row) for row in PLAIN)
+
+
+def test_columns_that_are_called_by_numbers_are_no_rating(write_file: WriteFile) -> None:
+    """What pandas writes of an array; a first row of ratings may be the same."""
+    three = re.sub(r",\d+$", "", ROWS, flags=re.MULTILINE)
+    path = write_file(f"0,1,2\n{three}")
+    with pytest.raises(InputError, match="mat_comp:1: cannot tell whether '0', '1', '2' are"):
+        read_ratings(path)
+    assert read_ratings(path, ("0", "1", "2")).n_ratings == 12
+    assert read_ratings(path, ("1", "2", "3")).n_ratings == 13
+    assert read_ratings(write_file(f"0,1,2\n0,20,3\n{three}")).n_ratings == 14
+    path = write_file(f"0,1,2,3\n{ROWS}")
+    with pytest.raises(InputError, match="like columns='0,1,2'"):
+        read_ratings(path)
+    assert read_ratings(path, ("0", "1", "2", "3")).n_ratings == 12
+    lines = "".join(f"{n},{line}\n" for n, line in enumerate(three.split()))
+    assert read_ratings(write_file(f",0,1,2\n{lines}"), ("2", "3", "4")).n_ratings == 12
+
+
+@pytest.mark.parametrize("ids", [("12", "12.0"), ("12.0", "12.0"), ("12.0", "12")])
+def test_whole_numbers_that_were_floats_are_whole(write_file: WriteFile, ids: list[str]) -> None:
+    table = read_ratings(write_file(f"user,item,rating\n{ids[0]},1,5\n{ids[1]},2,3\n7,1,4\n"))
+    assert table.users.tolist() == [7, 12]
+    assert table.n_joined == (ids[0] != ids[1])
+    table = read_ratings(write_file("user,item,rating\n12.0,1,5\n12.5,2,3\n12,1,4\n"))
+    assert table.users.tolist() == ["12", "12.0", "12.5"]
 
 
 def test_positions_in_a_file_without_a_header(write_file: WriteFile) -> None:
