@@ -29,6 +29,7 @@ SEPARATORS = "|;,"
 LONGEST_LABEL = 60  # characters; texts with longer parts between separators are no lists
 USES = 2.0  # of a label, from which on parts between semicolons or commas are labels
 FEWEST_LISTS = 0.1  # of the rows have more than one, then
+DECIMAL = 0.9  # of the rows that have a comma, from which on it is a decimal one
 ROWS_EACH = 2.0  # that a category has: of fewer, what stands there is an id or a text
 CODE = re.compile(r"(?:^|[\W_])(?:id|key|code|zip|isbn|asin|index|idx|uuid|url)s?(?:$|[\W_])", re.I)
 CODE_BEHIND = re.compile(r"[a-z](?:Id|ID|Key|Code)$")
@@ -235,13 +236,29 @@ def _of_texts(name: str, texts: "pa.StringArray", *, are_categories: bool) -> Co
     is_padded = compute.any(compute.match_substring_regex(texts, r"^[+-]?0[0-9]")).as_py()
     if not is_code(name):
         with suppress(pa.ArrowInvalid):
-            numbers = texts.cast(pa.float64())
+            numbers = _with_points(texts).cast(pa.float64())
             if not is_padded and compute.all(compute.is_finite(numbers)).as_py():
                 return _of_numbers(name, numbers)
         if (seconds := _dates(texts)) is not None:
             return _of_seconds(name, seconds)
     lists = _lists(texts)
     return _categories(name, texts, fewest=ROWS_EACH) if lists is None else _several(name, lists)
+
+
+def _with_points(texts: "pa.StringArray") -> "pa.StringArray":
+    """Numbers such as 3,50 with a point, if nearly all have as many digits behind a comma: fewer
+    may be a few codes each.
+    """
+    from pyarrow import compute
+
+    known = texts.drop_null()
+    for n_digits in (1, 2):
+        has_comma = compute.match_substring_regex(known, rf"^[+-]?[0-9]+,[0-9]{{{n_digits}}}$")
+        is_whole = compute.match_substring_regex(known, r"^[+-]?[0-9]+$")
+        share = compute.mean(has_comma).as_py() or 0.0
+        if share >= DECIMAL and compute.all(compute.or_(has_comma, is_whole)).as_py():
+            return compute.replace_substring(texts, ",", ".")
+    return texts
 
 
 def _categories(name: str, texts: "pa.StringArray", *, fewest: float) -> Categories | LeftOut:

@@ -235,6 +235,9 @@ def _distinct(read: _Table, role: str, position: int) -> tuple[IdArray, NDArray[
         raise InputError(f"{read.place(at)}: expected {role}, got nothing")
     if ids.dtype == TEXT and (empty := np.flatnonzero(ids == "")).size:
         raise InputError(f"{read.place(int(empty[0]))}: expected {role}, got an empty field")
+    if ids.dtype == TEXT and (header := np.flatnonzero(ids == named)).size:
+        where = read.place(int(header[0]))
+        raise InputError(f"{where}: expected {role}, got the header once more, {shown(named)}")
     order = np.argsort(ids, kind="stable")
     again = np.flatnonzero(ids[order][1:] == ids[order][:-1]) + 1
     for place in again:

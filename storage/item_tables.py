@@ -15,6 +15,7 @@ from storage.dialect import check_fields
 from storage.errors import InputError
 from storage.files import TEXT
 from storage.frames import Frame
+from storage.headerless import DECIMAL_COMMA
 from storage.lines import LARGEST_RATING, rating_of, whole_text
 from storage.ratings import IdArray
 
@@ -72,7 +73,9 @@ def read_item_ratings(
     """
     items, ratings = [], []
     for where, item, word in _pairs(path, ("item", "rating"), names, item_ids):
-        rating = rating_of(word, f"{where}: expected a rating")
+        is_comma = DECIMAL_COMMA.fullmatch(word.strip())
+        number = word.replace(",", ".") if is_comma else word
+        rating = rating_of(number, f"{where}: expected a rating")
         if not within[0] <= rating <= within[1]:
             raise InputError(
                 f"{where}: expected a rating from {within[0]:g} to {within[1]:g}, as in the data, "

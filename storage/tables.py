@@ -145,6 +145,14 @@ def read_pairs(
             raise
         found, note = read(source, choose, None), str(error)
     (users, user_rows), (items, item_rows) = found.ids
+    names = found.chosen.user_name, found.chosen.item_name
+    if found.chosen.names and users.dtype == items.dtype == TEXT:
+        is_header = (users[user_rows] == names[0]) & (items[item_rows] == names[1])
+        if is_header.any():
+            raise InputError(
+                f"{_named(source)}: pair {np.argmax(is_header) + 1:,}: expected user and item, got "
+                f"the header once more, {' and '.join(map(shown, names))}"
+            )
     has_ratings = len(found.chosen.positions) == len(ROLES)
     if needs_ratings and not has_ratings:
         called = f", called {shown(rating_name)}" if rating_name else ""

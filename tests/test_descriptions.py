@@ -137,6 +137,17 @@ def test_categories(values: Any) -> None:
     assert coded.codes.tolist() == found.codes.tolist()
 
 
+def test_decimal_commas_are_no_lists() -> None:
+    prices = [f"{n % 5},{n % 90:02}" for n in range(40)]
+    found = column([*prices, "12", None])
+    assert isinstance(found, Numbers)
+    assert found.values[:3].tolist() == [0.0, 1.01, 2.02]
+    assert found.values[40] == 12.0
+    codes = column([f"{n % 3},{n % 2 + 5}" if n % 3 else "4" for n in range(40)])
+    assert isinstance(codes, Several)  # a third have one code
+    assert isinstance(column(["28,12", "28,16", "12,16,35"] * 10), Several)
+
+
 @pytest.mark.parametrize(
     "write",
     [

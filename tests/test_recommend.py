@@ -414,6 +414,16 @@ def test_an_odd_row_of_titles_is_told_on_standard_error(call: Call) -> None:
     )
 
 
+def test_ratings_of_who_is_new_may_have_decimal_commas(call: Call) -> None:
+    outs = []
+    for text in ("movie_id,rating\ntt0001,4.5\n", "movie_id;rating\ntt0001;4,5\n"):
+        Path("mine.csv").write_text(text)
+        code, out, _ = call(command.main, "--ratings", "mine.csv")
+        assert code == 0
+        outs.append(out)
+    assert outs[0] == outs[1]
+
+
 def test_who_is_new_and_has_rated_nothing_is_an_average_user(call: Call) -> None:
     Path("nothing.csv").write_text("movie_id,rating\n")
     code, out, err = call(command.main, "--ratings", "nothing.csv", "--out", "nothing_list.csv")

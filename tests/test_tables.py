@@ -196,6 +196,12 @@ def test_columns_as_told(columns: Any, kind: str, tmp_path: Path) -> None:
     assert table.about == "user who, item what, rating how; user not used"
 
 
+def test_a_header_that_stands_again_is_no_pair(write_file: WriteFile) -> None:
+    path = write_file("user_id,item_id\n5,10\nuser_id,item_id\n1,30\n")
+    with pytest.raises(InputError, match="mat_comp: pair 2: expected user and item, got the head"):
+        read_pairs(path)
+
+
 PLAIN = [(u, 10 * i, u * i % 5 + 1, 5 * 10**8 + u) for u in range(1, 7) for i in (1, 2)]
 ROWS = "".join("{},{},{},{}\n".format(*row) for row in PLAIN)
 
