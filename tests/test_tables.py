@@ -478,6 +478,7 @@ def test_what_was_guessed_is_told(write_file: WriteFile) -> None:
         pytest.param("u_x,movie,rating\n1,2,3\n", "user, item and rating", id="one is unknown"),
         pytest.param("user,user_id,item,rating\n1,2,3,4\n", "'user', 'user_id'", id="two users"),
         pytest.param("user,item\n1,2\n", "'user' and 'item': a rating is missing", id="no rating"),
+        pytest.param("item,stars\n1,2\n", "'item' and 'stars': the user is missing", id="no user"),
         pytest.param("1,2\n1,3\n", "such pairs can be predicted, not lear", id="two columns"),
         pytest.param("1,2,3,4,5\n1,3,4,5,6\n", "a first line of '1', '2'", id="five columns"),
         pytest.param("1,2,3,x\n1,3,4,y\n", "cannot tell", id="the fourth is no timestamp"),
