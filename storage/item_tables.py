@@ -1,7 +1,7 @@
 """Small tables with a row an item: what it is called, or what somebody rates it."""
 
 import warnings
-from collections.abc import Callable, Container
+from collections.abc import Callable, Container, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -9,14 +9,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from storage.columnar import format_of
-from storage.columns import FRAME, choose_pair_columns
+from storage.columns import FRAME, Chosen, choose_pair_columns
 from storage.delimited import read_rows
 from storage.dialect import check_fields
 from storage.errors import InputError
 from storage.files import TEXT
 from storage.frames import Frame
 from storage.headerless import DECIMAL_COMMA
-from storage.lines import LARGEST_RATING, rating_of, whole_text
+from storage.lines import LARGEST_RATING, rating_of, shown, whole_text
+from storage.names import is_called
 from storage.ratings import IdArray
 
 MOST_BYTES = 1 << 28
@@ -59,6 +60,7 @@ def read_item_ratings(
     names: tuple[str, str] = ("item", "rating"),
     item_ids: Container[str] = (),
     within: tuple[float, float] = (-LARGEST_RATING, LARGEST_RATING),
+    user_name: str = "user",
 ) -> tuple[IdArray, NDArray[np.float64]]:
     """The (n,) item ids, as texts, and ratings of one user, of a table in any format.
 
@@ -67,12 +69,13 @@ def read_item_ratings(
         names: what the ratings of all users call the columns; such as `item_id` are known too.
         item_ids: those that are known; a first line with one of them is no header.
         within: the lowest and the highest rating that there may be.
+        user_name: what the ratings of all users call the column of these.
 
     Raises:
-        InputError: the file cannot be read, or is no such table.
+        InputError: the file cannot be read, or is no such table, or has ratings of several.
     """
     items, ratings = [], []
-    for where, item, word in _pairs(path, ("item", "rating"), names, item_ids):
+    for where, item, word in _pairs(path, ("item", "rating"), names, item_ids, user_name=user_name):
         is_comma = DECIMAL_COMMA.fullmatch(word.strip())
         number = word.replace(",", ".") if is_comma else word
         rating = rating_of(number, f"{where}: expected a rating")
@@ -87,7 +90,7 @@ def read_item_ratings(
 
 
 def item_ratings_of(
-    frame: Frame, *, names: tuple[str, str] = ("item", "rating")
+    frame: Frame, *, names: tuple[str, str] = ("item", "rating"), user_name: str = "user"
 ) -> tuple[IdArray, NDArray[np.float64]]:
     """The (n,) item ids and ratings of one user, of columns in memory.
 
@@ -97,6 +100,9 @@ def item_ratings_of(
     chosen = choose_pair_columns(
         FRAME, [frame.column_names], has_header=True, roles=("item", "rating"), names=names
     )
+    for at in _of_users(chosen, user_name):
+        users = [str(one) for one in frame.select([at]).column(0).to_pylist()]
+        _check_one_user(FRAME, chosen.names[at], users)
     table = frame.select(list(chosen.positions))
     words = [[str(value) for value in column.to_pylist()] for column in table.columns]
     ratings = [rating_of(word, f"{FRAME}: expected a rating") for word in words[1]]
@@ -109,16 +115,21 @@ def _pairs(
     names: tuple[str, str],
     item_ids: Container[str],
     odd: list[InputError] | None = None,
+    *,
+    user_name: str = "",
 ) -> list[tuple[str, str, str]]:
     """Where it stands, item, and title or rating, of every row.
 
     Raises:
-        InputError: the file is no such table, or a row is odd and there is no list for such.
+        InputError: the file is no such table, or of several users where their column has a name,
+            or a row is odd and there is no list for such.
     """
     choose = partial(choose_pair_columns, path, roles=roles, names=names)
     if columnar := format_of(path):
         chosen = choose([columnar.column_names(path)], has_header=True)
         values = columnar.read_columns(path, chosen.positions)
+        for at in _of_users(chosen, user_name):
+            _check_one_user(path, chosen.names[at], columnar.read_columns(path, (at,))[0])
         return [(f"{path}: row {n:,}", *row) for n, row in enumerate(zip(*values, strict=True), 1)]
     rows = read_rows(path, whole_text(path, MOST_BYTES))
     n_fields = len(rows[0][1])
@@ -134,4 +145,23 @@ def _pairs(
             continue
         item, other = (row[position].strip() for position in chosen.positions)
         found.append((f"{path}:{line}", item, other))
+    for at in _of_users(chosen, user_name):
+        users = [row[at] for _, row in rows[1:] if len(row) == n_fields]
+        _check_one_user(path, chosen.names[at], users)
     return found
+
+
+def _of_users(chosen: Chosen, user_name: str) -> list[int]:
+    """The positions of columns of users; none if their name is not told."""
+    names = enumerate(chosen.names if user_name else ())
+    return [at for at, one in names if one.strip() == user_name or is_called(one.strip(), "user")]
+
+
+def _check_one_user(path: Path, name: str, users: Sequence[str]) -> None:
+    """Raises InputError if there are several."""
+    if len(found := dict.fromkeys(user.strip() for user in users)) > 1:
+        first, second = list(found)[:2]
+        raise InputError(
+            f"{path}: expected the ratings of one user, got {len(found):,} in column "
+            f"{shown(name)}, such as {shown(first)} and {shown(second)}"
+        )

@@ -71,14 +71,15 @@ def forget(
         n = len(model.known.ratings) - len(found.known.ratings)
         drawing.say(f"Model: {path}, without {user} and their {n:,} ratings now")
         changed.append(str(path))
+    opened, missing = None, None
     try:
         check_database(url, must_exist=True)
         opened = open_storage(url)
-    except InputError:
-        if not models:
-            raise
-        opened = None
+    except InputError as error:
+        missing = error
     removed = remove_traces(user, runs_folder(url), opened)
+    if missing and not (models or removed):
+        raise missing
     drawing.say(f"Removed: {removed}")
     if not (changed or removed):
         raise InputError(f"user '{user}': in no model and in nothing that is kept beside {storage}")

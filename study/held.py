@@ -734,7 +734,13 @@ def _item_ratings(
     names = (known.item_name, "rating")
     if isinstance(ratings, str | Path):
         ids = frozenset([*map(str, known.items.values.tolist()), *known.titles.values()])
-        return read_item_ratings(as_path(ratings), names=names, item_ids=ids, within=known.range)
+        return read_item_ratings(
+            as_path(ratings),
+            names=names,
+            item_ids=ids,
+            within=known.range,
+            user_name=known.user_name,
+        )
     if isinstance(ratings, Mapping):
         values = list(ratings.values())
         if all(isinstance(one, Real) for one in values):
@@ -743,4 +749,4 @@ def _item_ratings(
             )
     elif isinstance(ratings, Sequence) and not len(ratings):
         return [], []
-    return item_ratings_of(read_frame(ratings), names=names)
+    return item_ratings_of(read_frame(ratings), names=names, user_name=known.user_name)

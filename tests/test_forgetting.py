@@ -14,7 +14,7 @@ from model.solver import Model as Trained
 from model.solvers import SOLVERS, make_solver
 from model.users import of_users
 from storage.errors import InputError
-from study import Model, forget, load, tune
+from study import Model, forget, load, run, tune
 from tests.pairs import pairs_of
 
 Outcome = tuple[int, str, str]
@@ -99,3 +99,22 @@ def test_a_person_leaves_models_caches_and_kept_predictions(
     assert "user 'nobody': in no model" in err
     code, _, err = outcome_of(forget.main)
     assert (code, "Expected --user ID" in err) == (2, True)
+
+
+def test_a_person_leaves_what_was_read_with_columns_swapped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, outcome_of: Callable[..., Outcome]
+) -> None:
+    """By a command that was refused then, beside no database."""
+    monkeypatch.chdir(tmp_path)
+    Path("ratings.csv").write_text("user,item,rating\nu1,7,3\nu2,7,4\nu1,8,5\n")
+    asked = "--data", "ratings.csv", "--columns", "item,user,rating", "--items", "items.csv"
+    Path("items.csv").write_text("item,genre\n7,a\n8,b\n")
+    assert outcome_of(run.main, *asked)[0] == 2
+    (kept,) = Path("runs/cache").glob("*.arrow")
+    assert b"u1" in kept.read_bytes()
+    code, out, err = outcome_of(forget.main, "--user", "u1")
+    assert (code, err) == (0, "")
+    assert "Removed: 1 models and parsed files" in out
+    assert not kept.exists()
+    code, _, err = outcome_of(forget.main, "--user", "u1")
+    assert (code, "no such database" in err) == (2, True)

@@ -414,6 +414,18 @@ def test_an_odd_row_of_titles_is_told_on_standard_error(call: Call) -> None:
     )
 
 
+def test_ratings_of_several_are_of_nobody_new(call: Call) -> None:
+    Path("theirs.csv").write_text("user_id,movie_id,rating\na,tt0001,4\nb,tt0002,5\n")
+    code, _, err = call(command.main, "--ratings", "theirs.csv")
+    assert (code, err) == (
+        2,
+        "study.recommend: theirs.csv: expected the ratings of one user, got 2 in column 'user_id', "
+        "such as 'a' and 'b'\n",
+    )
+    Path("theirs.csv").write_text("user_id,movie_id,rating\na,tt0001,4\na,tt0002,5\n")
+    assert call(command.main, "--ratings", "theirs.csv")[0] == 0
+
+
 def test_ratings_of_who_is_new_may_have_decimal_commas(call: Call) -> None:
     outs = []
     for text in ("movie_id,rating\ntt0001,4.5\n", "movie_id;rating\ntt0001;4,5\n"):

@@ -45,6 +45,11 @@ def remove_traces(user: str, folder: Path, storage: BaseStorage | None) -> Remov
         storage: the database, if there is one.
     """
     removed, digests = Removed(), set[object]()
+    studies: dict[str, optuna.Study] = {}
+    if storage is not None:
+        names = optuna.get_all_study_names(storage)
+        studies = {one: optuna.load_study(study_name=one, storage=storage) for one in names}
+    studied = {StudyView(study).ratings_digest for study in studies.values()}
     for path in sorted((folder / "models").glob("*.safetensors")):
         ids, recipe = user_ids_of(path), recipe_of(path)
         if "unfinished" in recipe or (ids is not None and _has(ids, user)):
@@ -53,19 +58,17 @@ def remove_traces(user: str, folder: Path, storage: BaseStorage | None) -> Remov
             removed.files.append(str(path))
     for path in sorted((folder / "cache").glob("*")):
         table = kept_table(path)
-        if table is not None and _has(table.users, user):
+        if table is None:
+            continue
+        # Of no study: a command may have read users as items, and refused them.
+        sides = [table.users] if table.digest in studied else [table.users, table.items]
+        if any(_has(ids, user) for ids in sides):
             digests.add(table.digest)
             path.unlink()
             removed.files.append(str(path))
-    if storage is None:
-        return removed
-    names = optuna.get_all_study_names(storage)
-    for name in names:
+    for name, study in studies.items():
         runs = finalists_name(name)
-        if runs not in names:
-            continue
-        study = optuna.load_study(study_name=name, storage=storage)
-        if StudyView(study).ratings_digest in digests:
+        if storage is not None and runs in studies and StudyView(study).ratings_digest in digests:
             optuna.delete_study(study_name=runs, storage=storage)
             removed.studies.append(name)
     return removed
