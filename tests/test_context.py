@@ -154,7 +154,9 @@ def test_one_more_row_is_described_as_those_that_are_there() -> None:
         torch.testing.assert_close(
             weights_of(numbers, str(row)), numbers.values[row], rtol=0, atol=0.02
         )
-    assert weights_of(numbers, "99").tolist() == numbers.values[-1].tolist()
+    assert weights_of(numbers, "50").tolist() == numbers.values[-1].tolist()
+    with pytest.raises(ValueError, match="expected a number like those from 0 to 29, got 99"):
+        weights_of(numbers, "99")
     several = of_several(
         "genres", ["a", "b"], np.arange(20), np.arange(20) % 2, np.ones(20, dtype=bool)
     )
