@@ -14,7 +14,8 @@ along the mean, and the optimizer's own weight decay, which shrinks every row at
 """
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import torch
@@ -87,11 +88,11 @@ class Gradient:
             self._pairs = torch.stack([users, items + self._n_users], dim=1).to(device)
             self._target = self._standardized(values)
         self._learning_rate = config.learning_rate
-        self._moves_all = config.optimizer == "adam" or not self._biased  # each step, every row
-        if self._moves_all:
+        self._gradient = torch.empty(0)  # of every row, if each step moves all
+        self._move_all: Callable[..., None] | None = None
+        if config.optimizer == "adam" or not self._biased:
             self._gradient = torch.zeros_like(self._table)
-            self._moments = [torch.zeros_like(self._table) for _ in range(2)]
-            self._n_steps = torch.zeros((), device=device)
+            self._move_all = self._optimizer()
         self._model_is_old = True
 
     @property
@@ -152,23 +153,23 @@ class Gradient:
 
     def _step(self, rows: Tensor, gradient: Tensor) -> None:
         """Descends along half the gradient of the loss, (2 * batch, columns), at table rows."""
-        if not self._moves_all:
+        if self._move_all is None:
             self._table.index_add_(0, rows, gradient, alpha=-2.0 * self._learning_rate)
             return
         self._gradient.zero_().index_add_(0, rows, gradient, alpha=4.0 / len(rows))
+        self._move_all(lr=self._learning_rate)
+
+    def _optimizer(self) -> Callable[..., None]:
+        """Moves all rows along their gradient, at a rate `lr`."""
         tables = [self._table], [self._gradient]
-        told: Any = {
-            "lr": self._learning_rate,
-            "weight_decay": 0.0 if self._biased else self.config.weight_decay,
-            "maximize": False,
-            "fused": True,
-        }
-        if self.config.optimizer == "adam":
-            mean, square = ([moment] for moment in self._moments)
-            told |= {"amsgrad": False, "beta1": 0.9, "beta2": 0.999, "eps": 1e-8}
-            adam(*tables, mean, square, [], [self._n_steps], **told)
-        else:
-            sgd(*tables, [None], momentum=0.0, dampening=0.0, nesterov=False, **told)
+        decay = 0.0 if self._biased else self.config.weight_decay
+        told: dict[str, Any] = {"weight_decay": decay, "maximize": False, "fused": True}
+        if self.config.optimizer == "sgd":
+            return partial(sgd, *tables, [None], momentum=0, dampening=0, nesterov=False, **told)
+        moments = [torch.zeros_like(self._table)], [torch.zeros_like(self._table)]
+        n_steps = [torch.zeros((), device=self._table.device)]
+        told |= {"amsgrad": False, "beta1": 0.9, "beta2": 0.999, "eps": 1e-8}
+        return partial(adam, *tables, *moments, [], n_steps, **told)
 
     def _start(self, training: Ratings) -> Tensor:
         """The (n_users + n_items, columns) float32 table to begin with."""
