@@ -128,14 +128,10 @@ def choose_columns(
             time_is_told=bool(told[3:]),
         )
     if len(first) == 2:
-        lacking = [
-            role for role in ROLES[:2] if _called(first, "rating") and not _called(first, role)
-        ]
-        more = (
-            f"the {lacking[0]} is missing"
-            if lacking
-            else ("a rating is missing; such pairs can be predicted, not learned from")
-        )
+        more = "a rating is missing; such pairs can be predicted, not learned from"
+        if _called(first, "rating"):
+            lacking = next(role for role in ROLES[:2] if not _called(first, role))
+            more = f"the {lacking} is missing"
         raise InputError(
             f"{path}: expected at least three columns, user, item and rating, got two, "
             f"{' and '.join(map(shown, first))}: {more}"

@@ -252,9 +252,9 @@ def _with_points(texts: "pa.StringArray") -> "pa.StringArray":
     from pyarrow import compute
 
     known = texts.drop_null()
+    is_whole = compute.match_substring_regex(known, r"^[+-]?[0-9]+$")
     for n_digits in (1, 2):
         has_comma = compute.match_substring_regex(known, rf"^[+-]?[0-9]+,[0-9]{{{n_digits}}}$")
-        is_whole = compute.match_substring_regex(known, r"^[+-]?[0-9]+$")
         share = compute.mean(has_comma).as_py() or 0.0
         if share >= DECIMAL and compute.all(compute.or_(has_comma, is_whole)).as_py():
             return compute.replace_substring(texts, ",", ".")
