@@ -103,10 +103,12 @@ def held(process: psutil.Process) -> float:
 def seconds_of(what: str, n_ratings: int, file: Path) -> dict[str, float]:
     """The seconds of each part of a measurement, taken in this process."""
     began = time.perf_counter()
+    import torch
+
     from benchmarks.planted import planted, sizes, write_mat_comp
     from model.solvers import SOLVERS, make_solver
     from model.splits import split
-    from study.inputs import choose_device, load_data
+    from study.inputs import load_data
 
     def lap() -> float:
         """Seconds since the lap before."""
@@ -119,7 +121,7 @@ def seconds_of(what: str, n_ratings: int, file: Path) -> dict[str, float]:
         few = planted(1000, n_users=100, n_items=100)
         next(make_solver(SOLVERS[solver].default, few, device=device, seed=0).epochs(None))
 
-    device = choose_device("cpu")
+    device = torch.device("cpu")
     if what == "imports":
         return {what: lap()}
     if what == "imports, kernels":

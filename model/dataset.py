@@ -13,8 +13,14 @@ from torch import Tensor
 from model.world import ALONE, World
 
 AT_ONCE = 1 << 16  # ratings, or pairs, that are worked on together: what that takes fits a cache
+AT_ONCE_ON_GPU = 1 << 23  # a few gigabytes; whatever there are, a step takes as long as thousands
 UNKNOWN = -1  # the index of a user or item without ratings
 TEXT = np.dtypes.StringDType()
+
+
+def at_once(device: torch.device) -> int:
+    """How many ratings, or pairs, are best worked on together."""
+    return AT_ONCE if device.type == "cpu" else AT_ONCE_ON_GPU
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,8 +53,9 @@ class Pairs:
 
     def blocks(self) -> Iterator[Self]:
         """All of them, so many at once that what they gather stays small."""
-        starts = range(0, max(len(self), 1), AT_ONCE)
-        return (self[slice(start, start + AT_ONCE)] for start in starts)
+        n = at_once(self.user_index.device)
+        starts = range(0, max(len(self), 1), n)
+        return (self[slice(start, start + n)] for start in starts)
 
     def _with(self, change: Callable[[Tensor], Tensor]) -> Self:
         columns = {

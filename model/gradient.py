@@ -7,7 +7,8 @@ For a rating y_ui, standardized to mean 0 and variance 1, with e = b_u + c_i + p
 Every rating pays for its own user and item, so that λ weighs the same for a user of ten ratings
 and of a thousand (Funk 2006; Koren, Bell & Volinsky 2009). `sgd` steps after every rating, compiled
 (`descent`), or along the sum over a batch, and touches the rows in it alone; `adam` (Kingma & Ba
-2015) steps along the mean over a batch, with every row.
+2015) steps along the mean over a batch, with every row. Steps after single ratings are taken on the
+CPU, whatever the device: a GPU took fifty times as long, in batches.
 
 The plain form is the model that this project began with: raw ratings, no biases, no clipping, steps
 along the mean, and the optimizer's own weight decay, which shrinks every row at every step.
@@ -29,9 +30,9 @@ from model.kernels.descent import Descent, vectors_of
 from model.kernels.simd import LANES
 from model.solver import Epoch, measured
 from model.solvers import GradientConfig
-from model.svd import truncated_svd
+from model.svd import sparse, truncated_svd
 
-GPU_BATCH_SIZE = 512  # in place of None: a sum over more may diverge at a good learning rate
+BATCH_SIZE = 512  # where a step after every rating is not to be had, and none is told
 SVD_SHRINKAGE = 10.0  # the singular values are divided by it, as in the original
 
 
@@ -47,11 +48,14 @@ class Gradient:
         self, config: GradientConfig, training: Ratings, *, device: torch.device, seed: int
     ) -> None:
         self.config = config
+        self._biased = config.form == "biased"
         self._model = Factorization(training.n_users, training.n_items, config.rank).to(device)
+        by_rating = config.batch_size is None and config.optimizer == "sgd" and self._biased
+        device = torch.device("cpu") if by_rating else device
+        training = training.to(device)
         self._generator = torch.Generator(device).manual_seed(seed)
         self._n_users = training.n_users
-        self._biased = config.form == "biased"
-        values = training.values.to(device)
+        values = training.values
         self._scale = 1.0
         if self._biased:
             self._model.global_mean.copy_(values.mean())
@@ -68,15 +72,14 @@ class Gradient:
             torch.bincount(users, minlength=training.n_users),
             torch.bincount(items, minlength=training.n_items),
         ]
-        self._unseen = (torch.cat(n_rated) == 0).to(device)
+        self._unseen = torch.cat(n_rated) == 0
         self._n_ratings = len(training)
         self._table = self._start(training)
         self._decay = torch.full((self._table.shape[1],), config.weight_decay, device=device)
         if self._biased:
             self._decay[-2:] = config.bias_decay
         self._descent: Descent | None = None
-        by_rating = config.batch_size is None and config.optimizer == "sgd" and self._biased
-        if by_rating and device.type == "cpu":
+        if by_rating:
             mean = self._model.global_mean.item()
             self._descent = Descent(
                 training, mean=mean, scale=self._scale, generator=self._generator
@@ -85,7 +88,7 @@ class Gradient:
             self._table = torch.empty_like(start)
             self._table[self._descent.places] = start
         else:  # (n_ratings, 2) int64 rows of the table
-            self._pairs = torch.stack([users, items + self._n_users], dim=1).to(device)
+            self._pairs = torch.stack([users, items + self._n_users], dim=1)
             self._target = self._standardized(values)
         self._learning_rate = config.learning_rate
         self._gradient = torch.empty(0)  # of every row, if each step moves all
@@ -125,7 +128,7 @@ class Gradient:
         device = self._target.device
         shuffled = torch.randperm(self._n_ratings, generator=self._generator, device=device)
         squared_error = torch.zeros((), device=device)
-        for batch in torch.split(shuffled, self.config.batch_size or GPU_BATCH_SIZE):
+        for batch in torch.split(shuffled, self.config.batch_size or BATCH_SIZE):
             rows = self._pairs.index_select(0, batch).flatten()  # user, item, user, item, …
             pair = self._table.index_select(0, rows).view(len(batch), 2, -1)
             error = torch.linalg.vecdot(pair[:, 0], pair[:, 1]) - self._target[batch]
@@ -178,12 +181,9 @@ class Gradient:
         factors = torch.randn(n_rows, config.rank, generator=generator, device=generator.device)
         factors *= config.initial_scale
         if config.start == "svd":
-            matrix = torch.sparse_coo_tensor(
-                torch.stack([training.user_index, training.item_index]).to(generator.device),
-                self._standardized(training.values.to(generator.device)),
-                (training.n_users, training.n_items),
-                check_invariants=True,
-            )
+            values = self._standardized(training.values)
+            shape = training.n_users, training.n_items
+            matrix = sparse(training.user_index, training.item_index, values, shape)
             u, s, v = truncated_svd(matrix, config.rank, generator=generator)
             half = (s / SVD_SHRINKAGE).sqrt()
             factors[:, : len(s)] = torch.cat([u * half, v * half])
@@ -195,7 +195,7 @@ class Gradient:
         return torch.cat([factors, biases], dim=1)
 
     def _standardized(self, values: Tensor) -> Tensor:
-        return (values - self._model.global_mean).div_(self._scale).float()
+        return (values - self._model.global_mean.item()).div_(self._scale).float()
 
     @torch.no_grad()
     def _write_model(self) -> None:

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from model.dataset import Description, Ratings
-from model.svd import truncated_svd
+from model.svd import sparse, truncated_svd
 from model.world import ALONE, World
 
 SHRINKAGE = 10.0  # c
@@ -77,12 +77,7 @@ def side_features(
         counts = summed.sum(torch.bincount(index, minlength=n_rows))
         degrees.append((counts + SHRINKAGE).float() ** -degree_power)
         weights *= degrees[-1][index]
-    matrix = torch.sparse_coo_tensor(
-        torch.stack([users, items]),
-        weights,
-        (training.n_users, training.n_items),
-        check_invariants=True,
-    )
+    matrix = sparse(users, items, weights, (training.n_users, training.n_items))
     u, s, v = truncated_svd(matrix, n_features, generator=generator, world=world)
     spectrum = s**spectrum_power
     inverse = torch.where(s > SMALLEST * s[:1], spectrum / s, 0.0)

@@ -94,7 +94,7 @@ class GradientConfig(Config):
     learning_rate_decay: float = 1.0  # the factor from an epoch to the next
     weight_decay: float
     bias_decay: float = 1e-3  # λ_b; of no effect in the plain form
-    batch_size: int | None = None  # None: a step after every rating; on a GPU, after many
+    batch_size: int | None = None  # None: a step after every rating, on the CPU
     initial_scale: float  # standard deviation of the normal start of the factors
     optimizer: Literal["sgd", "adam"] = "sgd"
     form: Literal["biased", "plain"] = "biased"

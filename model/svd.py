@@ -4,6 +4,7 @@ Halko, Martinsson & Tropp 2011 (Finding Structure with Randomness), algorithms 4
 unlike `torch.svd_lowrank` it draws from a generator.
 """
 
+import warnings
 from collections.abc import Callable
 
 import torch
@@ -16,6 +17,15 @@ OVERSAMPLING = 10
 POWER_ITERATIONS = 4
 
 Product = Callable[[Tensor], Tensor]
+
+
+def sparse(rows: Tensor, columns: Tensor, values: Tensor, shape: tuple[int, int]) -> Tensor:
+    """The sparse matrix of that shape whose (n,) values stand at (n,) distinct places."""
+    with warnings.catch_warnings():  # PyTorch 2.11 warns that it checks nothing, as it is told to
+        warnings.filterwarnings("ignore", "Sparse invariant checks are implicitly disabled")
+        return torch.sparse_coo_tensor(
+            torch.stack([rows, columns]), values, shape, check_invariants=True
+        )
 
 
 def truncated_svd(

@@ -336,7 +336,7 @@ DEVICE = click.option(
     type=click.Choice(["auto", "cpu", "cuda"]),
     default="auto",
     show_default=True,
-    help="Where to train; auto takes a GPU if there is one.",
+    help="Where to train; auto takes a GPU, if there is one, for millions of ratings.",
 )
 KEEP = click.option(
     "--keep",

@@ -50,6 +50,7 @@ Rows = Sequence[object] | NDArray[Any]  # of user, item and rating
 Frame = ArrowStream | Columnar | Rows
 
 DEFAULT_FILE = Path("mat_comp")
+WORTH_A_GPU = 3_000_000  # ratings: a GPU waits for what it is told more than it works on fewer
 STANDARD_INPUT = "-"
 
 
@@ -433,16 +434,26 @@ def with_pairs(
     )
 
 
-def choose_device(name: str) -> torch.device:
-    """The device of that name; `auto` is a GPU if there is one.
+def check_device(name: str) -> None:
+    """Looks whether there is such a device.
 
     Raises:
         InputError: `cuda` was asked for where there is none.
     """
     if name == "cuda" and not torch.cuda.is_available():
         raise ParameterError("device", "cuda was asked for, but PyTorch finds no GPU here")
+
+
+def choose_device(name: str, n_ratings: int) -> torch.device:
+    """The device of that name; `auto` is a GPU if there is one and that many ratings are worth it.
+
+    Raises:
+        InputError: `cuda` was asked for where there is none.
+    """
+    check_device(name)
     if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
+        is_faster = n_ratings >= WORTH_A_GPU and torch.cuda.is_available()
+        name = "cuda" if is_faster else "cpu"
     return torch.device(name)
 
 

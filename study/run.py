@@ -125,14 +125,14 @@ def run(
         check_addresses()
         if workers != 1 and not ranks()[0]:
             prepare()
-        from study.inputs import choose_device
+        from study.inputs import check_device
         from study.record.record import n_finished
         from study.report.summary import summary
         from study.result import Ended
         from study.workers.interrupts import caught_interrupts
 
         url = asked.url()
-        choose_device(asked.device)
+        check_device(asked.device)
         ratings = _on_first_rank(asked, asked.load(drawing), drawing, seed=seed)
     if ratings is None:
         return Outcome()

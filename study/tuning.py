@@ -148,7 +148,7 @@ def tune(
         runs_folder,
     )
     from storage.proxy import shown
-    from study.inputs import choose_device
+    from study.inputs import check_device, choose_device
     from study.record.studies import check_others, default_name, stored_seed
     from study.workers.clock import Clock
     from study.workers.crew import Crew
@@ -161,8 +161,10 @@ def tune(
     on_event = _drawn(on_event, quiet=quiet)
     url = parse_storage_url(storage)
     where = absolute(url)
-    folder, torch_device = runs_folder(where).absolute(), choose_device(device)
+    folder = runs_folder(where).absolute()
+    check_device(device)
     data = _loaded(ratings, url=url, on_event=on_event)
+    torch_device = choose_device(device, data.totals.n_ratings)
     with caught_interrupts() as interrupts, torch_in_one_thread():
         opened = open_storage(
             url,
@@ -246,7 +248,7 @@ def find(
         runs_folder,
     )
     from storage.proxy import shown
-    from study.inputs import choose_device
+    from study.inputs import check_device, choose_device
     from study.record.liveness import is_running
     from study.record.ranking import is_decided
 
@@ -254,7 +256,7 @@ def find(
     on_event = _drawn(on_event, quiet=quiet)
     url = parse_storage_url(storage)
     check_database(url, must_exist=True)
-    torch_device = choose_device(device)
+    check_device(device)
     n_bytes = parse_size(keep)
     if study_name and setting_of:
         raise ParameterError("setting_of", "expected no study_name= beside it")
@@ -266,7 +268,7 @@ def find(
         ratings=data,
         storage=shown(absolute(url)),
         folder=runs_folder(url).absolute(),
-        device=torch_device,
+        device=choose_device(device, data.totals.n_ratings),
         ended=Ended.RUNNING if is_running(record.study) else ended,
         keep=n_bytes,
         on_event=on_event,

@@ -12,6 +12,7 @@ from model.kernels.intervals import Intervals
 from model.kernels.normal_equations import Batched
 from model.ordinal import OrdinalLikelihood
 from model.solvers import ALSConfig, Config, GibbsConfig, GradientConfig, make_solver
+from study.inputs import WORTH_A_GPU, choose_device
 from tests.planted_ratings import N_RATED, NOISE, PAIRS, by_description, by_time
 
 NO_GPU = not torch.cuda.is_available()
@@ -54,8 +55,6 @@ def test_planted_ratings_are_recovered(
     training, test, noise_std = planted
     if name == "gibbs, levels":
         training, test = half_stars(training), half_stars(test)
-    if device.type == "cuda" and name == "gradient, a rating at a time":
-        pytest.skip("a GPU steps after many ratings: too few here")
     solver = make_solver(CONFIGS[name], training.to(device), device=device, seed=0)
     epochs = solver.epochs(test.to(device))
     for _ in range(25):
@@ -96,6 +95,15 @@ def test_planted_descriptions_are_recovered(name: str, device: torch.device) -> 
     new = PAIRS.item_index >= N_RATED
     predicted = solver.model.predict(PAIRS[new].to(device)).cpu()
     assert (predicted - signal[new]).square().mean().sqrt() < 0.5 * signal[new].std()
+
+
+def test_a_gpu_is_taken_where_it_is_worth_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    for is_there in (False, True):
+        monkeypatch.setattr(torch.cuda, "is_available", lambda is_there=is_there: is_there)
+        assert choose_device("auto", WORTH_A_GPU - 1).type == "cpu"
+        assert choose_device("auto", WORTH_A_GPU).type == ("cuda" if is_there else "cpu")
+    assert choose_device("cuda", 1).type == "cuda"
+    assert choose_device("cpu", 10**9).type == "cpu"
 
 
 def half_stars(ratings: Ratings) -> Ratings:

@@ -1,6 +1,5 @@
 """Random variates, against the distributions that they should have."""
 
-import math
 from typing import Any
 
 import pytest
@@ -127,14 +126,21 @@ def test_compiled_numbers_are_those_of_pytorch() -> None:
     a, b, _, _ = philox.words(key, numbers, 3 * numbers + 2**33)
     expected = (((a >> 1) << 21 | b >> 11).double() + 0.5) * 2.0**-52
     assert torch.equal(philox.uniforms(key, numbers, 3 * numbers + 2**33), expected)
-    found = philox.normals(key, numbers[:500], 6)
-    blocks = torch.arange(2).expand(500, -1).flatten()
-    words = philox.words(key, blocks, numbers[:500].repeat_interleave(2))
-    halves = [((one >> 8).float() + 0.5).view(500, 2) * 2.0**-24 for one in words]
-    radius, angle = torch.cat(halves[:2], 1), 2 * math.pi * torch.cat(halves[2:], 1)
-    radius = (-2 * radius.log()).sqrt()
-    expected = torch.cat([radius * angle.cos(), radius * angle.sin()], 1)[:, :6]
+    found = philox.normals(key, numbers[:500], 6, first=5 * numbers[:500])
+    first, second = philox.normal_pairs(key, 5 * numbers[:500], numbers[:500], 2)
+    expected = torch.cat([first, second]).mT[:, :6]
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("at_once", [1, 3, 4])
+def test_compiled_gamma_variates_are_those_of_pytorch(
+    at_once: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(philox, "ATTEMPTS_AT_ONCE", at_once)
+    key, numbers = philox.Key(7, 8, 9), torch.arange(40_000)
+    shape = 1 + (numbers % 5).double()
+    found = philox.plain_gammas(key, numbers, shape)
+    torch.testing.assert_close(found, philox.gammas(key, numbers, shape), rtol=1e-12, atol=0)
 
 
 def test_what_is_drawn_for_a_row_does_not_depend_on_the_others() -> None:

@@ -28,7 +28,7 @@ from model.biases import fit_biases
 from model.dataset import Ratings
 from model.solvers import SOLVERS, Config, GibbsConfig, GradientConfig, make_solver, solver_name
 from storage.lines import read_numbers
-from study.inputs import Data, choose_device, load_data
+from study.inputs import Data, load_data
 from study.record.seeds import setting_seed
 
 WARM_UP = 2_000  # ratings
@@ -138,7 +138,6 @@ def main() -> None:
     parser.add_argument("--longest", type=float, default=120.0)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
-    choose_device("cpu")  # which gives PyTorch the threads that our commands give it
     data = load_data(options.data, runs=options.runs)
     truth = read_numbers(options.truth, expected=data.table.n_queries)
     if options.what == READING:

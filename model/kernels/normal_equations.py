@@ -175,6 +175,7 @@ class Batched:
         means = torch.empty_like(right)
         draws = torch.empty_like(right) if noise is not None else means
         squared_errors = torch.zeros(len(right), dtype=torch.float64, device=right.device)
+        into = targets.new_empty(len(targets) + 1)
         for block, cells in self._cells(given):
             counts = (block.others < len(others)).sum(1)
             at = block.rows
@@ -188,7 +189,9 @@ class Batched:
             )
             solution = solve_grams(cells.mT @ cells, prior)
             means[at], draws[at] = solution[..., 0], solution[..., -1]
-            squared_errors[at] = self._measure(block, cells, solution[..., -1:], residuals)
+            squared_errors[at] = self._measure(block, cells, solution[..., -1:], into)
+        if residuals is not None:
+            residuals.copy_(into[:-1])
         return Solution(means=means, draws=draws, squared_errors=squared_errors)
 
     def cuts(self, width: int) -> list[tuple[int, int]]:
@@ -219,8 +222,11 @@ class Batched:
     ) -> Tensor:
         """As `Parts` says, of all rows."""
         found = torch.zeros(self._sizes[0], dtype=torch.float64, device=draws.device)
+        into = draws.new_empty(len(given.targets) + 1)
         for block, cells in self._cells(given):
-            found[block.rows] = self._measure(block, cells, draws[block.rows, :, None], residuals)
+            found[block.rows] = self._measure(block, cells, draws[block.rows, :, None], into)
+        if residuals is not None:
+            residuals.copy_(into[:-1])
         return found
 
     def _cells(self, given: Given) -> Iterator[tuple["Block", Tensor]]:
@@ -235,15 +241,12 @@ class Batched:
         for block in self._blocks[width]:
             yield block, gather(block, table, targets)
 
-    def _measure(
-        self, block: "Block", cells: Tensor, draws: Tensor, residuals: Tensor | None
-    ) -> Tensor:
-        """The squared errors of a block's rows."""
+    @staticmethod
+    def _measure(block: "Block", cells: Tensor, draws: Tensor, residuals: Tensor) -> Tensor:
+        """The squared errors of a block's rows; the residuals, and one for all empty cells."""
         errors = cells[..., -1] - (cells[..., :-1] @ draws)[..., 0]  # e √w
-        if residuals is not None:
-            filled = block.others < self._sizes[1]
-            # √w stands in the cells, at the feature that is one.
-            residuals[block.ratings[filled]] = (errors / cells[..., -2])[filled]
+        # √w stands in the cells, at the feature that is one.
+        residuals[block.ratings] = errors / cells[..., -2]
         return errors.square().sum(1, dtype=torch.float64)
 
 

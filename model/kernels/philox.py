@@ -22,7 +22,9 @@ MULTIPLIERS = 0xD2511F53, 0xCD9E8D57
 INCREMENTS = 0x9E3779B9, 0xBB67AE85  # of the key, from one round to the next
 WORD = 0xFFFFFFFF
 MOST_ATTEMPTS = 64  # to draw from a gamma distribution, of which each succeeds in 19 of 20 cases
+ATTEMPTS_AT_ONCE = 4  # on a GPU, where a pass over all costs less than a look at who is left
 CHUNK = 1 << 14  # counters that a thread takes at a time: what they come to stays in a cache
+CHUNK_ON_GPU = 1 << 24  # a gigabyte of words at most
 
 _FIRST, _SECOND = (np.uint64(one) for one in MULTIPLIERS)
 _STEPS = tuple(np.uint64(one) for one in INCREMENTS)
@@ -30,6 +32,7 @@ _WORD, _HALF = np.uint64(WORD), np.uint64(32)
 _F32 = np.float32
 _ONE, _BYTE, _ELEVEN = np.uint64(1), np.uint64(8), np.uint64(11)
 
+CPU = torch.device("cpu")
 Array = NDArray[Any]
 
 
@@ -55,20 +58,23 @@ def words(key: Key, first: Tensor, second: Tensor) -> tuple[Tensor, ...]:
         first: (n,) int64, the first word of each counter; of more than 32 bits, they are cut off.
         second: (n,) int64, its second.
     """
-    third, fourth, low, high = key.words
-    a, b = first & WORD, second & WORD
-    c, d = torch.full_like(a, third), torch.full_like(a, fourth)
+    third, fourth, *keys = key.words
+    multipliers, step = (first.new_tensor(of)[:, None] for of in (MULTIPLIERS, INCREMENTS))
+    round_keys = first.new_tensor(keys)[:, None]
+    factors = torch.stack([first & WORD, torch.full_like(first, third)])  # a, c
+    others = torch.stack([second & WORD, torch.full_like(first, fourth)])  # b, d
     for _ in range(ROUNDS):
-        one, other = MULTIPLIERS[0] * a, MULTIPLIERS[1] * c  # which wrap around, bits and all
-        a, b = (other >> 32 & WORD) ^ b ^ low, other & WORD
-        c, d = (one >> 32 & WORD) ^ d ^ high, one & WORD
-        low, high = (low + INCREMENTS[0]) & WORD, (high + INCREMENTS[1]) & WORD
-    return a, b, c, d
+        products = multipliers * factors  # which wrap around, bits and all
+        factors = (products >> 32).bitwise_and_(WORD).flip(0)
+        factors.bitwise_xor_(others).bitwise_xor_(round_keys)
+        others = products.bitwise_and_(WORD).flip(0)
+        round_keys = (round_keys + step) & WORD
+    return factors[0], others[0], factors[1], others[1]
 
 
 def uniforms(key: Key, first: Tensor, second: Tensor) -> Tensor:
     """A number in (0, 1) of each of n counters, (n,) float64."""
-    if first.device.type != "cpu":
+    if first.device != CPU:
         return _between_0_and_1(*words(key, first, second)[:2])
     found = np.empty(len(first))
     arrays = first.numpy(), second.numpy()
@@ -94,24 +100,29 @@ def normals(key: Key, rows: Tensor, width: int, *, first: Tensor | None = None) 
 
     def draw(chunk: tuple[int, int]) -> None:
         some, start = rows[slice(*chunk)], first[slice(*chunk)]
-        if rows.device.type == "cpu":
+        if rows.device == CPU:
             pairs = np.empty((2, half, len(some)), dtype=np.float32)
             rest = [np.uint64(word) for word in key.words]
             fill_pairs(start.numpy(), some.numpy(), n_blocks, *rest, pairs)
             turn_pairs(*pairs.reshape(2, -1))
             first_half, second_half = torch.from_numpy(pairs)
         else:
-            blocks = torch.arange(n_blocks, device=rows.device).repeat_interleave(len(some))
-            of_each = words(key, blocks + start.repeat(n_blocks), some.repeat(n_blocks))
-            parts = [((one >> 8).float() + 0.5).view(n_blocks, -1) * 2.0**-24 for one in of_each]
-            radius = torch.cat(parts[:2]).log().mul(-2).sqrt()
-            angle = torch.cat(parts[2:]) * (2 * math.pi)
-            first_half, second_half = radius * angle.cos(), radius * angle.sin()
+            first_half, second_half = normal_pairs(key, start, some, n_blocks)
         found[slice(*chunk), :half] = first_half[:width].mT
         found[slice(*chunk), half:] = second_half[: width - half].mT
 
-    in_threads(draw, _chunks(len(rows), n_blocks))
+    in_threads(draw, _chunks(len(rows), n_blocks, rows.device))
     return found
+
+
+def normal_pairs(key: Key, first: Tensor, rows: Tensor, n_blocks: int) -> tuple[Tensor, Tensor]:
+    """Both halves of the normal numbers of n rows, (2 n_blocks, n) float32, in PyTorch."""
+    blocks = torch.arange(n_blocks, device=rows.device).repeat_interleave(len(rows))
+    of_each = words(key, blocks + first.repeat(n_blocks), rows.repeat(n_blocks))
+    parts = [((one >> 8).float() + 0.5).view(n_blocks, -1) * 2.0**-24 for one in of_each]
+    radius = torch.cat(parts[:2]).log().mul(-2).sqrt()
+    angle = torch.cat(parts[2:]) * (2 * math.pi)
+    return radius * angle.cos(), radius * angle.sin()
 
 
 def gammas(key: Key, rows: Tensor, shape: Tensor) -> Tensor:
@@ -125,28 +136,37 @@ def gammas(key: Key, rows: Tensor, shape: Tensor) -> Tensor:
         rows: (n,) int64, their numbers.
         shape: (n,) float64, 1 or more.
     """
-    if rows.device.type == "cpu":
-        found = np.empty(len(rows))
-        arrays = rows.numpy(), shape.numpy()
-        rest = [np.uint64(word) for word in key.words]
-        in_threads(lambda chunk: fill_gammas(*chunk, *arrays, *rest, found), _chunks(len(rows), 4))
-        return torch.from_numpy(found)
+    if rows.device != CPU:
+        return plain_gammas(key, rows, shape)
+    found = np.empty(len(rows))
+    arrays = rows.numpy(), shape.numpy()
+    rest = [np.uint64(word) for word in key.words]
+    in_threads(lambda chunk: fill_gammas(*chunk, *arrays, *rest, found), _chunks(len(rows), 4))
+    return torch.from_numpy(found)
+
+
+def plain_gammas(key: Key, rows: Tensor, shape: Tensor) -> Tensor:
+    """As `gammas`, in PyTorch: attempts of all rows at once, of which the first good one counts."""
     least = shape - 1 / 3
     scale = (9 * least).rsqrt()
     drawn = least.clone()
     left = torch.arange(len(rows), device=rows.device)
-    for attempt in range(MOST_ATTEMPTS):
-        numbers = rows[left]
-        place = torch.full_like(numbers, 2 * attempt)
-        a, b, c, d = words(key, place, numbers)
-        radius = (_between_0_and_1(a, b).log() * -2).sqrt()
-        noise = radius * (_between_0_and_1(c, d) * (2 * math.pi)).cos()
-        chance = uniforms(key, place + 1, numbers)
+    for first in range(0, MOST_ATTEMPTS, ATTEMPTS_AT_ONCE):
+        attempts = torch.arange(first, first + ATTEMPTS_AT_ONCE, device=rows.device)
+        places = torch.cat([2 * attempts, 2 * attempts + 1]).repeat_interleave(len(left))
+        of_places = words(key, places, rows[left].repeat(2 * len(attempts)))
+        of_first, of_second = torch.stack(of_places).view(4, 2, len(attempts), -1).unbind(1)
+        radius = (_between_0_and_1(*of_first[:2]).log() * -2).sqrt()
+        noise = radius * (_between_0_and_1(*of_first[2:]) * (2 * math.pi)).cos()
+        chance = _between_0_and_1(*of_second[:2])
         cube = (1 + scale[left] * noise) ** 3
         bound = noise.square() / 2 + least[left] * (1 - cube + cube.clamp(min=1e-300).log())
         good = (cube > 0) & (chance.log() < bound)
-        drawn[left[good]] = (least[left] * cube)[good]
-        left = left[~good]
+        is_done = good.any(0)
+        chosen = torch.where(good, attempts[:, None], MOST_ATTEMPTS).amin(0).sub_(first)
+        found = (least[left] * cube).gather(0, chosen.clamp_(max=len(attempts) - 1)[None])[0]
+        drawn[left] = torch.where(is_done, found, drawn[left])
+        left = left[~is_done]
         if not len(left):
             break
     return drawn
@@ -157,8 +177,8 @@ def _between_0_and_1(high: Tensor, low: Tensor) -> Tensor:
     return (high >> 1).double() * 2.0**-31 + ((low >> 11).double() + 0.5) * 2.0**-52
 
 
-def _chunks(n: int, counters_each: int) -> list[tuple[int, int]]:
-    step = max(1, CHUNK // counters_each)
+def _chunks(n: int, counters_each: int, device: torch.device = CPU) -> list[tuple[int, int]]:
+    step = max(1, (CHUNK if device == CPU else CHUNK_ON_GPU) // counters_each)
     return [(start, min(start + step, n)) for start in range(0, n, step)]
 
 

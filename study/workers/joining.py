@@ -110,10 +110,9 @@ def join(
         InputError: the study is of other ratings or of another seed, or has begun with another
             although it is to be fresh.
     """
-    context = Context(
-        device=choose_device(job.device), study_seed=job.seed, interrupted=interrupted
-    )
     whole = job.whole or Whole.of(data)
+    device = choose_device(job.device, whole.n_ratings)
+    context = Context(device=device, study_seed=job.seed, interrupted=interrupted)
     crew = crew or Crew.of(data)
     if job.whole is None:
         searched = of_some_users(data.ratings, n_ratings=SEARCHED_RATINGS, seed=job.seed)
