@@ -90,9 +90,9 @@ class Ratings(Pairs):
         values, world = self.values, self.world
         n, total = world.sum(torch.stack([values.new_tensor(len(values)), values.sum()])).tolist()
         mean = total / n
-        squares = world.sum((values - mean).square().sum())
-        inside = values.new_full((1,), -torch.inf)
-        ends = torch.stack([torch.cat([-values, inside]).max(), torch.cat([values, inside]).max()])
+        squares = world.sum((values - mean).square_().sum())
+        least, most = values.aminmax() if len(values) else values.new_tensor([torch.inf, -torch.inf])
+        ends = torch.stack([-least, most])
         lowest, highest = (world.most(ends) * ends.new_tensor([-1, 1])).unbind()
         return Moments(
             n=int(n),
