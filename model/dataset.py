@@ -91,7 +91,9 @@ class Ratings(Pairs):
         n, total = world.sum(torch.stack([values.new_tensor(len(values)), values.sum()])).tolist()
         mean = total / n
         squares = world.sum((values - mean).square_().sum())
-        least, most = values.aminmax() if len(values) else values.new_tensor([torch.inf, -torch.inf])
+        least, most = (
+            values.aminmax() if len(values) else values.new_tensor([torch.inf, -torch.inf])
+        )
         ends = torch.stack([-least, most])
         lowest, highest = (world.most(ends) * ends.new_tensor([-1, 1])).unbind()
         return Moments(

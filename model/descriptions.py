@@ -101,11 +101,13 @@ def weights_of(description: Description, value: str) -> Tensor:
         if len(knots) > 1:
             weights[at[left + 1]] = place - left
         return weights
-    for one in [value] if value in places else value.split("|"):
-        found = places.get(one.strip(), places.get(OTHER))
+    of_case = {label.casefold(): place for label, place in places.items()}
+    for one in [value] if value.casefold() in of_case else value.split("|"):
+        text = one.strip()
+        found = places.get(text, of_case.get(text.casefold(), places.get(OTHER)))
         if found is None:
             wanted = "a number" if are_numbers else f"one of {', '.join(description.labels)}"
-            raise ValueError(f"expected {wanted}, got {one.strip()}")
+            raise ValueError(f"expected {wanted}, got {text}")
         weights[found] = 1.0
     return weights
 

@@ -418,7 +418,8 @@ class Model:
                 before, or that names make plain, if not told.
 
         Raises:
-            InputError: they cannot be read, or one is out of the range of the others.
+            InputError: they cannot be read, one is out of the range of the others, users and items
+                look swapped, an item is told by its title, or of many nobody and nothing is known.
         """
         given = as_path(ratings) if isinstance(ratings, str | Path) else ratings
         source = read_frame(given) if is_frame(given) else given
@@ -435,7 +436,8 @@ class Model:
             old = self.known.ratings
             models = self._changed("update", lambda one: updated(one, old, new, seed=seed))
             compact = compact_of(models, present=known.present, seed=seed)
-        taken_in = {"ratings": table.n_ratings, "of": known.summary}
+        new_rows = {"users": new.n_users - old.n_users, "items": new.n_items - old.n_items}
+        taken_in = {"ratings": table.n_ratings, "new": new_rows, "of": known.summary}
         return replace(
             self,
             card={**self.card, "updates": [*self.card.get("updates", ()), taken_in]},

@@ -21,7 +21,7 @@ from storage.tables import Pairs as PairsTable
 from study.sides import described_by
 
 First = tuple[int, tuple[str, str], bool]  # number, ids of user and item, whether one is known
-FEW = 3  # queries may all be of newcomers, by chance
+FEW = 3  # queries, or ratings, may all be of newcomers, by chance
 
 
 @dataclass(frozen=True, kw_only=True, repr=False, eq=False)
@@ -133,11 +133,9 @@ class Known:
         given = np.asarray(items)
         rows: NDArray[np.int64] = self.items.index(given).numpy()
         if self.titles:
-            has_numbers = self.items.values.dtype.kind == "i"
             for place in np.flatnonzero(rows == UNKNOWN).tolist():
-                text = str(given[place]).strip().casefold()
-                named = self._by_title.get(text, ())
-                if len(named) == 1 and not (has_numbers and text.isdecimal()):
+                named = self._titled(given[place])
+                if len(named) == 1:
                     rows[place] = named[0]
         return rows
 
@@ -170,8 +168,11 @@ class Known:
         what is new comes behind the others, described as the average of them.
 
         Raises:
-            InputError: a rating is out of the range of those that are known.
+            InputError: a rating is out of the range of those that are known, users and items look
+                swapped, an item is told by its title, or of many ratings none is of who or what is
+                known.
         """
+        self._check_more(table)
         if (outside := self.are_outside(table.ratings)).any():
             wrong, (lowest, highest) = table.ratings[outside][0], self.range
             raise InputError(
@@ -263,6 +264,35 @@ class Known:
         ids = str(pairs.user_ids[0]), str(pairs.item_ids[0])
         return counts, (number, ids, bool(users[0] or items[0]))
 
+    def _check_more(self, table: RatingsTable) -> None:
+        """Raises InputError if who or what is new in more ratings was meant to be who is known."""
+        users, items = are_in(self.users, table.users), are_in(self.items, table.items)
+        for item in table.items[~items].tolist() if self.titles else ():
+            if rows := self._titled(item):
+                raise InputError(
+                    f"ratings: expected the ids of items, got the title {shown(str(item))}, of "
+                    f"item {shown(str(self.items.values[rows[0]]))}"
+                )
+        is_met = users[table.user_index] | items[table.item_index]
+        if is_met.any():
+            return
+        first = table.users[table.user_index[0]], table.items[table.item_index[0]]
+        expected, got = (
+            f"users like {shown(str(user))} and items like {shown(str(item))}"
+            for user, item in ((self.users.values[0], self.items.values[0]), first)
+        )
+        are_users = are_in(self.items, table.users)[table.user_index]
+        if (are_users & are_in(self.users, table.items)[table.item_index]).any():
+            raise InputError(
+                f"ratings: users and items look swapped: expected {expected}, got {got}; "
+                "columns= says which are which"
+            )
+        if table.n_ratings > FEW:
+            raise InputError(
+                f"ratings: expected some users or items of {self.source}: {expected}; of "
+                f"{table.n_ratings:,} ratings none has, got {got}"
+            )
+
     def check_met(self, pairs: PairsTable, name: str) -> None:
         """Raises InputError if no pair has a user, or an item, that is known.
 
@@ -279,6 +309,12 @@ class Known:
             f"{name}: expected users or items of {self.source}, such as {expected}, got {got}, and "
             f"none that it has; {pairs.about}"
         )
+
+    def _titled(self, item: object) -> list[int]:
+        """The rows of the items of that title; none of a number, where ids are numbers."""
+        text = str(item).strip().casefold()
+        is_id = self.items.values.dtype.kind == "i" and text.isdecimal()
+        return [] if is_id else self._by_title.get(text, [])
 
     @cached_property
     def _by_title(self) -> dict[str, list[int]]:

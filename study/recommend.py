@@ -266,7 +266,10 @@ def _columns_of(about: str | None) -> dict[str, str] | None:
     pairs = [one.partition("=") for one in about.split(",")]
     if not all(name.strip() and sign for name, sign, _ in pairs):
         raise click.UsageError(f"Expected --about column=value,…, got {about}")
-    return {name.strip(): value.strip() for name, _, value in pairs}
+    columns = {name.strip(): value.strip() for name, _, value in pairs}
+    if len(columns) < len(pairs):
+        raise click.UsageError(f"Expected each column of --about once, got {about}")
+    return columns
 
 
 def _show(drawing: Drawing, heading: str, found: "Recommendations | SimilarItems") -> None:

@@ -143,6 +143,7 @@ def test_a_newcomer_may_be_described(result: Result) -> None:
 def test_one_more_row_is_described_as_those_that_are_there() -> None:
     categories = of_categories("gender", ["F", "M"], np.array([0, 1] * 10))
     assert weights_of(categories, "M").tolist() == [0.0, 1.0]
+    assert weights_of(categories, "m").tolist() == [0.0, 1.0]
     ages = of_categories("age", ["20", "30.5"], np.array([0, 1] * 10))
     with pytest.raises(ValueError, match="expected a number, got old"):
         weights_of(ages, "old")

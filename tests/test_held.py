@@ -433,6 +433,23 @@ def test_more_ratings_are_taken_in(model: Model) -> None:
         model.update({"who": ["a", "b"], "film": [1, 2], "stars": [7, 7]})
 
 
+def test_more_ratings_of_whom_nobody_knows_are_doubted(model: Model) -> None:
+    titled = model.titled({"3": "Drei", "5": "7"})
+    with pytest.raises(InputError, match="expected the ids of items, got the title 'drei', of it"):
+        titled.update({"who": ["ü03", "ü04"], "film": ["drei", "99"], "stars": [5, 4]})
+    numbered = titled.update({"who": ["ü03"], "film": [7], "stars": [5]})  # an id, no title
+    assert len(numbered.known.items) == len(model.known.items)
+    swapped = {"who": [3, 5, 99], "film": ["ü03", "ü04", "neu"], "stars": [5, 4, 3]}
+    with pytest.raises(InputError, match=r"users and items look swapped.*got users like '3'"):
+        model.update(swapped)
+    strange = {"who": ["a", "b", "c", "d"], "film": [101, 102, 103, 104], "stars": [5, 4, 3, 1]}
+    with pytest.raises(InputError, match=r"expected some users or items of .* of 4 ratings none"):
+        model.update(strange)
+    strange["who"][0] = "ü03"
+    after = model.update(strange)
+    assert after.card["updates"][0]["new"] == {"users": 3, "items": 4}
+
+
 def test_forty_threads_at_once(
     model: Model, pairs: dict[str, list[object]], result: Result, capsys: pytest.CaptureFixture[str]
 ) -> None:

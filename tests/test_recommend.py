@@ -568,6 +568,7 @@ def test_other_columns_than_the_study_was_made_with(call: Call) -> None:
             "--user Zürich-03 --similar tt0001",
             "Expected one of --user, --ratings or --about, --similar, and --everyone",
         ),
+        ("--about age=20,age=70", "Expected each column of --about once, got age=20,age=70"),
         ("--top 3", "Expected one of --user, --ratings or --about, --similar, and --everyone"),
         ("--user Zürich-03 --study-name other", "study 'other' of ratings.csv: not in this"),
     ],
