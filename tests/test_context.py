@@ -203,6 +203,7 @@ def test_the_report_shows_both_errors_and_what_was_brought() -> None:
     assert page.said("h1").endswith("lower later")
 
 
+@pytest.mark.slow
 def test_a_told_split_is_that_of_trials_and_finalists(tmp_path: Path) -> None:
     draw = np.random.default_rng(1)
     rows = {

@@ -75,6 +75,7 @@ def proxy(tmp_path: Path) -> Iterator[optuna.storages.BaseStorage]:
     assert process.wait(timeout=30) == 130
 
 
+@pytest.mark.slow
 def test_machines_go_on_with_the_same_study(call: Call, proxy: optuna.storages.BaseStorage) -> None:
     code, out, err = call("a", run.main, "--trials", 3)
     assert (code, err) == (0, "")
@@ -94,6 +95,7 @@ def test_machines_go_on_with_the_same_study(call: Call, proxy: optuna.storages.B
     assert all(trial.intermediate_values for trial in study.trials)
 
 
+@pytest.mark.slow
 def test_a_machine_without_the_data_or_with_others_is_refused(
     call: Call, proxy: optuna.storages.BaseStorage
 ) -> None:

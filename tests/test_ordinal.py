@@ -230,6 +230,7 @@ def scores_of_metropolis_steps() -> Tensor:
     return change.mean(0) / (change.std(0) / len(change) ** 0.5)
 
 
+@pytest.mark.slow
 def test_metropolis_steps_leave_the_joint_distribution_as_it_is(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

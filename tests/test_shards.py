@@ -215,6 +215,7 @@ def ranks(once: Callable[..., Any], folder: Path) -> list[dict[str, Any]]:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SOURCES)
 def test_ranks_have_together_what_one_process_has(
     name: str, ranks: list[dict[str, Any]], alone: dict[str, Any]
@@ -240,6 +241,7 @@ def test_ranks_have_together_what_one_process_has(
     assert sum(one.n_users for one in mine) == expected.n_users
 
 
+@pytest.mark.slow
 def test_who_is_described_alone_belongs_to_one_rank(
     ranks: list[dict[str, Any]], alone: dict[str, Any]
 ) -> None:
@@ -248,6 +250,7 @@ def test_who_is_described_alone_belongs_to_one_rank(
     assert len(everybody) == 90
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", BAD)
 def test_all_ranks_complain_alike(name: str, ranks: list[dict[str, Any]]) -> None:
     said = {rank[name] for rank in ranks}

@@ -86,6 +86,7 @@ def test_a_killed_study_goes_on_as_if_nothing_had_happened(folder: Path) -> None
     ]
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_after_the_epoch_and_says_how_to_go_on(folder: Path) -> None:
     process = start_and_wait_for(2)
     process.send_signal(signal.SIGINT)

@@ -164,6 +164,7 @@ def test_answers_are_of_the_kind_of_the_pairs(found: Result, frame: str) -> None
     assert plain["prediction"].to_pylist() == middle.tolist()
 
 
+@pytest.mark.slow
 def test_under_a_timeout_finalists_meet_before_the_trials_are_done(
     columns: Columns, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -45,7 +45,13 @@ def trained(name: str, ratings: Ratings, *, seed: int = 0) -> Model:
     return solver.model
 
 
-@pytest.mark.parametrize("name", SETTINGS)
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=pytest.mark.slow if name == "gibbs, both" else [])
+        for name in SETTINGS
+    ],
+)
 def test_what_is_taken_in_counts_nearly_as_if_it_was_trained_with(
     name: str, parts: tuple[Ratings, Ratings, Ratings]
 ) -> None:
