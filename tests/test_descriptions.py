@@ -383,6 +383,7 @@ def test_several_labels_are_several_ones() -> None:
     assert weighed(found)[[0, 1, 5, 6]].tolist() == [[1, 1, 0], [1, 0, 0], [0, 1, 0], [0, 0, 1]]
 
 
+@pytest.mark.slow
 def test_a_study_with_a_table_of_items(few_epochs: None) -> None:
     data = load("ratings.csv", items=pd.DataFrame(items()), users=None)
     result = tune(data, trials=1, workers=2, quiet=True)
