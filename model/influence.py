@@ -41,10 +41,11 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, kw_only=True)
 class Influence:
-    """What one prediction rests on, in rating units."""
+    """What one prediction rests on, or each of m of one user, in rating units."""
 
-    of_ratings: Tensor  # (n,) float64: the prediction less that without each of the user's ratings
-    # (k,) float64 of each description: the prediction less that of a row that is average in it.
+    # (n,) float64, or (m, n): the prediction less that without each of the user's ratings.
+    of_ratings: Tensor
+    # (k,), or (m, k), of each description: the prediction less that of a row that is average in it.
     of_user_descriptions: Tensor
     of_item_descriptions: Tensor
 
@@ -57,7 +58,7 @@ class Influence:
         return cls(**dict(zip(names, means, strict=True)))
 
     def of_smeared(self, predicted: Tensor) -> Self:
-        """What a prediction, (1,) in rating units, rests on if that was of its logarithm."""
+        """What predictions, (1,) or (m, 1), rest on if that was of their logarithms."""
         return type(self)(**{name: _smeared(one, predicted) for name, one in vars(self).items()})
 
 
@@ -94,8 +95,10 @@ def influence(
     return Influence.mean(parts)
 
 
-def rating_influences(model: Model, pairs: Pairs, own: Ratings) -> Tensor | None:
-    """The (m, n) float64 of ratings alone, `Influence.of_ratings`, for m pairs of one user.
+def list_influences(model: Model, pairs: Pairs, own: Ratings) -> Influence | None:
+    """What the predictions for m pairs of one user rest on, but for what describes the items.
+
+    That takes one regression for all, where the items' descriptions take one for each.
 
     Args:
         model: one that was trained, or folded in, with these ratings.
@@ -103,20 +106,25 @@ def rating_influences(model: Model, pairs: Pairs, own: Ratings) -> Tensor | None
         own: the n ratings of that user.
     """
     if isinstance(model, Logarithmic):
-        of_logs = rating_influences(model.of_logs, pairs, with_logs(own))
-        return None if of_logs is None else _smeared(of_logs, model.predict(pairs)[:, None])
+        of_logs = list_influences(model.of_logs, pairs, with_logs(own))
+        return of_logs and of_logs.of_smeared(model.predict(pairs)[:, None])
     if isinstance(model, Factorization):
-        one_by_one = (pairs[row : row + 1] for row in range(len(pairs)))
-        return torch.stack([_of_factorization(model, one, own).of_ratings for one in one_by_one])
+        alone = (_of_factorization(model, pairs[n : n + 1], own) for n in range(len(pairs)))
+        nothing = torch.zeros(len(pairs), 0, dtype=torch.float64)
+        return Influence(
+            of_ratings=torch.stack([one.of_ratings for one in alone]),
+            of_user_descriptions=nothing,
+            of_item_descriptions=nothing,
+        )
     if not isinstance(model, Posterior):
         return None
     places = zip(model.places(pairs), model.places(own), strict=True)
     parts = [
-        _ratings_of_draw(model.scale, draw, at, of_own, own)
+        _list_of_draw(model, draw, at, of_own, own)
         for number, (at, of_own) in enumerate(places)
         for draw in _some(model.draws(number))
     ]
-    return torch.stack(parts).mean(0)
+    return Influence.mean(parts)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -171,16 +179,35 @@ def _some(draws: Sequence[T]) -> list[T]:
     return [draws[n] for n in chosen]
 
 
-def _ratings_of_draw(scale: Scale, draw: Draw, at: Places, of_own: Places, own: Ratings) -> Tensor:
-    """The (m, n) changes of the expected ratings of m pairs without each of n ratings."""
-    regression = _of_user(scale, draw, of_own, own, int(at.user_index[0]))
+def _list_of_draw(
+    model: Posterior, draw: Draw, at: Places, of_own: Places, own: Ratings
+) -> Influence:
+    """What the expected ratings of m pairs rest on, in one draw."""
+    scale, user = model.scale, int(at.user_index[0])
+    regression = _of_user(scale, draw, of_own, own, user)
     row, columns = regression.row, draw.items[at.item_index]
     towards = _with_one(columns)
     time = draw.time(draw.effect_means, draw.level_means, at)
-    fit = towards @ row + columns[:, -1].double() + time
-    fits = fit[:, None] + towards @ (regression.without_each() - row).mT
+    fit = (towards @ row + columns[:, -1].double() + time)[:, None]
     weights = draw.weights(at)[:, None]
-    return _expected(scale, draw, fit[:, None], weights) - _expected(scale, draw, fits, weights)
+    expected = _expected(scale, draw, fit, weights)
+
+    def change(steps: Tensor) -> Tensor:
+        """What is expected less that of (n, D) changes of the row: (m, n)."""
+        return expected - _expected(scale, draw, fit + towards @ steps.mT, weights)
+
+    return Influence(
+        of_ratings=change(regression.without_each() - row),
+        of_user_descriptions=change(-_added(model, draw, regression, own, user)),
+        of_item_descriptions=fit.new_zeros(len(fit), 0),
+    )
+
+
+def _added(model: Posterior, draw: Draw, regression: Regression, own: Ratings, user: int) -> Tensor:
+    """The (k, D) that each description of a user adds to the user's row."""
+    newcomers, n_features = model.newcomers, model.newcomers.loadings.shape[1]
+    said = _said(own.user_descriptions, user, newcomers.centre, newcomers.rotation)
+    return regression.from_prior(said @ draw.link[n_features:].double())
 
 
 def _of_draw(
@@ -224,9 +251,8 @@ def _of_draw(
         )
 
     newcomers, n_features = model.newcomers, model.newcomers.loadings.shape[1]
-    of_user = _said(own.user_descriptions, user, newcomers.centre, newcomers.rotation)
+    added = _added(model, draw, users, own, user)
     of_item = _said(own.item_descriptions, item, newcomers.item_centre, newcomers.item_rotation)
-    added = users.from_prior(of_user @ draw.link[n_features:].double())
     added_to_item = items.from_prior(of_item @ draw.item_link[n_features:].double())
     return Influence(
         of_ratings=change(fit + (users.without_each() - row) @ towards_item),

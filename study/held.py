@@ -40,7 +40,7 @@ from storage.tables import Pairs as PairsTable
 from storage.tables import read_pairs, read_ratings
 from study.answers.ensemble import combined, kinds_of, mean_of
 from study.answers.evaluation import MOST_PREDICTED, MOST_QUICK, Evaluation, Test, evaluate
-from study.answers.explanations import Explanation, explain, explain_by_ratings
+from study.answers.explanations import Explanation, explain, explain_list
 from study.answers.intervals import Calibration
 from study.answers.levels import Levels
 from study.answers.lists import (
@@ -399,7 +399,7 @@ class Model:
         index = _found(known, items)
         pairs = known.at_present(torch.full_like(index, row), index)
         with torch_in_one_thread():
-            return explain_by_ratings(
+            return explain_list(
                 self.models, known, known.of_user(row), pairs=pairs, levels=self.levels
             )
 
@@ -645,7 +645,7 @@ class Person:
         index = _found(known, items)
         pairs = known.at_present(torch.zeros_like(index), index)
         with torch_in_one_thread():
-            return explain_by_ratings(
+            return explain_list(
                 self.models, known, self.given.own(known), pairs=pairs, levels=self.model.levels
             )
 

@@ -88,8 +88,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     click.option(
         "--why",
         is_flag=True,
-        help="Tell which of the user's own ratings each prediction rests on, and by how much it "
-        "would be lower without each.",
+        help="Tell which of the user's own ratings, and what is known of the user, each prediction "
+        "rests on, and by how much it would be lower without each.",
     ),
     click.option(
         "--titles",
@@ -301,9 +301,10 @@ def _show(drawing: Drawing, heading: str, found: "Recommendations | SimilarItems
     with console.capture() as shown:
         console.print(table)
     drawing.say(f"{heading}\n{shown.get()}".rstrip("\n"))
-    for reason in filter(len, getattr(found, "reasons", ())):  # of predictions alone
-        said = f"{reason.title or reason.item_id}: {reason.told(N_REASONS)}"
-        drawing.say("\n".join(wrap(said, console.width, subsequent_indent="  ")))
+    for reason in getattr(found, "reasons", ()):  # of predictions alone
+        if told := reason.told(N_REASONS):
+            said = f"{reason.title or reason.item_id}: {told}"
+            drawing.say("\n".join(wrap(said, console.width, subsequent_indent="  ")))
 
 
 if __name__ == "__main__":

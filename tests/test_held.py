@@ -284,6 +284,8 @@ def test_why_of_somebody_who_told_of_themselves(model: Model) -> None:
     about, nobody = {"age": "57"}, model.newcomer()
     person = model.newcomer(about=about)
     (told,) = (one for one in person.explain(7).descriptions if one.side == "user")
+    assert [one.descriptions for one in person.reasons([7])] == [(told,)]
+    assert person.reasons([7])[0].told(3) == f"age 57 {told.effect:+.2f}"
     assert (told.column, told.labels) == ("age", ("57",))
     more = person.predict([7])["prediction"] - nobody.predict([7])["prediction"]
     assert told.effect == pytest.approx(more[0], abs=0.02)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from model.dataset import Description, Ratings
-from model.influence import between, influence, rating_influences
+from model.influence import between, influence, list_influences
 from model.posterior import Posterior
 from model.solver import Model
 from model.solvers import SOLVERS, Config, make_solver
@@ -164,13 +164,15 @@ def test_ratings_of_a_list_count_as_for_each_of_its_items(
     name: str, ratings: Ratings, model_of: ModelOf
 ) -> None:
     model, own, items = model_of(name), of_user(ratings, 3), torch.tensor([7, 70, 99])
-    listed = rating_influences(model, pairs_of(torch.full_like(items, 3), items), own)
+    listed = list_influences(model, pairs_of(torch.full_like(items, 3), items), own)
     assert listed is not None
-    for item, found in zip(items.tolist(), listed, strict=True):
+    columns = items.tolist(), listed.of_ratings, listed.of_user_descriptions
+    for item, found, described in zip(*columns, strict=True):
         pair = pairs_of(torch.tensor([3]), torch.tensor([item]))
         expected = influence(model, pair, own, of_item(ratings, item))
         assert expected
         torch.testing.assert_close(found, expected.of_ratings, rtol=1e-6, atol=1e-9)
+        torch.testing.assert_close(described, expected.of_user_descriptions, rtol=1e-6, atol=1e-9)
 
 
 def test_a_model_without_factors_says_nothing(ratings: Ratings) -> None:
@@ -179,7 +181,7 @@ def test_a_model_without_factors_says_nothing(ratings: Ratings) -> None:
 
     own = of_user(ratings, 3)
     assert influence(Other(), own[:1], own, own) is None  # type: ignore[arg-type]
-    assert rating_influences(Other(), own[:1], own) is None  # type: ignore[arg-type]
+    assert list_influences(Other(), own[:1], own) is None  # type: ignore[arg-type]
 
 
 def test_a_normal_between_thresholds_is_as_many_draws_say() -> None:

@@ -17,7 +17,7 @@ from model.dataset import Ratings
 from model.descriptions import of_numbers
 from model.explained import explained
 from model.forgetting import compact_without_user
-from model.influence import influence, rating_influences
+from model.influence import influence, list_influences
 from model.kernels.threads import set_n_threads
 from model.logarithmic import (
     Logarithmic,
@@ -205,9 +205,9 @@ def test_somebody_new_is_folded_in_and_the_reasons_are_in_rating_units(name: str
     others = training[training.item_index == own.item_index[0]]
     found = influence(model, pair, own, others)
     assert found is not None
-    alone = rating_influences(model, pair, own)
+    alone = list_influences(model, pair, own)
     assert alone is not None
-    torch.testing.assert_close(found.of_ratings, alone[0], rtol=1e-3, atol=1e-6)
+    torch.testing.assert_close(found.of_ratings, alone.of_ratings[0], rtol=1e-3, atol=1e-6)
     row = int(found.of_ratings.abs().argmax())
     rest = torch.arange(len(own)) != row
     less = model.fold_in(own.item_index[rest], own.values[rest], seed=0)

@@ -125,6 +125,12 @@ def test_a_newcomer_gets_a_list_with_reasons(client: TestClient, model: Model) -
     assert [one["item"] for one in why] == expected.item_ids.tolist()
     assert [one["by"] for one in why] == pytest.approx(list(expected.influences), abs=1e-6)
     assert {str(one["item"]): one["rating"] for one in why} == RATED
+    (age,) = (one for one in expected.descriptions if one.side == "user")
+    assert first["about"] == [
+        {"column": "age", "value": "31", "by": pytest.approx(age.effect, abs=1e-6)}
+    ]
+    alone = answer(client.post("/newcomer", json={**asked, "ratings": {}}))["items"][0]
+    assert (alone["why"], [one["column"] for one in alone["about"]]) == ([], ["age"])
     titled = {"Night 0 (1960)": 5, "Night 5 (1965)": 1, "Night 10 (1970)": 4}
     same = answer(client.post("/newcomer", json={**asked, "ratings": titled, "why": False}))
     assert [one["prediction"] for one in same["items"]] == predicted

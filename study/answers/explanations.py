@@ -8,9 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
+from torch import Tensor
 
 from model.dataset import Description, Pairs, Ratings
-from model.influence import Influence, influence, rating_influences
+from model.influence import Influence, influence, list_influences
 from model.solver import Model
 from storage.errors import InputError
 from storage.ratings import IdArray
@@ -47,10 +48,15 @@ class Explanation:
         return len(self.item_ids)
 
     def told(self, n: int) -> str:
-        """The n ratings that count most, by title or id, with their influence, for people."""
+        """The n ratings that count most, by title or id, and as many descriptions, with what they
+        bring, for people.
+        """
         names = [title or str(one) for title, one in zip(self.titles, self.item_ids, strict=True)]
-        some = zip(names[:n], self.influences[:n], strict=True)
-        return ", ".join(f"{name} {influence:+.2f}" for name, influence in some)
+        ratings = zip(names[:n], self.influences[:n], strict=True)
+        columns = [
+            (f"{one.column} {', '.join(one.labels)}", one.effect) for one in self.descriptions
+        ]
+        return ", ".join(f"{name} {effect:+.2f}" for name, effect in [*ratings, *columns[:n]])
 
     def __repr__(self) -> str:
         said = [
@@ -114,30 +120,18 @@ def explain(
         raise InputError("explain: expected models with factors, got none")
     found = Influence.mean(_alike(parts))
     user = int(pair.user_index)
-    sides = (
+    sides = [
         ("item", own.item_descriptions, item, found.of_item_descriptions),
         ("user", own.user_descriptions, user, found.of_user_descriptions),
-    )
-    said = [
-        OfDescription(
-            side=side,
-            column=one.name,
-            labels=_labels(one, row),
-            effect=round(float(effect) * levels.weight * levels.slope, 6),
-        )
-        for side, descriptions, row, effects in sides
-        for one, effect in zip(descriptions, effects, strict=len(effects) > 0)
     ]
-    told = [one for one in said if one.labels and one.effect]  # of who is described
-    descriptions = tuple(sorted(told, key=lambda one: -abs(one.effect)))
     influences = _of_answer(found.of_ratings.numpy(), known, own, levels)
-    return _explanation(known, own, item, influences, descriptions)
+    return _explanation(known, own, item, influences, _described(sides, levels))
 
 
-def explain_by_ratings(
+def explain_list(
     models: Sequence[Model], known: Known, own: Ratings, *, pairs: Pairs, levels: Levels
 ) -> tuple[Explanation, ...]:
-    """What the mean predictions of models rest on of the ratings of one user: quick for a list.
+    """What the mean predictions of models rest on of one user, not of items: quick for a list.
 
     Args:
         models: that answer.
@@ -149,13 +143,47 @@ def explain_by_ratings(
     Raises:
         InputError: none of the models can tell.
     """
-    told = (rating_influences(model, pairs, own) for model in models)
-    parts = [found for found in told if found is not None]
+    parts = [one for model in models if (one := list_influences(model, pairs, own))]
     if not parts:
         raise InputError("explain: expected models with factors, got none")
-    influences = _of_answer(torch.stack(parts).mean(0).numpy(), known, own, levels)
-    rows = zip(pairs.item_index.tolist(), influences, strict=True)
-    return tuple(_explanation(known, own, item, influence) for item, influence in rows)
+    found = Influence.mean(_alike(parts))
+    influences = _of_answer(found.of_ratings.numpy(), known, own, levels)
+    user = int(pairs.user_index[0])
+    rows = zip(pairs.item_index.tolist(), influences, found.of_user_descriptions, strict=True)
+    return tuple(
+        _explanation(
+            known,
+            own,
+            item,
+            influence,
+            _described([("user", own.user_descriptions, user, effects)], levels),
+        )
+        for item, influence, effects in rows
+    )
+
+
+def _described(
+    sides: Sequence[tuple[str, Sequence[Description], int, Tensor]], levels: Levels
+) -> tuple[OfDescription, ...]:
+    """What descriptions add to an answer, what counts most first.
+
+    Args:
+        sides: which, its descriptions, the row that is described, and the (k,) effects on what the
+            models predict, none of models that use none.
+        levels: how much of what the models say is answered.
+    """
+    said = [
+        OfDescription(
+            side=side,
+            column=one.name,
+            labels=_labels(one, row),
+            effect=round(float(effect) * levels.weight * levels.slope, 6),
+        )
+        for side, descriptions, row, effects in sides
+        for one, effect in zip(descriptions, effects, strict=len(effects) > 0)
+    ]
+    told = [one for one in said if one.labels and one.effect]  # of who is described
+    return tuple(sorted(told, key=lambda one: -abs(one.effect)))
 
 
 def _of_answer(
@@ -199,7 +227,10 @@ def _explanation(
 
 def _alike(parts: Sequence[Influence]) -> Sequence[Influence]:
     """All of them with as many descriptions: of models that use none they add nothing."""
-    most = max(parts, key=lambda one: len(one.of_item_descriptions) + len(one.of_user_descriptions))
+    most = max(
+        parts,
+        key=lambda one: one.of_item_descriptions.shape[-1] + one.of_user_descriptions.shape[-1],
+    )
     return [
         Influence(
             of_ratings=one.of_ratings,
@@ -211,7 +242,7 @@ def _alike(parts: Sequence[Influence]) -> Sequence[Influence]:
 
 
 def _padded(effects: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
-    return effects if len(effects) else torch.zeros_like(like)
+    return effects if effects.shape[-1] else torch.zeros_like(like)
 
 
 def _labels(description: Description, row: int) -> tuple[str, ...]:

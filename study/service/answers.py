@@ -93,7 +93,8 @@ class Answers:
         """
         person = self.model.newcomer(asked.ratings, about=asked.about)
         found = person.recommend(**_wanted(asked))
-        return self._list(found, person.reasons if asked.why and len(person.given.items) else None)
+        is_told = len(person.given.items) or asked.about
+        return self._list(found, person.reasons if asked.why and is_told else None)
 
     def similar(self, asked: schemas.Similar) -> Answer:
         """The items like one, which is named by its id or its title.
@@ -148,6 +149,8 @@ class Answers:
             why = reasons(found.item_ids[: len(explained)]) if reasons else []
             for item, one in zip(explained, why, strict=True):
                 item["why"] = _reasons(one)
+                if one.descriptions:
+                    item["about"] = _about(one)
         return {
             "items": items,
             "rated": found.n_rated,
@@ -204,6 +207,14 @@ def _reasons(found: Explanation) -> list[Answer]:
     return [
         {"item": item, **({"title": title} if title else {}), "rating": rating, "by": by}
         for item, title, rating, by in [*zip(*columns, strict=True)][: schemas.MOST_REASONS]
+    ]
+
+
+def _about(found: Explanation) -> list[Answer]:
+    """What is known of the user, what counts most first."""
+    return [
+        {"column": one.column, "value": ", ".join(one.labels), "by": round(one.effect, DECIMALS)}
+        for one in found.descriptions
     ]
 
 

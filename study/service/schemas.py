@@ -170,6 +170,12 @@ class Reason(BaseModel):
     by: float = Field(description="by how much this rating moves the prediction")
 
 
+class About(BaseModel):
+    column: str = Field(description="of the users' table")
+    value: str
+    by: float = Field(description="by how much this moves the prediction")
+
+
 class Item(BaseModel):
     item: int | str
     title: str | None = Field(None, description="left out where none is known")
@@ -182,6 +188,7 @@ class Recommended(Item):
     lower: float = Field(description="of a 90 % interval")
     upper: float
     why: list[Reason] | None = None
+    about: list[About] | None = Field(None, description="with `why`, of a user who is described")
 
 
 class Recommendations(BaseModel):

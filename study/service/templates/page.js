@@ -170,7 +170,7 @@ function predicted(one, isNew) {
     make("div", { class: "row" }, make("span", { class: "title" }, nameOf(one)),
       make("span", { class: "value", "aria-hidden": "true" }, shown(one.prediction))),
     interval(one));
-  if (one.why?.length) li.append(because(one.why));
+  if (one.why?.length || one.about) li.append(because(one.why ?? [], one.about));
   li.append(details);
   return li;
 }
@@ -184,9 +184,10 @@ function interval(one) {
     make("circle", { cx: share(one.prediction), cy: 10, r: 6 }));
 }
 
-function because(reasons) {
-  const parts = reasons.slice(0, REASONS).flatMap((one, n) => [n ? ", " : "",
-    make("b", {}, nameOf(one)), `\u00a0(${plain(one.rating)})\u00a0${one.by < 0 ? "−" : "+"}${Math.abs(one.by).toFixed(decimals + 1)}`]);
+function because(reasons, about = []) {
+  const ratings = reasons.slice(0, REASONS).map((one) => [nameOf(one), plain(one.rating), one.by]);
+  const parts = [...ratings, ...about.map((one) => [one.column, one.value, one.by])].flatMap(([name, what, by], n) => [
+    n ? ", " : "", make("b", {}, name), `\u00a0(${what})\u00a0${by < 0 ? "−" : "+"}${Math.abs(by).toFixed(decimals + 1)}`]);
   return make("p", { class: "why small quiet" }, "Because of ", ...parts);
 }
 
