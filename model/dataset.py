@@ -147,7 +147,7 @@ class Moments:
 
 @dataclass(frozen=True)
 class Ids:
-    """The raw ids of the rows of one side: sorted, row i belongs to `values[i]`."""
+    """The raw ids of the rows of one side: row i belongs to `values[i]`."""
 
     values: NDArray[np.generic]
 
@@ -162,12 +162,28 @@ class Ids:
         """
         values, ids = self.values, np.asarray(ids)
         if not values.dtype.kind == ids.dtype.kind == "i":
-            values, ids = values.astype(TEXT), ids.astype(TEXT)
-        order = np.argsort(values, kind="stable")  # as texts, numbers have another order
-        rows = np.searchsorted(values, ids, sorter=order)
-        rows[rows == len(values)] = 0
-        rows = order[rows]
+            texts = ids.astype(TEXT).ravel().tolist()
+            found = (self._rows_of_texts.get(one, UNKNOWN) for one in texts)
+            return torch.from_numpy(np.fromiter(found, np.int64, len(texts)))
+        if not len(values):
+            return torch.full((len(ids),), UNKNOWN)
+        places = np.searchsorted(values, ids, sorter=self._order)
+        rows = self._order[np.minimum(places, len(values) - 1)]
         return torch.from_numpy(np.where(values[rows] == ids, rows, UNKNOWN))
+
+    @cached_property
+    def _order(self) -> NDArray[np.int64]:
+        """Rows in the order of their ids."""
+        return np.argsort(self.values, kind="stable")
+
+    @cached_property
+    def _rows_of_texts(self) -> dict[str, int]:
+        """The row of each id as a text.
+
+        `numpy.searchsorted` (2.4) finds texts of more than 15 bytes in the wrong places.
+        """
+        texts = self.values.astype(TEXT).tolist()
+        return {text: row for row, text in enumerate(texts)}
 
 
 def index_ratings(

@@ -41,7 +41,8 @@ class Newcomers:
     item_rotation: Tensor
 
     def features(self, item_index: Tensor) -> Tensor:
-        """The (k,) features f of who rated these (n,) items."""
+        """The (k,) features f of who rated these (n,) items; what is new since adds nothing."""
+        item_index = item_index[item_index < len(self.loadings)]
         degree = (len(item_index) + SHRINKAGE) ** -self.degree_power
         return self.loadings[item_index].sum(0) * degree.float()
 

@@ -148,8 +148,7 @@ class _Chain:
         if is_new:
             mean = getattr(before, own.prior_mean)
             if own is USERS:
-                of_model = seen[seen < len(newcomers.loadings)]
-                features = newcomers.features(of_model)
+                features = newcomers.features(seen)
                 mean = mean + features @ before.link[:, : len(features)]
         else:
             prior = prior + self._learned(own, other, row)

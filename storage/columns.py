@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 
-from storage.errors import InputError
+from storage.errors import ColumnError, InputError
 from storage.headerless import (
     Rows,
     are_plain,
@@ -263,7 +263,7 @@ def _told(path: Path, first: Sequence[str], column: str, by_name: bool) -> int:
         at = " and ".join(str(p) for p, name in enumerate(first, 1) if name == column)
         hint = f"; tell all three by position: they are {at}"
     what = f"{why} {shown(column)} among {_fields(first)}"
-    raise InputError(f"{path}: in columns=, {what}{hint}")
+    raise ColumnError(f"{path}: in columns=, {what}{hint}")
 
 
 def _check_order(path: Path, told: Sequence[str]) -> None:

@@ -28,6 +28,10 @@ class ParameterError(InputError):
         self.parameter = parameter
 
 
+class ColumnError(InputError):
+    """Columns that were told are not there."""
+
+
 class UnreachableError(InputError):
     """A database that cannot be reached, at least for now."""
 

@@ -28,7 +28,7 @@ from model.solvers import load_state
 from model.updating import updated
 from model.users import of_users
 from storage.columns import FRAME
-from storage.errors import InputError, ParameterError
+from storage.errors import ColumnError, InputError, ParameterError
 from storage.files import TEXT
 from storage.frames import as_frame, is_frame, read_frame
 from storage.item_tables import item_ratings_of, read_item_ratings
@@ -426,7 +426,7 @@ class Model:
         told = as_columns(columns)
         try:
             table = read_ratings(source, told or self.known.columns, fewest=1)
-        except InputError:
+        except ColumnError:
             if told:
                 raise
             table = read_ratings(source, fewest=1)

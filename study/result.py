@@ -179,7 +179,7 @@ class Result:
         test = Test.of(known, data.queries, data.truth, ids=ids, times=table.query_times)
         answers = self.answer(data, quiet=quiet)
         columns, doubt = answers.intervals, answers.calibration.doubt
-        lists = self._ensemble(self.ratings, None, ignored if quiet else self.on_event)
+        lists = self._of_lists(ignored if quiet else self.on_event)
         lists.told.update(answers.ensemble.told)
         held, seed = self._answering(lists), self.record.seed or 0
         with torch_in_one_thread():
@@ -374,7 +374,7 @@ class Result:
         from study.cards import card_of
         from study.held import Model
 
-        ensemble = ensemble or self._ensemble(self.ratings, None, self.on_event)
+        ensemble = ensemble or self._of_lists(self.on_event)
         with torch_in_one_thread():
             levels = ensemble.levels
         return Model(
@@ -387,8 +387,15 @@ class Result:
             calibration=None,
         )
 
+    def _of_lists(self, on_event: OnEvent) -> "Ensemble":
+        """What answers for lists."""
+        from study.answers.asked import kind_of_list
+
+        kind = kind_of_list(self.ratings, self.record.kinds)
+        return self._ensemble(self.ratings, None, on_event, kind)
+
     def _ensemble(
-        self, data: "Data", average: int | None, on_event: OnEvent, kind: "Split | None" = None
+        self, data: "Data", average: int | None, on_event: OnEvent, kind: "Split"
     ) -> "Ensemble":
         from study.answers.ensemble import Ensemble
 
@@ -396,7 +403,7 @@ class Result:
             self.record,
             data,
             average,
-            kind=kind or self.record.kinds[0],
+            kind=kind,
             folder=self.folder,
             device=self.device,
             on_event=on_event,

@@ -67,7 +67,9 @@ class Ranges:
         elif ids.dtype == TEXT:  # a text that is no number is nobody's
             whole = [int(one) if re.match(WHOLE, one) else 0 for one in ids.tolist()]
             ids = np.array([one if abs(one) < 2**63 else 0 for one in whole], np.int64)
-        found: NDArray[np.int64] = np.searchsorted(self.begins, ids, side="right").astype(np.int64)
+        found = np.zeros(len(ids), np.int64)
+        for begin in self.begins:  # which are few; `numpy.searchsorted` is wrong of long texts
+            found += ids >= np.array(begin, dtype=self.begins.dtype)
         return found
 
 

@@ -105,6 +105,9 @@ def described_by(
     if unknown := [name for name in about if name not in names]:
         expected = f"columns of the users' table, {', '.join(names)}" if names else "no description"
         raise ParameterError("about", f"expected {expected}, got {unknown[0]}")
+    for name, value in about.items():
+        if not isinstance(value, str) or not value.strip():
+            raise ParameterError("about", f"{name}: expected a text, got {value!r}")
     found = []
     for description in descriptions:
         try:

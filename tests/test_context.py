@@ -126,6 +126,13 @@ def test_what_is_asked_is_answered_as_such(result: Result, told: list[str]) -> N
     assert not any(text.startswith("Asked") for text in told[before:])
 
 
+def test_lists_are_at_the_level_of_predictions(result: Result) -> None:
+    for user in (0, 1, N_USERS - 1):
+        listed = result.recommend(user, items=3)
+        answers = result.predict({"user": [user] * 3, "item": listed.item_ids})
+        np.testing.assert_allclose(answers["prediction"], listed.predictions, rtol=0, atol=1e-6)
+
+
 def test_items_that_nobody_rated_are_told_apart_by_what_is_known(result: Result) -> None:
     found = result.predict({"user": np.zeros(4, int), "item": np.arange(N_ITEMS, N_ITEMS + 4)})
     predictions = np.asarray(found["prediction"])
@@ -138,6 +145,9 @@ def test_a_newcomer_may_be_described(result: Result) -> None:
     assert len(known) == 10
     with pytest.raises(InputError, match="about: expected columns of the users' table, age, got"):
         result.newcomer(about={"height": "3"})
+    for nothing in (None, ["30"], "", 30):
+        with pytest.raises(InputError, match="about: age: expected a text, got "):
+            result.newcomer(about={"age": nothing})  # type: ignore[dict-item]
 
 
 def test_one_more_row_is_described_as_those_that_are_there() -> None:

@@ -59,6 +59,13 @@ def test_numbers_and_texts_are_told_apart_by_how_they_are_written() -> None:
     assert texts.index(np.array(["x", "y", "02"], text)).tolist() == [2, -1, 0]
 
 
+def test_long_texts_are_found() -> None:
+    text = np.dtypes.StringDType()
+    names = [f"{7919 * n:036}" for n in range(400)]
+    ids, wanted = Ids(np.array(names, text)), np.array([*reversed(names), "x" * 36], text)
+    assert ids.index(wanted).tolist() == [*range(399, -1, -1), UNKNOWN]
+
+
 def test_no_ids_no_rows() -> None:
     index = Ids(np.array([10, 20])).index(np.empty(0, np.int32))
     assert index.shape == (0,)

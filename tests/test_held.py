@@ -17,6 +17,7 @@ import torch
 from pyarrow import parquet
 
 from model.biases import SHRINKAGE, fit_biases
+from model.dataset import UNKNOWN
 from model.descriptions import weights_of
 from model.solvers import SOLVERS
 from storage.errors import InputError
@@ -447,6 +448,20 @@ def test_more_ratings_of_whom_nobody_knows_are_doubted(model: Model) -> None:
     strange = {"who": ["a", "b", "c", "d"], "film": [101, 102, 103, 104], "stars": [5, 4, 3, 1]}
     with pytest.raises(InputError, match=r"expected some users or items of .* of 4 ratings none"):
         model.update(strange)
+    late = {"who": ["ü03"], "film": [3], "stars": [5], "day": ["soon"]}
+    with pytest.raises(InputError, match="expected a time in column 'day'"):
+        replace(model, known=replace(model.known, time_name="day")).update(late)
+    far = "b-sixteen-bytes-and-more"
+    longer = model.update({"who": ["ü03", "u" + far], "film": [far, "3"], "stars": [5, 4]})
+    asked = {"who": ["ü03", "u" + far, "ü04"], "film": ["3", far, "4"]}
+    known = longer.known.index(longer.asked(asked))
+    assert (known.user_index != UNKNOWN).all()
+    assert (known.item_index != UNKNOWN).all()
+    assert np.isfinite(longer.predict(asked)["prediction"]).all()
+    listed = longer.newcomer({far: 5.0, "3": 4.0, "4": 1.0}).recommend(
+        items=2
+    )  # it has no loadings
+    assert len(listed) == 2
     strange["who"][0] = "ü03"
     after = model.update(strange)
     assert after.card["updates"][0]["new"] == {"users": 3, "items": 4}

@@ -26,6 +26,7 @@ from study.answers.asked import kind_asked
 from study.answers.levels import Residuals
 from study.inputs import load_data, with_pairs
 from study.record.likeness import Hashed
+from study.shards import Ranges
 from tests.ranks import on_ranks
 
 N_RATINGS, N_PAIRS = 1_500, 300
@@ -256,3 +257,10 @@ def test_all_ranks_complain_alike(name: str, ranks: list[dict[str, Any]]) -> Non
     said = {rank[name] for rank in ranks}
     assert len(said) == 1
     assert BAD[name] in said.pop()
+
+
+def test_long_ids_of_users_have_the_rank_whose_range_they_are_in() -> None:
+    names = [f"{n:036}" for n in range(40)]
+    ranges = Ranges(np.array([names[10], names[30]], TEXT))
+    owners = ranges.owners(np.array(names, TEXT))
+    assert owners.tolist() == [0] * 10 + [1] * 20 + [2] * 10

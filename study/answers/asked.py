@@ -60,3 +60,12 @@ def _counted(data: Data, pairs: Pairs) -> list[int]:
 def kind_at_present(data: Data, met: Sequence[Split]) -> Split:
     """The kind of split that is like questions of the present, after all ratings."""
     return met[0] if data.ratings.times is None else Split.TIME
+
+
+def kind_of_list(data: Data, met: Sequence[Split]) -> Split:
+    """The same of the kinds that the study has met on, as of a few pairs: a list is not worth a
+    training of its own.
+    """
+    if data.ratings.times is None:
+        return met[0]
+    return next((kind for kind in (Split.TIME, Split.LATEST) if kind in met), met[0])
