@@ -422,6 +422,8 @@ class Model:
                 look swapped, an item is told by its title, or of many nobody and nothing is known.
         """
         given = as_path(ratings) if isinstance(ratings, str | Path) else ratings
+        if given is None:
+            raise ParameterError("ratings", "expected a file, or a data frame, got None")
         source = read_frame(given) if is_frame(given) else given
         told = as_columns(columns)
         try:
@@ -745,6 +747,9 @@ def _item_ratings(
         )
     if isinstance(ratings, Mapping):
         values = list(ratings.values())
+        for item, one in ratings.items():
+            if one is None or isinstance(one, str):
+                raise ParameterError("ratings", f"item {item}: expected a number, got {one!r}")
         if all(isinstance(one, Real) for one in values):
             return np.array([str(one) for one in ratings], dtype=TEXT), np.array(
                 values, dtype=float

@@ -116,27 +116,21 @@ class Known:
         """
         if (row := row_of(self.items, item)) != UNKNOWN:
             return row
-        text = str(item).strip()
-        rows = self._by_title.get(text.casefold(), [UNKNOWN])
-        if len(rows) > 1:
-            ids = ", ".join(str(one) for one in self.items.values[rows[:3]].tolist())
-            raise InputError(
-                f"item {shown(text)}: the title of {len(rows)} items, {ids}: name one by its id"
-            )
-        return rows[0]
+        return self._only(item, self._by_title.get(str(item).strip().casefold(), []))
 
     def item_rows(self, items: ArrayLike) -> NDArray[np.int64]:
-        """The (n,) rows of items by their ids, or by titles that one alone has; UNKNOWN of others.
+        """The (n,) rows of items by their ids, or by their titles; UNKNOWN of others.
 
         Where ids are numbers, a number is never taken for a title.
+
+        Raises:
+            InputError: one is the title of several.
         """
         given = np.asarray(items)
         rows: NDArray[np.int64] = self.items.index(given).numpy()
         if self.titles:
             for place in np.flatnonzero(rows == UNKNOWN).tolist():
-                named = self._titled(given[place])
-                if len(named) == 1:
-                    rows[place] = named[0]
+                rows[place] = self._only(given[place], self._titled(given[place]))
         return rows
 
     def index(self, pairs: PairsTable) -> Pairs:
@@ -309,6 +303,20 @@ class Known:
             f"{name}: expected users or items of {self.source}, such as {expected}, got {got}, and "
             f"none that it has; {pairs.about}"
         )
+
+    def _only(self, title: object, rows: list[int]) -> int:
+        """The only row that has a title; UNKNOWN if there is none.
+
+        Raises:
+            InputError: there are several.
+        """
+        if len(rows) > 1:
+            ids = ", ".join(str(one) for one in self.items.values[rows[:3]].tolist())
+            raise InputError(
+                f"item {shown(str(title).strip())}: the title of {len(rows)} items, {ids}: name "
+                "one by its id"
+            )
+        return rows[0] if rows else UNKNOWN
 
     def _titled(self, item: object) -> list[int]:
         """The rows of the items of that title; none of a number, where ids are numbers."""

@@ -152,14 +152,15 @@ def recommend(
         return _write_everyone(drawing, answering, out, top=top, facts=facts)
 
     found: Recommendations | SimilarItems
+    unknown: Sequence[str] = ()
     if user is not None:
         found = answering.recommend(user, items=top, why=why)
     elif similar is not None:
         found = answering.similar(similar, items=top)
     else:
         person = answering.newcomer(ratings or (), about=_columns_of(about))
-        found = person.recommend(items=top, why=why)
-    heading, whose = _whose(found, known)
+        found, unknown = person.recommend(items=top, why=why), person.given.unknown
+    heading, whose = _whose(found, known, unknown)
     _show(drawing, heading, found)
     if out is not None:
         write_columns(out, list(found.columns().items()))
@@ -203,11 +204,14 @@ def _write_everyone(
 
 
 def _whose(
-    found: "Recommendations | SimilarItems", known: "Known"
+    found: "Recommendations | SimilarItems", known: "Known", unknown: Sequence[str]
 ) -> tuple[str, dict[str, object]]:
-    """Whom, or what, a list is for: for people, and as facts for --json."""
+    """Whom, or what, a list is for, and what they rated besides: for people, and as facts for
+    --json.
+    """
     import numpy as np
 
+    from storage.lines import shown
     from study.answers.lists import SimilarItems
 
     if isinstance(found, SimilarItems):
@@ -217,7 +221,9 @@ def _whose(
     whose = {"user": np.asarray(found.user_id).tolist()}
     if found.user_id is not None:
         return f"For {found.user_id} ({known.user_name}), who has rated {found.n_rated:,}", whose
-    more = f", and {found.n_unknown:,} that the data do not have" if found.n_unknown else ""
+    more = f", and {len(unknown):,} that the data do not have" if unknown else ""
+    if unknown:
+        more += f", such as {shown(unknown[0])}"
     return f"For a new user who has rated {found.n_rated:,} of the items{more}", whose
 
 

@@ -448,6 +448,10 @@ def test_more_ratings_of_whom_nobody_knows_are_doubted(model: Model) -> None:
     strange = {"who": ["a", "b", "c", "d"], "film": [101, 102, 103, 104], "stars": [5, 4, 3, 1]}
     with pytest.raises(InputError, match=r"expected some users or items of .* of 4 ratings none"):
         model.update(strange)
+    with pytest.raises(InputError, match="ratings: expected a file, or a data frame, got None"):
+        model.update(None)
+    with pytest.raises(InputError, match="ratings: item 3: expected a number, got '5'"):
+        model.newcomer({3: "5"})
     late = {"who": ["ü03"], "film": [3], "stars": [5], "day": ["soon"]}
     with pytest.raises(InputError, match="expected a time in column 'day'"):
         replace(model, known=replace(model.known, time_name="day")).update(late)
@@ -594,7 +598,8 @@ def test_the_commands_answer_by_a_saved_model(
     Path("mine.csv").write_text("rating,title\n5,Film 7\n1,Film 8\n3,Film 99\n")
     code, out, err = outcome_of(recommend.main, "--model", path, "--ratings", "mine.csv")
     assert (code, err) == (0, "")
-    assert "who has rated 2 of the items, and 1 that the data do not have\n" in out
+    said = "who has rated 2 of the items, and 1 that the data do not have, such as 'Film 99'\n"
+    assert said in out
     for main, more, wrong in (
         (recommend.main, ("--user", "ü03", "--data", "x"), "--data"),
         (recommend.main, ("--user", "ü03", "--setting-of", "x"), "--setting-of"),

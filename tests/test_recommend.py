@@ -168,19 +168,24 @@ def test_items_are_named_by_a_title_that_one_alone_has(tmp_path: Path) -> None:
     titles = {"a": "Alien (1979)", "b": "Twins", "c": "Twins", "d": "a"}
     known = replace(data_of([20, 20, 20, 20], tmp_path).known, titles=titles)
     model = Told(torch.tensor([4.0, 3.0, 2.0, 1.0]).double())
-    assert known.item_rows(["d", " alien (1979)", "twins", "a", "zz"]).tolist() == [3, 0, -1, 0, -1]
-    given = Given.of(known, ["Alien (1979)", "Twins", "d"], [5, 4, 1])
-    assert (given.items.tolist(), given.values.tolist(), given.n_unknown) == ([0, 3], [5, 1], 1)
+    assert known.item_rows(["d", " alien (1979)", "a", "zz"]).tolist() == [3, 0, 0, -1]
+    given = Given.of(known, ["Alien (1979)", "Heat", "d"], [5, 4, 1])
+    assert (given.items.tolist(), given.values.tolist()) == ([0, 3], [5, 1])
+    assert given.unknown == ("Heat",)
+    with pytest.raises(InputError, match="item 'Twins': the title of 2 items, b, c: name one by"):
+        Given.of(known, ["Alien (1979)", "Twins", "d"], [5, 4, 1])
 
     def listed(**wanted: Any) -> Recommendations:
         predict: Predict = lambda pairs: combined([model], pairs, known.range)  # noqa: E731
         return recommend(predict, known, "u00", wanted=Wanted(**wanted))
 
-    found = listed(among=["Twins", "b", "c"], without=["zz"])
+    found = listed(among=["Heat", "b", "c"], without=["zz"])
     assert (found.item_ids.tolist(), found.n_unknown) == (["b", "c"], 2)
     assert str(found).endswith("\n2 of the items that were named are not known")
     with pytest.raises(InputError, match="no item is left to list; 1 of the items that were named"):
-        listed(among=["Twins"])
+        listed(among=["Heat"])
+    with pytest.raises(InputError, match="item 'twins': the title of 2 items"):
+        listed(without=["twins"])
     with pytest.raises(InputError, match="item 'Twins': the title of 2 items, b, c: name one by"):
         similar_items([model], known, "Twins")
     numbered = replace(known, items=Ids(np.arange(4)), titles={"1": "Alien", "2": "1984"})
@@ -390,9 +395,8 @@ def test_a_list_for_who_is_new_is_written_too(call: Call, folder: Path) -> None:
             command.main, "--ratings", "mine.csv", "--out", "list.csv", "--top", 20
         )
         assert (code, err) == (0, "")
-        assert (
-            "For a new user who has rated 3 of the items, and 1 that the data do not have\n" in out
-        )
+        assert "For a new user who has rated 3 of the items, and 1 that the data do not have" in out
+        assert ", such as 'never seen'\n" in out
         assert "Wrote: list.csv, 17 items" in out
         with open("list.csv") as file:
             lists.append(list(csv.DictReader(file)))

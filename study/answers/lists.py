@@ -228,8 +228,13 @@ class Given:
 
     items: NDArray[np.int64]  # (m,) rows that were rated, rising
     values: NDArray[np.float64]  # (m,) ratings
-    n_unknown: int  # items that are rated besides
+    unknown: tuple[str, ...]  # items that are rated besides
     described: tuple[Description, ...] = ()  # as the users are, of one row; empty if not told
+
+    @property
+    def n_unknown(self) -> int:
+        """How many items were rated besides."""
+        return len(self.unknown)
 
     @classmethod
     def of(
@@ -267,7 +272,7 @@ class Given:
         return cls(
             items=seen,
             values=means,
-            n_unknown=len(np.unique(given[~is_known])),
+            unknown=tuple(dict.fromkeys(str(one) for one in given[~is_known].tolist())),
             described=known.described_by(about) if about else (),
         )
 
