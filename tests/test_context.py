@@ -12,12 +12,14 @@ from planted_studies import HOSTILE, full
 from test_planted import train
 from test_report import Page
 
+from model.dataset import Ratings
 from model.descriptions import of_categories, of_numbers, of_several, weights_of
 from model.explained import explained
 from model.solvers import SOLVERS
 from model.splits import Split
 from storage.errors import InputError
 from study import load, tune
+from study.answers.groups import labels_of
 from study.events import Event, Said
 from study.record.attributes import StudyView
 from study.report.findings import findings
@@ -148,6 +150,29 @@ def test_a_newcomer_may_be_described(result: Result) -> None:
     for nothing in (None, ["30"], "", 30):
         with pytest.raises(InputError, match="about: age: expected a text, got "):
             result.newcomer(about={"age": nothing})  # type: ignore[dict-item]
+
+
+def test_a_label_of_numbers_is_of_those_that_are_nearest() -> None:
+    values = torch.arange(30.0).double()
+    rows = torch.arange(30)
+    prices = of_numbers("price", np.where(values < 3, np.nan, values))
+    few = of_numbers("stock", (values % 3).numpy())
+    ratings = Ratings(
+        n_users=1,
+        n_items=30,
+        user_index=torch.zeros_like(rows),
+        item_index=rows,
+        values=values,
+        item_descriptions=(prices, few),
+    )
+    labels = labels_of(ratings, ratings)
+    told = [label for _, column, label in labels if column == "price"]
+    assert told[-1] == "missing"
+    assert all(one.startswith("about ") for one in told[:-1])
+    nearest = torch.from_numpy(labels["item", "price", told[1]]).nonzero()[:, 0].tolist()
+    assert nearest
+    assert abs(np.mean(nearest) - float(told[1].removeprefix("about "))) < 1.0
+    assert [label for _, column, label in labels if column == "stock"] == ["0", "1", "2"]
 
 
 def test_one_more_row_is_described_as_those_that_are_there() -> None:

@@ -13,7 +13,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from model.dataset import Pairs, Ratings
+from model.dataset import Description, Pairs, Ratings
+from model.descriptions import MISSING
 
 EDGES = (0, 1, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000)  # where a group by count begins
 FEWEST = 100  # ratings of a group; fewer join their neighbours
@@ -64,7 +65,10 @@ def by_ahead(ahead: Column, users: Counts) -> list[tuple[str, Mask]]:
 
 
 def labels_of(training: Ratings, pairs: Pairs) -> dict[Key, Mask]:
-    """Which of (n,) pairs have a user, or an item, of each label of the tables."""
+    """Which of (n,) pairs have a user, or an item, of each label of the tables.
+
+    Of numbers that are told by those that they lie between, a label is of all that are nearest.
+    """
     return {
         (side, one.name, label): _at(column > MOSTLY, rows)
         for side, descriptions, rows in (
@@ -72,7 +76,7 @@ def labels_of(training: Ratings, pairs: Pairs) -> dict[Key, Mask]:
             ("user", training.user_descriptions, pairs.user_index),
         )
         for one in descriptions
-        for label, column in zip(one.labels, one.values.unbind(1), strict=True)
+        for label, column in zip(_told(one), one.values.unbind(1), strict=True)
     }
 
 
@@ -83,6 +87,14 @@ def seconds_ahead(training: Ratings, pairs: Pairs) -> Column:
     last = training.last_times()[pairs.user_index]
     ahead: Column = (pairs.times - last).clamp(min=0.0).numpy()
     return ahead
+
+
+def _told(description: Description) -> list[str]:
+    """The labels, for people."""
+    lies_between = ((description.values > 0) & (description.values < 1)).any(1)
+    if lies_between.float().mean() <= MOSTLY:
+        return list(description.labels)
+    return [f"about {one}" if one != MISSING else one for one in description.labels]
 
 
 def _at(mask: Tensor, rows: Tensor) -> Mask:
