@@ -439,7 +439,7 @@ class Model:
             models = self._changed("update", lambda one: updated(one, old, new, seed=seed))
             compact = compact_of(models, present=known.present, seed=seed)
         new_rows = {"users": new.n_users - old.n_users, "items": new.n_items - old.n_items}
-        taken_in = {"ratings": table.n_ratings, "new": new_rows, "of": known.summary}
+        taken_in = {"ratings": len(new), "new": new_rows, "of": known.summary}
         return replace(
             self,
             card={**self.card, "updates": [*self.card.get("updates", ()), taken_in]},
