@@ -4,7 +4,7 @@
 
 Each on ratings in memory, a tenth of which is validated: seconds until the solver is made, seconds
 an epoch (the median, after the first ones), validation RMSE after the last, which draws of its own
-move a little, and what the GPU needed. Without a GPU the first column alone.
+move a little, and what the GPU needed. Without a GPU the rows of the CPU alone.
 """
 
 import argparse

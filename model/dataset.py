@@ -12,15 +12,11 @@ from torch import Tensor
 
 from model.world import ALONE, World
 
-AT_ONCE = 1 << 16  # ratings, or pairs, that are worked on together: what that takes fits a cache
-AT_ONCE_ON_GPU = 1 << 23  # a few gigabytes; whatever there are, a step takes as long as thousands
+# Ratings, or pairs, that are worked on together: on a CPU what they take fits a cache; on a GPU, a
+# few gigabytes, where a step takes as long for thousands.
+AT_ONCE = {"cpu": 1 << 16, "cuda": 1 << 23}
 UNKNOWN = -1  # the index of a user or item without ratings
 TEXT = np.dtypes.StringDType()
-
-
-def at_once(device: torch.device) -> int:
-    """How many ratings, or pairs, are best worked on together."""
-    return AT_ONCE if device.type == "cpu" else AT_ONCE_ON_GPU
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +49,7 @@ class Pairs:
 
     def blocks(self) -> Iterator[Self]:
         """All of them, so many at once that what they gather stays small."""
-        n = at_once(self.user_index.device)
+        n = AT_ONCE[self.user_index.device.type]
         starts = range(0, max(len(self), 1), n)
         return (self[slice(start, start + n)] for start in starts)
 
@@ -162,7 +158,7 @@ class Ids:
         """
         values, ids = self.values, np.asarray(ids)
         if not values.dtype.kind == ids.dtype.kind == "i":
-            texts = ids.astype(TEXT).ravel().tolist()
+            texts = ids.astype(TEXT).tolist()
             found = (self._rows_of_texts.get(one, UNKNOWN) for one in texts)
             return torch.from_numpy(np.fromiter(found, np.int64, len(texts)))
         if not len(values):

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from model.chain import Chain
-from model.dataset import Ratings, at_once
+from model.dataset import AT_ONCE, Ratings
 from model.effects import Grid, in_order
 from model.fold_in import Newcomers
 from model.kernels.threads import in_threads
@@ -140,7 +140,7 @@ class Gibbs:
     def _train_mse(self) -> float:
         """Of the present draw, not of the mean; of an ordinal chain, of its z."""
         error = self._chains[0].residuals
-        parts = torch.split(error, at_once(error.device))
+        parts = torch.split(error, AT_ONCE[error.device.type])
         total = sum(in_threads(lambda part: part.double().square().sum().item(), parts))
         whole = self._world.sum(self._scale.mean.new_tensor(total)).item()
         return whole / self._n_ratings * self._scale.scale.item() ** 2

@@ -15,7 +15,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from model.dataset import at_once
+from model.dataset import AT_ONCE
 from model.hyperprior import GAMMA_RATE, GAMMA_SHAPE
 from model.kernels.intervals import Intervals, drawn_between, ends_of
 from model.variates import normal, uniform
@@ -114,7 +114,7 @@ class OrdinalLikelihood:
                 likelihood = log_density
         root_precision = self.precision.sqrt().item()
         columns = self.levels.index, fit, roots, self.latent
-        for start in range(0, len(fit), n := at_once(fit.device)):
+        for start in range(0, len(fit), n := AT_ONCE[fit.device.type]):
             some = slice(start, min(start + n, len(fit)))
             levels, fits, root, latent = (column[some] for column in columns)
             drawn = drawn_between(

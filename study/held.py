@@ -30,7 +30,8 @@ from model.users import of_users
 from storage.columns import FRAME
 from storage.errors import ColumnError, InputError, ParameterError
 from storage.files import TEXT
-from storage.frames import as_frame, is_frame, read_frame
+from storage.frames import Frame as DataFrame
+from storage.frames import as_frame, read_frame
 from storage.item_tables import item_ratings_of, read_item_ratings
 from storage.models import read_held, write_held
 from storage.predictions import arrow_table, check_writable
@@ -174,9 +175,9 @@ class Model:
         Raises:
             InputError: they cannot be read, look swapped, or lack ratings.
         """
-        given, known = as_path(pairs) if isinstance(pairs, str | Path) else pairs, self.known
+        known = self.known
         table = read_pairs(
-            read_frame(given) if is_frame(given) else given,
+            _read("pairs", pairs),
             names=(known.user_name, known.item_name),
             rating_name=known.rating_name,
             time_name=known.time_name,
@@ -421,11 +422,7 @@ class Model:
             InputError: they cannot be read, one is out of the range of the others, users and items
                 look swapped, an item is told by its title, or of many nobody and nothing is known.
         """
-        given = as_path(ratings) if isinstance(ratings, str | Path) else ratings
-        if given is None:
-            raise ParameterError("ratings", "expected a file, or a data frame, got None")
-        source = read_frame(given) if is_frame(given) else given
-        told = as_columns(columns)
+        source, told = _read("ratings", ratings), as_columns(columns)
         try:
             table = read_ratings(source, told or self.known.columns, fewest=1)
         except ColumnError:
@@ -684,6 +681,17 @@ def _found(known: Known, items: ArrayLike) -> Tensor:
     for place in np.flatnonzero(rows == UNKNOWN):
         rows[place] = find_item(known, given[place])
     return torch.from_numpy(rows)
+
+
+def _read(name: str, given: "Source | Frame") -> "Path | DataFrame":
+    """The path of a file, or what a frame holds.
+
+    Raises:
+        InputError: it is neither.
+    """
+    if given is None:
+        raise ParameterError(name, "expected a file, or a data frame, got None")
+    return as_path(given) if isinstance(given, str | Path) else read_frame(given)
 
 
 def _name_of(source: object) -> str:

@@ -221,9 +221,9 @@ def _whose(
     whose = {"user": np.asarray(found.user_id).tolist()}
     if found.user_id is not None:
         return f"For {found.user_id} ({known.user_name}), who has rated {found.n_rated:,}", whose
-    more = f", and {len(unknown):,} that the data do not have" if unknown else ""
+    more = ""
     if unknown:
-        more += f", such as {shown(unknown[0])}"
+        more = f", and {len(unknown):,} that the data do not have, such as {shown(unknown[0])}"
     return f"For a new user who has rated {found.n_rated:,} of the items{more}", whose
 
 

@@ -80,7 +80,7 @@ def test_blocks_predict_the_same(
     block: int, model: Factorization, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     expected = model(*all_pairs())
-    monkeypatch.setattr("model.dataset.AT_ONCE", block)
+    monkeypatch.setattr("model.dataset.AT_ONCE", {"cpu": block})
     predicted = model.predict(pairs_of(*all_pairs()))
     torch.testing.assert_close(predicted, expected, rtol=0, atol=1e-6)
     assert not predicted.requires_grad

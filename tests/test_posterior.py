@@ -172,7 +172,7 @@ def test_pairs_are_predicted_in_blocks(
 ) -> None:
     made, _ = some_posterior(ordinal)
     whole = made.predict(PAIRS), made.std(PAIRS)
-    monkeypatch.setattr("model.dataset.AT_ONCE", 7)
+    monkeypatch.setattr("model.dataset.AT_ONCE", {"cpu": 7})
     torch.testing.assert_close((made.predict(PAIRS), made.std(PAIRS)), whole)
     if any(ordinal):
         assert made.probabilities(PAIRS).shape == (len(USERS), 4)

@@ -13,6 +13,7 @@ batched product serves them all; what a block gathers still is in the cache when
 """
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -175,23 +176,21 @@ class Batched:
         means = torch.empty_like(right)
         draws = torch.empty_like(right) if noise is not None else means
         squared_errors = torch.zeros(len(right), dtype=torch.float64, device=right.device)
-        into = targets.new_empty(len(targets) + 1)
-        for block, cells in self._cells(given):
-            counts = (block.others < len(others)).sum(1)
-            at = block.rows
-            prior = Prior(
-                precision=precision,
-                right=right[at],
-                decay=decay,
-                counts=counts,
-                weights=None if weights is None else weights[at],
-                noise=None if noise is None else noise[at],
-            )
-            solution = solve_grams(cells.mT @ cells, prior)
-            means[at], draws[at] = solution[..., 0], solution[..., -1]
-            squared_errors[at] = self._measure(block, cells, solution[..., -1:], into)
-        if residuals is not None:
-            residuals.copy_(into[:-1])
+        with _room_for(residuals) as room:
+            for block, cells in self._cells(given):
+                counts = (block.others < len(others)).sum(1)
+                at = block.rows
+                prior = Prior(
+                    precision=precision,
+                    right=right[at],
+                    decay=decay,
+                    counts=counts,
+                    weights=None if weights is None else weights[at],
+                    noise=None if noise is None else noise[at],
+                )
+                solution = solve_grams(cells.mT @ cells, prior)
+                means[at], draws[at] = solution[..., 0], solution[..., -1]
+                squared_errors[at] = self._measure(block, cells, solution[..., -1:], room)
         return Solution(means=means, draws=draws, squared_errors=squared_errors)
 
     def cuts(self, width: int) -> list[tuple[int, int]]:
@@ -222,11 +221,9 @@ class Batched:
     ) -> Tensor:
         """As `Parts` says, of all rows."""
         found = torch.zeros(self._sizes[0], dtype=torch.float64, device=draws.device)
-        into = draws.new_empty(len(given.targets) + 1)
-        for block, cells in self._cells(given):
-            found[block.rows] = self._measure(block, cells, draws[block.rows, :, None], into)
-        if residuals is not None:
-            residuals.copy_(into[:-1])
+        with _room_for(residuals) as room:
+            for block, cells in self._cells(given):
+                found[block.rows] = self._measure(block, cells, draws[block.rows, :, None], room)
         return found
 
     def _cells(self, given: Given) -> Iterator[tuple["Block", Tensor]]:
@@ -242,12 +239,24 @@ class Batched:
             yield block, gather(block, table, targets)
 
     @staticmethod
-    def _measure(block: "Block", cells: Tensor, draws: Tensor, residuals: Tensor) -> Tensor:
-        """The squared errors of a block's rows; the residuals, and one for all empty cells."""
+    def _measure(block: "Block", cells: Tensor, draws: Tensor, room: Tensor | None) -> Tensor:
+        """The squared errors of a block's rows, whose residuals are written to the room."""
         errors = cells[..., -1] - (cells[..., :-1] @ draws)[..., 0]  # e √w
-        # √w stands in the cells, at the feature that is one.
-        residuals[block.ratings] = errors / cells[..., -2]
+        if room is not None:
+            # √w stands in the cells, at the feature that is one.
+            room[block.ratings] = errors / cells[..., -2]
         return errors.square().sum(1, dtype=torch.float64)
+
+
+@contextmanager
+def _room_for(residuals: Tensor | None) -> Iterator[Tensor | None]:
+    """Room for residuals, and one more for all empty cells; at the end they are copied from it."""
+    if residuals is None:
+        yield None
+        return
+    room = residuals.new_empty(len(residuals) + 1)
+    yield room
+    residuals.copy_(room[:-1])
 
 
 @dataclass(frozen=True)

@@ -23,8 +23,8 @@ INCREMENTS = 0x9E3779B9, 0xBB67AE85  # of the key, from one round to the next
 WORD = 0xFFFFFFFF
 MOST_ATTEMPTS = 64  # to draw from a gamma distribution, of which each succeeds in 19 of 20 cases
 ATTEMPTS_AT_ONCE = 4  # on a GPU, where a pass over all costs less than a look at who is left
-CHUNK = 1 << 14  # counters that a thread takes at a time: what they come to stays in a cache
-CHUNK_ON_GPU = 1 << 24  # a gigabyte of words at most
+# Counters that are worked on together: what they come to stays in a cache, or is a gigabyte.
+CHUNK = {"cpu": 1 << 14, "cuda": 1 << 24}
 
 _FIRST, _SECOND = (np.uint64(one) for one in MULTIPLIERS)
 _STEPS = tuple(np.uint64(one) for one in INCREMENTS)
@@ -178,7 +178,7 @@ def _between_0_and_1(high: Tensor, low: Tensor) -> Tensor:
 
 
 def _chunks(n: int, counters_each: int, device: torch.device = CPU) -> list[tuple[int, int]]:
-    step = max(1, (CHUNK if device == CPU else CHUNK_ON_GPU) // counters_each)
+    step = max(1, CHUNK[device.type] // counters_each)
     return [(start, min(start + step, n)) for start in range(0, n, step)]
 
 
