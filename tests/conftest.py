@@ -5,7 +5,6 @@ import pickle
 import shutil
 import signal
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +13,9 @@ import pytest
 import torch
 from filelock import FileLock
 from hypothesis import settings
+from quick import set_epochs
 
 from model.dataset import Ratings
-from model.solvers import SOLVERS
 
 settings.register_profile("same every time", derandomize=True, database=None)
 settings.load_profile("same every time")
@@ -60,10 +59,7 @@ def outcome_of(capsys: pytest.CaptureFixture[str]) -> Callable[..., Outcome]:
 @pytest.fixture
 def few_epochs(monkeypatch: pytest.MonkeyPatch) -> None:
     """Trials end early: what they come to is not what matters."""
-    for name, epochs in {"gradient": 30, "als": 6, "gibbs": 4}.items():
-        again = epochs if SOLVERS[name].retraining_epochs else None
-        entry = replace(SOLVERS[name], most_epochs=epochs, retraining_epochs=again)
-        monkeypatch.setitem(SOLVERS, name, entry)
+    set_epochs(monkeypatch, gradient=30, als=6, gibbs=4)
 
 
 @pytest.fixture

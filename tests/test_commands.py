@@ -218,6 +218,7 @@ def test_the_split_belongs_to_the_study(call: Call, data: Path) -> None:
     assert len(the_study().trials) == 2
 
 
+@pytest.mark.slow
 def test_the_built_in_data_and_its_noise_floor(call: Call) -> None:
     code, out, _ = call(run.main, "--trials", 2)
     assert code == 0
@@ -376,6 +377,7 @@ def test_predictions_repeat_from_the_saved_model(call: Call, data: Path) -> None
     assert Path("third").read_bytes() == Path("first").read_bytes()
 
 
+@pytest.mark.slow
 def test_an_average_is_the_mean_of_its_models(call: Call, data: Path) -> None:
     assert call(run.main, "--data", data, "--trials", 6)[0] == 0
     _, out, _ = call(best_predict.main, "--data", data, "--average", 3)

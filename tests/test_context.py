@@ -9,6 +9,7 @@ import pytest
 import torch
 from planted_ratings import by_description, by_time
 from planted_studies import HOSTILE, full
+from quick import set_epochs
 from test_planted import train
 from test_report import Page
 
@@ -71,6 +72,7 @@ def result(tmp_path_factory: pytest.TempPathFactory, told: list[str]) -> Iterato
     folder = tmp_path_factory.mktemp("context")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
+        set_epochs(patch, gradient=30, gibbs=60)
         data = load(
             {"user": users, "item": items, "rating": values, "time": times.astype(np.int64)},
             items={"item": np.arange(N_ITEMS + 4), "genre": [f"g{one}" for one in genre]},

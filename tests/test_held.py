@@ -15,6 +15,7 @@ import pyarrow as pa
 import pytest
 import torch
 from pyarrow import parquet
+from quick import set_epochs
 
 from model.biases import SHRINKAGE, fit_biases
 from model.dataset import UNKNOWN
@@ -47,10 +48,7 @@ def result(folder: Path) -> Result:
     values = np.clip(np.round(signal + draw.normal(0, 0.4, N)), 1, 5)
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        for name, epochs in {"gradient": 30, "als": 6, "gibbs": 12}.items():
-            again = epochs if SOLVERS[name].retraining_epochs else None
-            entry = replace(SOLVERS[name], most_epochs=epochs, retraining_epochs=again)
-            patch.setitem(SOLVERS, name, entry)
+        set_epochs(patch, gradient=30, als=6, gibbs=12)
         patch.setattr("study.workers.team.suitable_workers", lambda *_: 1)
         data = load(
             {"who": [f"ü{u:02d}" for u in users], "film": items, "stars": values},
@@ -471,6 +469,7 @@ def test_more_ratings_of_whom_nobody_knows_are_doubted(model: Model) -> None:
     assert after.card["updates"][0]["new"] == {"users": 3, "items": 4}
 
 
+@pytest.mark.slow
 def test_forty_threads_at_once(
     model: Model, pairs: dict[str, list[object]], result: Result, capsys: pytest.CaptureFixture[str]
 ) -> None:

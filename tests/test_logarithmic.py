@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from quick import set_epochs
 
 from benchmarks.tails import heavy_tailed
 from model.biases import fit_biases
@@ -281,9 +282,7 @@ def test_the_original_learns_ratings_as_such() -> None:
 
 def test_a_study_answers_prices(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     set_n_threads(1)
-    quick = {"gibbs": {"most_epochs": 16, "retraining_epochs": 20}, "gradient": {"most_epochs": 2}}
-    for solver, limits in quick.items():
-        monkeypatch.setitem(SOLVERS, solver, replace(SOLVERS[solver], **limits))
+    set_epochs(monkeypatch, gradient=2, gibbs=20)
     known, asked = heavy_tailed(1_500, noise=0.5, seed=0)
     told: list[str] = []
 

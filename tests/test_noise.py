@@ -1,27 +1,21 @@
 """Ratings without structure are answered by about their mean, and no gain is told of them."""
 
 import re
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from quick import set_epochs
 
 from benchmarks.noise import noise, rmse
 from model.biases import fit_biases
-from model.solvers import SOLVERS
 from study.report.summary import summary
 from study.tuning import load, tune
 
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    limits = {
-        "gibbs": {"most_epochs": 25, "retraining_epochs": 40},
-        "gradient": {"most_epochs": 40},
-    }
-    for solver, few in limits.items():
-        monkeypatch.setitem(SOLVERS, solver, replace(SOLVERS[solver], **few))
+    set_epochs(monkeypatch, gradient=40, gibbs=40)
 
 
 @pytest.mark.parametrize("trials", [1, 2])

@@ -9,23 +9,23 @@ import sys
 import tempfile
 from pathlib import Path
 
-import nbformat
 import pytest
-from nbclient import NotebookClient
-from nbformat import NotebookNode
+
+nbformat = pytest.importorskip("nbformat", reason="needs the extra: notebook")
+nbclient = pytest.importorskip("nbclient", reason="needs the extra: notebook")
 
 ROOT = Path(__file__).resolve().parent.parent
 NOTEBOOK = ROOT / "docs" / "example.ipynb"
 
 
-def executed(folder: Path) -> NotebookNode:
+def executed(folder: Path) -> nbformat.NotebookNode:
     """The notebook with the outputs that its cells give now."""
     notebook = nbformat.read(NOTEBOOK, as_version=4)
     there = os.environ.get("PYTHONPATH")
     os.environ["PYTHONPATH"] = str(ROOT)
     try:
         resources = {"metadata": {"path": str(folder)}}
-        NotebookClient(
+        nbclient.NotebookClient(
             notebook, timeout=300, resources=resources, kernel_name="python3", record_timing=False
         ).execute()
     finally:
@@ -35,7 +35,7 @@ def executed(folder: Path) -> NotebookNode:
     return notebook
 
 
-def shown(notebook: NotebookNode) -> list[str]:
+def shown(notebook: nbformat.NotebookNode) -> list[str]:
     """What each code cell shows at its end."""
     return [
         "".join(one["data"]["text/plain"] for one in cell.outputs if "data" in one)

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from quick import set_epochs
 from torch import Tensor
 
 from model.dataset import Ids, Pairs
-from model.solvers import SOLVERS
 from storage.errors import InputError
 from storage.item_tables import read_item_ratings, read_titles
 from study import best_predict, run
@@ -345,9 +345,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         patch.setattr("study.workers.team.suitable_workers", lambda *_: 1)
-        entry = replace(SOLVERS["gibbs"], most_epochs=20, retraining_epochs=40)
-        patch.setitem(SOLVERS, "gibbs", entry)
-        patch.setitem(SOLVERS, "gradient", replace(SOLVERS["gradient"], most_epochs=5))
+        set_epochs(patch, gradient=5, gibbs=30)
         for main, *more in ((run.main, "--trials", "2"), (best_predict.main, "--queries", "q.csv")):
             Path("q.csv").write_text("user_id,movie_id\nZürich-01,tt0001\n")
             with pytest.raises(SystemExit) as exit_:

@@ -652,13 +652,8 @@ FAULTS = {
 }
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        pytest.param(name, marks=pytest.mark.slow if kind.timed else [])
-        for name, (kind, _) in FAULTS.items()
-    ],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", FAULTS)
 def test_a_wrong_conditional_is_seen(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     kind, fault = FAULTS[name]
     fault(monkeypatch)

@@ -96,6 +96,7 @@ def test_ctrl_c_ends_after_the_epoch_and_says_how_to_go_on(folder: Path) -> None
     assert all(trial.state is not TrialState.RUNNING for trial in trials())
 
 
+@pytest.mark.slow
 def test_ctrl_c_while_it_starts_is_one_line(folder: Path) -> None:
     process = subprocess.Popen(
         [sys.executable, "-m", "study.run", "--workers", "2"],
@@ -121,7 +122,9 @@ def test_ctrl_c_while_a_process_starts_waits_and_is_not_lost() -> None:
     assert inside
 
 
-@pytest.mark.parametrize("module", ["study.run", "study.best_predict"])
+@pytest.mark.parametrize(
+    "module", ["study.run", pytest.param("study.best_predict", marks=pytest.mark.slow)]
+)
 def test_modules_of_the_users_do_not_take_our_place(folder: Path, module: str) -> None:
     for name in ("model", "storage"):
         (folder / name).mkdir()

@@ -132,7 +132,13 @@ def test_help_teaches_in_80_columns(
         assert out.endswith(textwrap.indent(EXIT_CODES, "  "))
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["--trials", "400", "--workers", "1"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--help"],
+        pytest.param(["--trials", "400", "--workers", "1"], marks=pytest.mark.slow),
+    ],
+)
 def test_a_pipe_that_ends_is_no_traceback(call: Call, arguments: list[str]) -> None:
     root = Path(run.__file__).parent.parent
     buffered = {name: os.environ[name] for name in os.environ if name != "PYTHONUNBUFFERED"}

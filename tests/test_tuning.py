@@ -453,7 +453,7 @@ def test_elsewhere_than_in_the_main_thread(columns: Columns) -> None:
     assert result.ended is Ended.DONE
 
 
-@pytest.mark.parametrize("n_calls", [1, 3])
+@pytest.mark.parametrize("n_calls", [1, pytest.param(3, marks=pytest.mark.slow)])
 def test_quiet_calls_in_threads_print_nothing_and_leave_torch_as_it_was(
     columns: Columns, capfd: pytest.CaptureFixture[str], n_calls: int
 ) -> None:

@@ -4,6 +4,9 @@ Each row's Gram matrix is summed from a panel of its ratings that fits the first
 half only; sixteen systems are factorized together, one a vector lane. Rows are shared out to
 threads; what comes back does not depend on how many there are. `normal_equations.Batched` says the
 same in a few lines of PyTorch, and the tests compare the two.
+
+Arrays are written number by number: of an array that is assigned to a part of another, numba
+compiles what it would say if their shapes differed, and takes a third longer for all kernels.
 """
 
 from typing import Any
@@ -180,7 +183,8 @@ def solve_rows(
         _solve_lanes(room, padded, n_ratings, prior, means[rows], draws[rows], rows)
         for lane in range(lanes):
             u = start + lane
-            row[:width] = draws[u]
+            for j in range(width):
+                row[j] = draws[u, j]
             row[width] = -1.0
             errors[u] = _measure(
                 others[first[u] : first[u + 1]],
@@ -190,7 +194,8 @@ def solve_rows(
                 row,
             )
     if len(residuals):
-        residuals[places[base : first[end]]] = wanted
+        for cell in range(len(wanted)):
+            residuals[places[base + cell]] = wanted[cell]
 
 
 @njit(nogil=True, cache=True)
@@ -269,12 +274,14 @@ def measure_rows(
     row = np.zeros(table.shape[1], dtype=np.float32)
     for u in range(begin, end):
         ratings = slice(first[u], first[u + 1])
-        row[:width] = draws[u - start]
+        for j in range(width):
+            row[j] = draws[u - start, j]
         row[width] = -1.0
         wanted = targets[places[ratings]]
         errors[u - start] = _measure(others[ratings], wanted, table, width, row)
         if len(residuals):
-            residuals[places[ratings]] = wanted
+            for cell in range(len(wanted)):
+                residuals[places[first[u] + cell]] = wanted[cell]
 
 
 @njit(nogil=True, cache=True)
@@ -302,11 +309,12 @@ def _solve_lanes(
     """Solves at most sixteen systems, one a lane: means and draws of the rows."""
     grams, lower, pivots, inverse, mean, draw = room
     precision, right, decay, weights, noise = prior
-    right = right[rows]
+    right, weights = right[rows], weights[rows]
     noise = noise[rows] if len(noise) else noise
     lanes, width = means.shape
     scale = np.zeros(LANES, dtype=np.float32)
-    scale[:lanes] = weights[rows]
+    for lane in range(lanes):
+        scale[lane] = weights[lane]
     _assemble(grams, padded, scale, n_ratings, precision, decay, lower, pivots)
     below = width * (width + 1) // 2
     for j in range(width):

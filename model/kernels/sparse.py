@@ -81,7 +81,8 @@ def multiply_rows(
             value, source = values[entry], dense[columns[entry]]
             for j in range(len(total)):
                 total[j] += value * source[j]
-        product[row] = total
+        for j in range(len(total)):
+            product[row, j] = total[j]
 
 
 @njit(nogil=True, cache=True)
