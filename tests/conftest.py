@@ -58,8 +58,10 @@ def outcome_of(capsys: pytest.CaptureFixture[str]) -> Callable[..., Outcome]:
 
 @pytest.fixture
 def few_epochs(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Trials end early: what they come to is not what matters."""
+    """Trials end early, and the best meet once: what they come to is not what matters."""
     set_epochs(monkeypatch, gradient=30, als=6, gibbs=4)
+    monkeypatch.setattr("study.workers.race.FEW", 0)
+    monkeypatch.setattr("study.workers.race.N_ROUNDS", 1)
 
 
 @pytest.fixture

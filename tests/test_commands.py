@@ -193,6 +193,7 @@ def test_the_same_ratings_find_their_study_in_any_file(call: Call, data: Path) -
     assert "2 of 2 trials finished" in out
 
 
+@pytest.mark.slow
 def test_one_database_holds_studies_of_several_data_sets(call: Call, data: Path) -> None:
     other = Path("other")
     other.write_text(GOOD)

@@ -405,7 +405,9 @@ def test_steps_that_explode_end_in_no_best_epoch_not_in_an_error(few_ratings: Ra
     assert epochs[-1].validation_mse != epochs[-1].validation_mse
 
 
-@pytest.mark.parametrize("change", [{"optimizer": "adam"}, {"form": "plain"}])
+@pytest.mark.parametrize(
+    "change", [{"optimizer": "adam"}, pytest.param({"form": "plain"}, marks=pytest.mark.slow)]
+)
 def test_a_trial_does_not_wait_for_a_compiler_that_it_does_not_need(
     change: dict[str, Any],
 ) -> None:

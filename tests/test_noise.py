@@ -33,6 +33,7 @@ def test_noise_is_answered_by_its_mean(tmp_path: Path, trials: int) -> None:
     assert len(set(np.round(found.recommend(int(known["user"][0])).predictions, 1))) == 1
 
 
+@pytest.mark.slow
 def test_where_there_are_but_biases_these_answer(tmp_path: Path) -> None:
     known, asked = noise(1_200, kind="biases", seed=0)
     database = f"sqlite:///{tmp_path}/study.db"

@@ -122,9 +122,8 @@ def test_ctrl_c_while_a_process_starts_waits_and_is_not_lost() -> None:
     assert inside
 
 
-@pytest.mark.parametrize(
-    "module", ["study.run", pytest.param("study.best_predict", marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("module", ["study.run", "study.best_predict"])
 def test_modules_of_the_users_do_not_take_our_place(folder: Path, module: str) -> None:
     for name in ("model", "storage"):
         (folder / name).mkdir()
