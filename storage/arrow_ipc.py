@@ -1,9 +1,9 @@
-"""Arrow IPC files, which Feather's second version is too: their columns, block by block."""
+"""Arrow IPC files, which Feather's second version is too, and streams: columns, block by block."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from storage.columns import Chosen
 from storage.lines import begins_with
@@ -14,7 +14,10 @@ from storage.stores import arrow_file
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    Reader: TypeAlias = "pa.ipc.RecordBatchFileReader | pa.ipc.RecordBatchStreamReader"
+
 MAGIC = b"ARROW1\0\0"
+MAGIC_OF_STREAM = b"\xff\xff\xff\xff"
 
 
 def is_it(path: Path) -> bool:
@@ -23,7 +26,7 @@ def is_it(path: Path) -> bool:
     Raises:
         InputError: it cannot be read.
     """
-    return begins_with(path, MAGIC)
+    return begins_with(path, MAGIC) or begins_with(path, MAGIC_OF_STREAM)
 
 
 def column_names(path: Path) -> list[str]:
@@ -75,29 +78,26 @@ def batches(path: Path, chosen: Chosen) -> Iterator["pa.RecordBatch"]:
 
 
 @contextmanager
-def _opened(
-    path: Path, positions: tuple[int, ...] | None = None
-) -> Iterator["pa.ipc.RecordBatchFileReader"]:
+def _opened(path: Path, positions: tuple[int, ...] | None = None) -> Iterator["Reader"]:
     """A reader of the columns at these positions alone, or of all."""
     import pyarrow as pa
 
     fields = None if positions is None else sorted(positions)
     check_plain(path, "Arrow")
     options = pa.ipc.IpcReadOptions(included_fields=fields)
+    open_ = pa.ipc.open_stream if begins_with(path, MAGIC_OF_STREAM) else pa.ipc.open_file
     with (
         readable(path, "Arrow"),
         arrow_file(path) as file,
-        pa.ipc.open_file(file, options=options) as reader,
+        open_(file, options=options) as reader,
     ):
         yield reader
 
 
-def _batches(
-    reader: "pa.ipc.RecordBatchFileReader", positions: tuple[int, ...]
-) -> Iterator["pa.RecordBatch"]:
+def _batches(reader: "Reader", positions: tuple[int, ...]) -> Iterator["pa.RecordBatch"]:
     """The columns at these positions, in their order, of what is sound."""
-    for number in range(reader.num_record_batches):
-        batch = reader.get_batch(number)
+    n_batches = getattr(reader, "num_record_batches", None)  # which a stream does not know
+    for batch in reader if n_batches is None else map(reader.get_batch, range(n_batches)):
         batch.validate(full=True)
         yield batch.select(_order(positions))
 

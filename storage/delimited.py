@@ -38,12 +38,13 @@ from storage.lines import (
 )
 from storage.names import ROLES, TIME
 from storage.packed import UNPACKED_BY_ARROW, compression
-from storage.quotes import find_dialect
+from storage.quotes import find_dialect, uncommented
 from storage.stores import StoredPath
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
+BLANK = " \t\r\n"  # around numbers, as Arrow has it
 UNIT = "\x1f"  # what takes the place of a longer separator
 
 
@@ -70,6 +71,8 @@ def read_head(path: Path, text: str) -> Head:
     try:
         for number, row in dialect.rows(path, lines_of(path, io.StringIO(text, newline=""))):
             n_header_lines = n_header_lines or number
+            if not rows:
+                row = uncommented(row)  # noqa: PLW2901
             if rows and len(row) != len(rows[0]):
                 break  # which the reader complains about
             rows.append(row)
@@ -94,6 +97,7 @@ def read_rows(path: Path, text: str) -> list[tuple[int, list[str]]]:
         raise InputError(f"{path}: expected a table as text or Parquet, got binary data")
     dialect = find_dialect(path, text, lambda: [text.encode()])
     rows = list(dialect.rows(path, lines_of(path, io.StringIO(text, newline=""))))
+    rows[0] = (rows[0][0], uncommented(rows[0][1]))
     if len(rows[0][1]) < 2:
         raise InputError(f"{path}: expected columns, got {shown(rows[0][1][0])}")
     return rows
@@ -202,9 +206,11 @@ def _parsed(
 
 def _has_decimal_commas(head: Head, chosen: Chosen) -> bool:
     """Whether ratings are written like `3,5`, by the first rows."""
-    if head.dialect.separator == "," or len(chosen.positions) < len(ROLES):
+    if len(chosen.positions) < len(ROLES):
         return False
-    return any(DECIMAL_COMMA.fullmatch(row[chosen.positions[2]].strip()) for row in head.rows)
+    words = [row[chosen.positions[2]].strip() for row in head.rows]
+    n_commas = sum(DECIMAL_COMMA.fullmatch(word) is not None for word in words)
+    return n_commas > (len(words) // 2 if head.dialect.separator == "," else 0)
 
 
 def _below(path: Path, n_lines: int, number: int, of: int) -> Iterator[bytes]:
@@ -254,7 +260,7 @@ def _explain(path: Path, head: Head, chosen: Chosen, reason: str) -> NoReturn:
             if len(chosen.positions) == len(ROLES):
                 position = chosen.positions[2]
                 expected = f"{where}: expected a rating in {chosen.name(position)}"
-                word = row[position].strip()
+                word = row[position].strip(BLANK)
                 if has_commas and "." not in word:
                     word = word.replace(",", ".")
                 elif has_commas:

@@ -89,6 +89,7 @@ def read_frame(source: Any, *, may_be_matrix: bool = False) -> Frame:
                 f"{EXPECTED}, got {kind}: a sparse matrix holds ratings, and takes no columns=; "
                 "np.stack(matrix.nonzero(), axis=1) has its pairs"
             )
+        source = _unstacked(source)
         frame = nw.from_native(source, pass_through=True)
         if isinstance(frame, nw.DataFrame):
             return _of_columns(_columns(frame), kind)
@@ -136,6 +137,13 @@ def as_frame(table: "pa.Table", *, like: Any) -> Any:
     }
 
 
+def _unstacked(source: Any) -> Any:
+    """A Series of pandas by user and item, as grouping gives it, as a frame; others as they are."""
+    if not is_series(source) or getattr(getattr(source, "index", None), "nlevels", 1) < 2:
+        return source
+    return source.rename("rating" if source.name is None else source.name).reset_index()
+
+
 def _columns(frame: "nw.DataFrame[Any]") -> list[tuple[str, Any]]:
     """The columns of a frame, and the levels of its index that have names of their own."""
     import narwhals.stable.v2 as nw
@@ -168,6 +176,8 @@ def _array(name: str, column: Any) -> "pa.Array | pa.ChunkedArray":
     column = nw.from_native(column, series_only=True, pass_through=True)
     is_series = isinstance(column, nw.Series)
     values = column if is_series else listed_column(name, column)
+    if is_series and hasattr(native := column.to_native(), "sparse"):
+        values = nw.from_native(native.sparse.to_dense(), series_only=True)
     try:
         return pa.chunked_array(values) if is_series else pa.array(values)
     except (pa.ArrowException, OverflowError, TypeError):

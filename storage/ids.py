@@ -10,6 +10,7 @@ from storage.files import TEXT
 if TYPE_CHECKING:
     import pyarrow as pa
 
+NAMELESS = ("NA", "N/A", "NaN", "nan", "null", "NULL", "None", "\\N")
 WHOLE = r"^(0|-?[1-9][0-9]*)$"  # the one way to write a number, so that it comes back as it was
 FLOATING = r"^((?:0|-?[1-9][0-9]*))[.]0$"  # the same behind a column that lacked some, as floats
 
@@ -51,6 +52,14 @@ def unusable(texts: "pa.StringArray") -> "pa.BooleanArray":
         if end.encode() in content:  # which takes no time
             bad = compute.or_(bad, compute.match_substring(trimmed(texts), end))
     return compute.fill_null(bad, True)
+
+
+def are_nameless(ids: NDArray[Any]) -> NDArray[np.bool_]:
+    """Which of (n,) ids are texts that programs write for nothing, such as NULL."""
+    if ids.dtype != TEXT:
+        return np.zeros(len(ids), np.bool_)
+    found: NDArray[np.bool_] = np.any([ids == word for word in NAMELESS], axis=0)
+    return found
 
 
 def is_id(text: str) -> bool:

@@ -204,6 +204,8 @@ def _explain(path: Path, block: bytes, n_before: int, schema: "pa.Schema", reaso
                 pa.string(): isinstance(value, str),
                 pa.int64(): type(value) is int and abs(value) < 1 << 63,
             }.get(field.type, _is_number(value))
+            if type(value) is int and pa.types.is_int64(field.type):
+                expected = "a whole number of 64 bits, or a text in all lines,"
             if value is not None and not is_fit:
                 raise InputError(
                     f"{path}:{number}: expected {expected} as {shown(field.name)}, as above, got "

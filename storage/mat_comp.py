@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from storage.errors import InputError
 from storage.lines import (
+    HEAD_CHARACTERS,
     LARGEST_RATING,
     LONGEST_LINE,
     number_of,
@@ -81,7 +82,7 @@ def looks_like_mat_comp(text: str) -> bool:
     """Whether a file whose first lines are these is one, or nothing that has columns.
 
     Rows of user, item and rating without a header may begin alike: they are told by a row with
-    three fields where a `mat_comp` file has its number of queries.
+    three fields where a `mat_comp` file has its number of queries, or by larger ids.
     """
     lines = [line.split() for line in text.splitlines() if line.strip()]
     if not lines:
@@ -92,7 +93,18 @@ def looks_like_mat_comp(text: str) -> bool:
         return False
     if len(numbers) != 3:
         return len(numbers) < 3
-    return len(lines) < numbers[2] + 2 or any(len(words) != 3 for words in lines)
+    if any(len(words) != 3 for words in lines):
+        return True
+    is_whole = len(text) < HEAD_CHARACTERS
+    return len(lines) < numbers[2] + 2 and not (is_whole and _is_beyond(numbers, lines[1:]))
+
+
+def _is_beyond(header: list[int], lines: list[list[str]]) -> bool:
+    """Whether any of the rows has a larger user or item than the header says there are."""
+    try:
+        return any(int(words[0]) > header[0] or int(words[1]) > header[1] for words in lines)
+    except ValueError:
+        return False
 
 
 def _line(stream: io.TextIOBase) -> str:

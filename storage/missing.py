@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 SHARE = 0.1  # of the rows that are rated so, from which on a code is suspected
 FEWEST_LEVELS = 3  # that make a scale
 LOOKED_AT = 100_000  # ratings whose levels tell the scale
-WIDE = 2.0  # times the widest gap within the scale, and
+WIDE = 2.0  # times the widest gap within the scale, more than that, and
 SPAN = 0.1  # of its length: what lies that far away does not belong to it
 
 
@@ -39,8 +39,8 @@ def suspected_code(ratings: NDArray[np.float64]) -> tuple[float, int] | None:
     """The value of (n,) ratings that seems to stand for none, and how many have it.
 
     A tenth of them or more do; all others are on a scale of three levels or more, from which it
-    lies apart: on the other side of zero, or zero itself; or twice as far as the levels lie from
-    each other and a tenth of their range.
+    lies apart: on the other side of zero, or zero itself; or more than twice as far as the levels
+    lie from each other and a tenth of their range.
     """
     if not len(ratings):
         return None
@@ -53,7 +53,7 @@ def suspected_code(ratings: NDArray[np.float64]) -> tuple[float, int] | None:
             continue
         low, high = levels[0], levels[-1]
         gap = float(np.abs(levels - value).min())
-        is_far = gap >= WIDE * np.diff(levels).max() and gap > SPAN * (high - low)
+        is_far = gap > WIDE * np.diff(levels).max() and gap > SPAN * (high - low)
         is_alone = value <= 0 < low or value < 0 <= low or high <= 0 < value
         if is_alone or is_far:
             found.append((gap, value, n))

@@ -27,6 +27,7 @@ UNPACKED_BY_ARROW = ("gzip", "zstd", "bz2")
 # Not RuntimeError nor MemoryError, which may be those of whoever reads.
 FAULTS = (EOFError, zlib.error, gzip.BadGzipFile, lzma.LZMAError, zipfile.BadZipFile)
 FAULTS_OF_ZIP = (*FAULTS, ValueError, struct.error, LookupError, NotImplementedError)
+ADDED = re.compile(r"(^|/)(__MACOSX/|\._|(\.DS_Store|Thumbs\.db|desktop\.ini)$)")  # by systems
 ZIPPED_FORMATS = {  # a member that they have
     "xl/workbook.xml": "an Excel workbook; save the sheet as CSV",
     "xl/workbook.bin": "an Excel workbook; save the sheet as CSV",
@@ -81,7 +82,7 @@ def unpacked(path: Path, file: IO[bytes], kind: str | None) -> IO[bytes]:
 
 
 def _only_member(path: Path, file: IO[bytes]) -> IO[bytes]:
-    """What is in a zip file of one file, besides what Macs add."""
+    """What is in a zip file of one file, besides what systems add."""
     try:
         archive = zipfile.ZipFile(file)
         inside = {one.filename: one for one in archive.infolist() if not one.is_dir()}
@@ -93,7 +94,7 @@ def _only_member(path: Path, file: IO[bytes]) -> IO[bytes]:
                 f"{path}: expected a table, got arrays of NumPy; numpy.load opens them, and "
                 "study.load takes one of users, items and ratings from Python"
             )
-        files = [one for name, one in inside.items() if not name.startswith("__MACOSX/")]
+        files = [one for name, one in inside.items() if not ADDED.search(name)]
         if len(files) != 1:
             raise InputError(f"{path}: expected a zip file of one file, got {_listed(files)}")
         if files[0].flag_bits & 1:

@@ -206,6 +206,8 @@ def _ids(
     elif pa.types.is_floating(values.type):
         numbers = values.to_numpy(zero_copy_only=False)
         bad = ~((np.abs(numbers) < LARGEST_FLOATING_ID) & (numbers == np.rint(numbers)))
+    elif pa.types.is_decimal(values.type):
+        bad = np.array([value != value.to_integral_value() for value in values.to_pylist()], bool)
     else:
         bad = np.zeros(len(values), np.bool_)
     if bad.any():
@@ -218,6 +220,8 @@ def _ids(
         raise InputError(f"{where}: expected {role}, got {got}")
     is_long = pa.types.is_uint64(values.type) or pa.types.is_decimal(values.type)
     if is_long or pa.types.is_floating(values.type):
+        if pa.types.is_decimal(values.type):
+            values = values.cast(pa.decimal256(values.type.precision, 0))
         values = values.cast(pa.string() if is_long else pa.int64())
     return pa.DictionaryArray.from_arrays(ids.indices, values)
 
@@ -277,7 +281,7 @@ def _kind(path: Path, field: "pa.Field", role: str) -> "pa.DataType":
         raise InputError(
             f"{path}: expected numbers in column {shown(field.name)}, got {field.type}"
         )
-    if types.is_uint64(kind) or (types.is_decimal(kind) and kind.scale == 0):
+    if types.is_uint64(kind) or types.is_decimal(kind):
         return kind
     if is_number:
         return pa.int64() if types.is_integer(kind) else pa.float64()

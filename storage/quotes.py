@@ -15,9 +15,11 @@ import numpy as np
 
 from storage.dialect import LONGEST_ROW, Dialect, check_fields, end_of_rows, ended
 from storage.errors import InputError
+from storage.names import ROLES, is_called
 from storage.spelling import BLANKS, COLONS, NOTHING
 
 COMMAS = ",;"  # between which quotes are what RFC 4180 has them be
+COMMENT = re.compile(r"[ \t]*[#%]")  # how lines begin that some files have above their rows
 NAMED = re.compile(r'"?sep=([^\w\s"]|\t)"?', re.IGNORECASE)  # how Excel begins a file
 ESCAPED = re.compile(rb'(?<!\\)\\"')
 LINE_END = re.compile(r"\r\n|\n|\r")
@@ -43,10 +45,16 @@ def find_dialect(path: Path, text: str, blocks: Blocks) -> Dialect:
         text = text.replace(first, "", 1)
         _first_line(path, text)
     else:
-        separator = _separator(re.sub(r'"(?:[^"]|"")*"', "", first) or first)
+        n_skipped = _n_comments(text)
+        rest = "".join(_lines(text)[n_skipped:])
+        text = "\n" * n_skipped + rest
+        separator = _separator_of(_first_line(path, rest))
 
     def below() -> Iterator[bytes]:
-        return _with_first_line_empty(blocks()) if n_skipped else iter(blocks())
+        below = iter(blocks())
+        for _ in range(n_skipped):
+            below = _with_first_line_empty(below)
+        return below
 
     has_quotes, n_lines = _counted(below())
     dialect = Dialect(separator=separator)
@@ -264,8 +272,47 @@ def _first_line(path: Path, text: str) -> str:
     return line
 
 
-def _lines(text: str) -> Iterator[str]:
-    return io.StringIO(text, newline="")
+def _lines(text: str) -> list[str]:
+    return list(io.StringIO(text, newline=""))
+
+
+def _n_comments(text: str) -> int:
+    """How many lines at the beginning are comments: behind `#` or `%` stands a blank, or they do
+    not have as many fields as the first row. One that names the columns is their header.
+    """
+    lines = _lines(text)
+    begin = next((n for n, line in enumerate(lines) if not COMMENT.match(line)), len(lines))
+    row = next((line for line in lines[begin:] if line.strip()), "")
+    if not begin or not row:
+        return 0
+    separator = _separator_of(row)
+
+    def fields(line: str) -> list[str]:
+        return line.strip().split(None if separator == BLANKS else separator)
+
+    last = fields(lines[begin - 1])
+    if (names := uncommented(last)) != last and len(names) == len(fields(row)):
+        begin -= 1
+    are_comments = all(
+        re.match(r"[ \t]*[#%]+(\s|$)", line) or len(fields(line)) != len(fields(row))
+        for line in lines[:begin]
+    )
+    return begin if are_comments else 0
+
+
+def uncommented(fields: list[str]) -> list[str]:
+    """The fields of a first row, without what makes it a comment if it names user and item."""
+    if not COMMENT.match(fields[0]):
+        return fields
+    first = fields[0].strip().lstrip("#%").lstrip()
+    names = [first, *fields[1:]] if first else fields[1:]
+    called = {role for role in ROLES[:2] for name in names if is_called(name.strip(), role)}
+    return names if len(called) == len(ROLES[:2]) else fields
+
+
+def _separator_of(line: str) -> str:
+    """What separates the fields of a line, which may be quoted."""
+    return _separator(re.sub(r'"(?:[^"]|"")*"', "", line) or line)
 
 
 def _separator(line: str) -> str:

@@ -169,7 +169,16 @@ def read_pairs(
         item_name=found.chosen.item_name,
         rating_name=found.chosen.rating_name,
         has_header=bool(found.chosen.names),
-        about=f"{found.about}; ratings are not used ({note})" if note else found.about,
+        about="; ".join(
+            filter(
+                None,
+                (
+                    found.about,
+                    f"ratings are not used ({note})" if note else "",
+                    f"times: {found.time_note}" if found.time_note else "",
+                ),
+            )
+        ),
         numbers=found.numbers,
     )
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from storage.ids import trimmed
+from storage.ids import NAMELESS, trimmed
 from storage.lines import shown
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ SECONDS_A_YEAR = 31_556_952
 LOOKED_AT = 100_000  # times whose median tells the unit
 ODD_SHARE = 0.1  # of the times, from which on they are no times
 WITH_ZONE = r":\d\d(\.\d+)?(Z|[+-]\d\d(:?\d\d)?)$"
-NOTHING = ("", "NA", "N/A", "NaN", "nan", "NaT", "null", "NULL", "None", "\\N")  # that is known
+NOTHING = ("", "NaT", *NAMELESS)  # that is known
 EXPECTED = "(seconds since 1970, or like 2020-01-31 13:45:00)"
 
 
@@ -227,9 +227,10 @@ def _moments(texts: "pa.StringArray") -> NDArray[np.float64]:
 
 
 def _spelt(texts: "pa.StringArray") -> "pa.StringArray":
-    """Texts with the zone written as Arrow reads it, and microseconds at most."""
+    """Texts with day and zone written as Arrow reads them, and microseconds at most."""
     from pyarrow import compute
 
+    texts = compute.replace_substring_regex(texts, r"^(\d{4})/(\d\d)/(\d\d)", r"\1-\2-\3")
     texts = compute.replace_substring_regex(texts, r"(:\d\d(\.\d+)?) ?(UTC|z)$", r"\1Z")
     return compute.replace_substring_regex(texts, r"(\.\d{6})\d+", r"\1")
 

@@ -7,14 +7,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from storage.columnar import format_of
+from storage.columnar import Format, format_of
 from storage.columns import Columns, choose_pair_columns
 from storage.delimited import read_rows
 from storage.dialect import check_fields
 from storage.errors import InputError
 from storage.item_tables import MOST_BYTES
 from storage.lines import check_one_a_query, first_lines, rating_of, read_numbers, shown, whole_text
-from storage.names import is_called
+from storage.names import ROLES, is_called
 from storage.ratings import IdArray
 from storage.tables import read_pairs
 
@@ -57,26 +57,80 @@ def read_truth(
     try:
         choose(names=names[:2], positions=positions)
     except InputError:
-        first = [field.strip() for field in head[0]]
-        named = [p for p, name in enumerate(first) if name == names[2]]
-        found = named or [p for p, name in enumerate(first) if is_called(name, "rating")]
-        if len(found) != 1:
+        rated = _in_order(path, rows, columnar, ids=(user_ids, item_ids), names=names)
+        if rated is None:
             raise
-        if columnar:
-            (column,) = columnar.read_columns(path, (found[0],))
-            words = [(f"{path}: row {n:,}", word) for n, word in enumerate(column, 1)]
-        else:
-            for line, row in rows:
-                check_fields(f"{path}:{line}", row, len(first))
-            words = [(f"{path}:{line}", row[found[0]].strip()) for line, row in rows[1:]]
-        numbers = [rating_of(word, f"{where}: expected a rating") for where, word in words]
-        check_one_a_query(path, len(numbers), expected=n_pairs)
-        return np.array(numbers)
+        return rated
     table = read_pairs(
         path, names=names[:2], rating_name=names[2], positions=positions, needs_ratings=True
     )
     assert table.ratings is not None
     return _matched(path, (user_ids, item_ids), (table.user_ids, table.item_ids), table.ratings)
+
+
+def _in_order(
+    path: Path,
+    rows: list[tuple[int, list[str]]],
+    columnar: Format | None,
+    *,
+    ids: tuple[IdArray, IdArray],
+    names: tuple[str, str, str],
+) -> NDArray[np.float64] | None:
+    """The ratings of a table that does not name both users and items, in the order of its rows;
+    None if it has no column of ratings, or several.
+
+    Raises:
+        InputError: another of its columns tells that its rows are in another order.
+    """
+    first = columnar.column_names(path) if columnar else rows[0][1]
+    first = [field.strip() for field in first]
+    named = [p for p, name in enumerate(first) if name == names[2]]
+    found = named or [p for p, name in enumerate(first) if is_called(name, "rating")]
+    if len(found) != 1:
+        return None
+    if columnar:
+        columns = columnar.read_columns(path, tuple(range(len(first))))
+        places = [f"{path}: row {n:,}" for n in range(1, len(columns[0]) + 1)]
+    else:
+        for line, row in rows:
+            check_fields(f"{path}:{line}", row, len(first))
+        columns = [list(map(str.strip, one)) for one in zip(*(r for _, r in rows[1:]), strict=True)]
+        places = [f"{path}:{line}" for line, _ in rows[1:]]
+    words = columns[found[0]] if columns else []
+    numbers = [
+        rating_of(word, f"{where}: expected a rating")
+        for where, word in zip(places, words, strict=True)
+    ]
+    check_one_a_query(path, len(numbers), expected=len(ids[0]))
+    for position, column in enumerate(columns):
+        role = next((r for r in (0, 1) if _names(first[position], names[r], ROLES[r])), None)
+        if role is not None:
+            wanted = list(map(str, ids[role].tolist()))
+            off = next((n for n, one in enumerate(column) if one != wanted[n]), None)
+            if off is not None:
+                raise InputError(
+                    f"{places[off]}: expected {ROLES[role]} {shown(wanted[off])}, as in query "
+                    f"{off + 1:,}, got {shown(column[off])}"
+                )
+        elif position != found[0] and _is_shuffled(column):
+            raise InputError(
+                f"{path}: expected ratings in the order of the queries, or beside their users and "
+                f"items, got rows that column {shown(first[position])} has in another order"
+            )
+    return np.array(numbers)
+
+
+def _names(name: str, told: str, role: str) -> bool:
+    """Whether a column is called as that of a role."""
+    return name == told or is_called(name, role)
+
+
+def _is_shuffled(column: list[str]) -> bool:
+    """Whether these are different whole numbers that are out of order."""
+    if len(set(column)) < len(column) or not all(map(str.isdecimal, column)):
+        return False
+    numbers = list(map(int, column))
+    return numbers != sorted(numbers)
 
 
 def _is_one_a_line(text: str) -> bool:

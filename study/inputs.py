@@ -23,6 +23,7 @@ from storage.descriptions import MOST_ROWS
 from storage.errors import InputError, ParameterError, printable
 from storage.frames import Frame as HeldFrame
 from storage.frames import is_frame, read_frame
+from storage.ids import are_nameless
 from storage.missing import are_missing
 from storage.movielens import NAMES, Files, fetch
 from storage.parts import is_pattern
@@ -253,6 +254,7 @@ class Data:
                 f"\nAlike: {table.n_joined:,} ids differ from others in blanks around them, or in "
                 "a .0 at the end, alone, and count as the same"
             )
+        text += self._nameless_described()
         missing = self.sources.missing
         if missing is not None and not self.is_demonstration:
             text += f"\nMissing: {table.n_missing:,} rows rated {missing:g} are left out"
@@ -261,6 +263,20 @@ class Data:
                 f"\nApart: {table.n_code:,} rows are rated {table.code:g}, unlike all others; if "
                 f"that stands for no rating, missing={table.code:.15g} leaves them out"
             )
+        return text
+
+    def _nameless_described(self) -> str:
+        """A line of ids that may stand for none, of users and of items."""
+        text, table = "", self.table
+        sides = (("user", table.users, table.user_index), ("item", table.items, table.item_index))
+        for role, ids, index in sides:
+            nameless = are_nameless(ids)
+            if n_rows := int(nameless[index].sum()):
+                named = " or ".join(ids[nameless].tolist())
+                text += (
+                    f"\nNamed: {n_rows:,} rows are of {role} {named}; "
+                    "if that stands for nobody or nothing, leave these rows out"
+                )
         return text
 
     def _times_described(self) -> str:

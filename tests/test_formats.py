@@ -370,3 +370,30 @@ def test_a_first_line_may_be_long(write: Write, long: int, expected: RatingsTabl
 def test_a_first_line_may_not_be_longer_than_lines_may_be(write: Write) -> None:
     with pytest.raises(InputError, match=":1: expected lines of at most 1048576 characters"):
         read_ratings(write("one.csv", "user,item,rating," + "x" * 2_000_000 + "\n1,2,3,4\n"))
+
+
+def test_a_stream_of_arrow(tmp_path: Path) -> None:
+    table = pa.table({"note": ["x", "y"], "user": [1, 2], "rating": [3.0, 4.0], "item": ["a", "b"]})
+    path = tmp_path / "ratings.arrows"
+    with pa.OSFile(str(path), "wb") as file, pa.ipc.new_stream(file, table.schema) as stream:
+        stream.write_table(table)
+    found = read_ratings(path)
+    assert found.user_ids.tolist() == [1, 2]
+    assert found.item_ids.tolist() == ["a", "b"]
+    assert found.ratings.tolist() == [3.0, 4.0]
+
+
+def test_what_systems_add_to_a_zip_file_does_not_count(tmp_path: Path) -> None:
+    path = tmp_path / "ratings.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("ratings/ratings.csv", CSV)
+        for name in (".DS_Store", "ratings/.DS_Store", "__MACOSX/ratings/._ratings.csv"):
+            archive.writestr(name, "\0")
+    assert read_ratings(path).n_ratings == 4
+
+
+def test_whole_numbers_beyond_64_bits_are_told_how_to_be_read(tmp_path: Path) -> None:
+    path = tmp_path / "ratings.jsonl"
+    path.write_text("".join(f'{{"user": {2**63 + n}, "item": {n}, "rating": 3}}\n' for n in (1, 2)))
+    with pytest.raises(InputError, match=":1: expected a whole number of 64 bits, or a text in"):
+        read_ratings(path)

@@ -132,7 +132,7 @@ def test_whole_numbers_that_a_merge_made_floating_are_ids(kind: Any, tmp_path: P
         ([1.0, 2.0, 2.0**54], "row 3: expected whole numbers or texts in column"),
         ([1.0, np.inf, 2.0], "row 2: expected whole numbers or texts in column 'movie_id', got in"),
         ([1.0, np.nan, 2.0], "row 2: expected "),
-        ([Decimal("1.5")] * 3, "expected whole numbers or texts in column 'movie_id', got decimal"),
+        ([Decimal("1.5")] * 3, "expected whole numbers or texts in column 'movie_id', got 1.5"),
         ([b"a", b"b", b"c"], "expected whole numbers or texts in column 'movie_id', got binary"),
     ],
 )
@@ -327,3 +327,25 @@ def test_answers_have_the_index_of_the_question(
     pd.testing.assert_index_equal(answers.index, asked.index)
     asked["prediction"] = answers["prediction"]
     assert asked["prediction"].tolist() == [1.5, 2.5]
+
+
+def test_a_grouped_series_is_a_table_by_its_index() -> None:
+    frame = pd.DataFrame(RATED)
+    grouped = frame.groupby(["user_id", "movie_id"])["rating"].mean()
+    assert rated(grouped) == PAIRS
+    assert rated(grouped.rename(None)) == PAIRS
+
+
+def test_sparse_columns_of_pandas() -> None:
+    assert rated(pd.DataFrame(RATED).astype({"rating": pd.SparseDtype("float64")})) == PAIRS
+
+
+def test_whole_decimals_are_ids() -> None:
+    ids = pa.array([Decimal(1), Decimal(2), Decimal(2)], pa.decimal128(12, 2))
+    assert rated(pa.table(RATED).set_column(1, "movie_id", ids)) == PAIRS
+
+
+def test_ids_that_programs_write_for_nothing_are_told() -> None:
+    data = load(RATED | {"user_id": ["NULL", "b", "a"]})
+    assert "Named: 1 rows are of user NULL" in data.described()
+    assert "Named" not in load(RATED).described()

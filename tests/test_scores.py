@@ -637,3 +637,27 @@ def test_ratings_of_pairs_are_found(
     path.write_text(content)
     found = read_pairs(path, rating_name="points").ratings
     assert (None if found is None else found.tolist()) == ratings
+
+
+@pytest.mark.parametrize(
+    ("head", "column", "said"),
+    [
+        ("id", (2, 1, 3), "column 'id' has in another order"),
+        ("user", None, "expected user"),
+    ],
+)
+def test_a_truth_whose_rows_are_in_another_order(
+    tmp_path: Path, head: str, column: tuple[int, ...] | None, said: str
+) -> None:
+    users = [str(one) for one in IDS[0].tolist()]
+    ordered = [str(n) for n in (1, 2, 3)] if column else users
+    other = [str(n) for n in column] if column else users[1:] + users[:1]
+    path = tmp_path / "truth.csv"
+    for values, is_right in ((ordered, True), (other, ordered == other)):
+        rows = [f"{value},{rating}\n" for value, rating in zip(values, (5, 2, 3), strict=True)]
+        path.write_text(f"{head},rating\n{''.join(rows)}")
+        if is_right:
+            assert read_truth(path, *IDS).tolist() == [5.0, 2.0, 3.0]
+        else:
+            with pytest.raises(InputError, match=said):
+                read_truth(path, *IDS)

@@ -823,3 +823,47 @@ def test_names_of_rows_of_r_are_told(write_file: WriteFile, text: str) -> None:
     )
     third = "user,item,rating\nu1,i1,5\n2,u2,i1,4\n"
     assert complaint(write_file(third)) == "3: expected 3 fields, got 4 fields"
+
+
+@pytest.mark.parametrize(
+    "above",
+    [
+        "# made by hand, twice\n# and again\nuser,item,rating\n",
+        "#user,item,rating\n",
+        "% a b\n",
+        "",
+    ],
+)
+def test_comments_above_the_rows_are_no_rows(write_file: WriteFile, above: str) -> None:
+    assert rated(read_ratings(write_file(above + BARE))) == RATED
+
+
+def test_rows_whose_ids_begin_like_comments_are_rows(write_file: WriteFile) -> None:
+    table = read_ratings(write_file("user,item,rating\n#1,10,5\n2,10,4\n#3,20,1\n"))
+    assert set(table.users.tolist()) == {"#1", "2", "#3"}
+
+
+def test_quoted_decimal_commas_between_commas(write_file: WriteFile) -> None:
+    rows = "".join(f'{u},{i},"{r:.1f}"\n'.replace(".", ",") for (u, i), r in RATED.items())
+    assert rated(read_ratings(write_file(f"user,item,rating\n{rows}"))) == RATED
+
+
+def test_blanks_that_are_none_are_named(write_file: WriteFile) -> None:
+    with pytest.raises(InputError, match="mat_comp:3: expected a rating in column 'rating'"):
+        read_ratings(write_file("user,item,rating\n1,10,5\n2,10,\N{NO-BREAK SPACE}4\n"))
+
+
+def test_a_few_rows_with_larger_ids_than_the_first_are_no_mat_comp(write_file: WriteFile) -> None:
+    table = read_ratings(write_file("10 20 4\n11 20 3\n12 21 5\n"))
+    assert rated(table) == {(10, 20): 4.0, (11, 20): 3.0, (12, 21): 5.0}
+
+
+def test_a_level_that_a_scale_leaves_out_is_no_code() -> None:
+    assert suspected_code(np.array([1.0, 2.0, 3.0, 5.0] * 10)) is None
+    assert suspected_code(np.array([1.0, 2.0, 3.0, 9.0] * 10)) == (9.0, 10)
+
+
+def test_why_times_of_pairs_are_not_used_is_said(write_file: WriteFile) -> None:
+    pairs = read_pairs(write_file("user,item,time\n1,10,soon\n2,10,later\n"))
+    assert pairs.times is None
+    assert "times: none: column 'time' has 'soon'" in pairs.about
