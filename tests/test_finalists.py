@@ -18,7 +18,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 from optuna.storages import BaseStorage
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FrozenTrial, TrialState, create_trial
 from records import ask, new_record, set_lease
 
 from model.dataset import Ratings, index_ratings
@@ -30,7 +30,7 @@ from study import best_predict, run
 from study.inputs import load_data
 from study.record.attributes import TrialView
 from study.record.liveness import this_worker
-from study.record.ranking import best_settings, final_ranking, is_decided
+from study.record.ranking import Setting, best_settings, final_ranking, is_decided
 from study.record.record import Record, n_finished
 from study.record.studies import default_name, identity, open_study
 from study.report.summary import summary
@@ -42,6 +42,7 @@ from study.workers.clock import ROUND_SECONDS, ROUND_SLACK, Clock
 from study.workers.crew import Crew
 from study.workers.finalists import Finalists
 from study.workers.leases import MOST_DEATHS, Watch, give_up
+from study.workers.race import Run, standing
 
 N_ROUNDS = 3
 N_EPOCHS = 5  # of a trial of als here
@@ -901,3 +902,23 @@ def test_a_solver_that_ranks_cannot_train_does_not_meet(
     assert alone.run()
     assert alone.finalists().look().rounds == []
     assert final_ranking(alone.study) is None
+
+
+@pytest.mark.usefixtures("of_few")
+@pytest.mark.parametrize(("n_ratings", "most"), [(49_999, 6), (50_000, 3)])
+def test_one_round_of_enough_ratings_decides(n_ratings: int, most: int) -> None:
+    settings = [
+        Setting(
+            trial=create_trial(value=1.0),
+            config=replace(SOLVERS["als"].default, rank=rank),
+            best_epoch=4,
+            rmse=1.0,
+        )
+        for rank in (2, 3)
+    ]
+    draw = np.random.default_rng(0)
+    runs = {
+        (one.config, 0): Run(predictions=draw.normal(size=60_000), best_epoch=4) for one in settings
+    }
+    found = standing(settings, runs, lambda _: np.zeros(60_000), n_ratings=n_ratings, n_trials=100)
+    assert (found.decided, len(found.rounds), found.most_rounds) == (True, 1, most)

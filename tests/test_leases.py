@@ -303,3 +303,21 @@ def test_a_step_of_the_counter_that_has_begun_is_done_before_the_lease_ends(
         monkeypatch.setattr(record, "keep_with", write_slowly)
         assert begun.wait(5)
     assert done.is_set()
+
+
+def test_a_database_that_fails_for_a_while_does_not_stop_the_counter(
+    record: Record, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keep, failures = record.keep_with, iter([OSError("gone")] * 2)
+    done = threading.Event()
+
+    def fail_twice(*arguments: Any) -> None:
+        for error in failures:
+            raise error
+        keep(*arguments)
+        done.set()
+
+    with Lease(record, seconds=0.01) as lease, lease.on(running(record, None)):
+        monkeypatch.setattr(record, "keep_with", fail_twice)
+        assert done.wait(5)
+    assert TrialView(record.trial(0)).lease["beat"] >= 1
