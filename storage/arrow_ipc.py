@@ -26,7 +26,7 @@ def is_it(path: Path) -> bool:
     Raises:
         InputError: it cannot be read.
     """
-    return begins_with(path, MAGIC) or begins_with(path, MAGIC_OF_STREAM)
+    return begins_with(path, MAGIC, MAGIC_OF_STREAM)
 
 
 def column_names(path: Path) -> list[str]:
@@ -85,13 +85,13 @@ def _opened(path: Path, positions: tuple[int, ...] | None = None) -> Iterator["R
     fields = None if positions is None else sorted(positions)
     check_plain(path, "Arrow")
     options = pa.ipc.IpcReadOptions(included_fields=fields)
-    open_ = pa.ipc.open_stream if begins_with(path, MAGIC_OF_STREAM) else pa.ipc.open_file
-    with (
-        readable(path, "Arrow"),
-        arrow_file(path) as file,
-        open_(file, options=options) as reader,
-    ):
-        yield reader
+    with readable(path, "Arrow"), arrow_file(path) as file:
+        is_stream = file.read(len(MAGIC_OF_STREAM)) == MAGIC_OF_STREAM
+        file.seek(0)
+        with (pa.ipc.open_stream if is_stream else pa.ipc.open_file)(
+            file, options=options
+        ) as reader:
+            yield reader
 
 
 def _batches(reader: "Reader", positions: tuple[int, ...]) -> Iterator["pa.RecordBatch"]:

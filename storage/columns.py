@@ -218,7 +218,7 @@ def choose_pair_columns(
         at: tuple[int, ...] = (found[0][0], found[1][0])
         time = None
         if rating_name is not None:
-            at += _rating(rows, at, name=rating_name)
+            at += rating_column(rows, at, name=rating_name)
         if roles == ROLES[:2]:
             time = _time(rows, at, has_header=True, name=time_name)
         return Chosen(positions=at, names=tuple(first), guessed=True, time=time)
@@ -249,6 +249,16 @@ def are_positions(columns: Columns) -> bool:
     return all(column.isdecimal() for column in columns)
 
 
+def rating_column(rows: Rows, others: Sequence[int], *, name: str) -> tuple[int, ...]:
+    """The position of the one column beside the others that is called so, or else like a rating;
+    none if there are none or several.
+    """
+    first = [field.strip() for field in rows[0]]
+    named = [p for p, one in enumerate(first) if one == name and p not in others]
+    found = named or [p for p in _called(first, "rating") if p not in others]
+    return tuple(found) if len(found) == 1 else ()
+
+
 def _told(path: Path, first: Sequence[str], column: str, by_name: bool) -> int:
     """The position of a column that is told by name, or by position from 1."""
     if by_name and first.count(column) == 1:
@@ -275,16 +285,6 @@ def _check_order(path: Path, told: Sequence[str]) -> None:
             f"{path}: in columns=, expected user, item and rating in this order, "
             f"got {', '.join(got)}"
         )
-
-
-def _rating(rows: Rows, others: Sequence[int], *, name: str) -> tuple[int, ...]:
-    """The position of the one column beside the others that is called so, or else like a rating;
-    none if there are none or several.
-    """
-    first = [field.strip() for field in rows[0]]
-    named = [p for p, one in enumerate(first) if one == name and p not in others]
-    found = named or [p for p in _called(first, "rating") if p not in others]
-    return tuple(found) if len(found) == 1 else ()
 
 
 def _rating_at(rows: Rows, position: int) -> tuple[int, ...]:

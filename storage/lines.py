@@ -74,14 +74,14 @@ def opened_bytes(path: Path) -> Iterator[IO[bytes]]:
         raise InputError(f"{path}: cannot be read ({error.strerror or error})") from None
 
 
-def begins_with(path: Path, magic: bytes) -> bool:
-    """Whether the bytes of a plain file, or of what is packed in it, begin so.
+def begins_with(path: Path, *magic: bytes) -> bool:
+    """Whether the bytes of a plain file, or of what is packed in it, begin in one of these ways.
 
     Raises:
         InputError: it cannot be read.
     """
     with opened_bytes(path) as stream:
-        return stream.read(len(magic)) == magic
+        return stream.read(max(map(len, magic))).startswith(magic)
 
 
 @contextmanager

@@ -95,7 +95,7 @@ def looks_like_mat_comp(text: str) -> bool:
         return len(numbers) < 3
     if any(len(words) != 3 for words in lines):
         return True
-    is_whole = len(text) < HEAD_CHARACTERS
+    is_whole = len(text) < HEAD_CHARACTERS - LONGEST_LINE  # where a line was cut off, it is longer
     return len(lines) < numbers[2] + 2 and not (is_whole and _is_beyond(numbers, lines[1:]))
 
 

@@ -198,16 +198,18 @@ def _ids(
         InputError: a text is blank, or goes over more than one line; a number has a fraction.
     """
     import pyarrow as pa
+    from pyarrow import compute
 
     values = ids.dictionary
+    is_decimal = pa.types.is_decimal(values.type)
     if pa.types.is_string(values.type):
         values.validate(full=True)  # that it is UTF-8
         bad = unusable(values).to_numpy(zero_copy_only=False)
     elif pa.types.is_floating(values.type):
         numbers = values.to_numpy(zero_copy_only=False)
         bad = ~((np.abs(numbers) < LARGEST_FLOATING_ID) & (numbers == np.rint(numbers)))
-    elif pa.types.is_decimal(values.type):
-        bad = np.array([value != value.to_integral_value() for value in values.to_pylist()], bool)
+    elif is_decimal:
+        bad = compute.not_equal(compute.trunc(values), values).to_numpy(zero_copy_only=False)
     else:
         bad = np.zeros(len(values), np.bool_)
     if bad.any():
@@ -218,10 +220,10 @@ def _ids(
             raise InputError(f"{where}: {expected}, got {value:g}")
         got = f"a line break in {shown(value)}" if value.strip() else "nothing but blanks"
         raise InputError(f"{where}: expected {role}, got {got}")
-    is_long = pa.types.is_uint64(values.type) or pa.types.is_decimal(values.type)
+    if is_decimal:
+        values = values.cast(pa.decimal256(values.type.precision, 0))
+    is_long = is_decimal or pa.types.is_uint64(values.type)
     if is_long or pa.types.is_floating(values.type):
-        if pa.types.is_decimal(values.type):
-            values = values.cast(pa.decimal256(values.type.precision, 0))
         values = values.cast(pa.string() if is_long else pa.int64())
     return pa.DictionaryArray.from_arrays(ids.indices, values)
 

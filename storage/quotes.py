@@ -39,22 +39,14 @@ def find_dialect(path: Path, text: str, blocks: Blocks) -> Dialect:
     Raises:
         InputError: it is empty, a quote does not close, or there are two ways to read it.
     """
-    first, n_skipped = _first_line(path, text), 0
-    if named := NAMED.fullmatch(first):
-        separator, n_skipped = named[1], 1
-        text = text.replace(first, "", 1)
-        _first_line(path, text)
-    else:
-        n_skipped = _n_comments(text)
-        rest = "".join(_lines(text)[n_skipped:])
-        text = "\n" * n_skipped + rest
-        separator = _separator_of(_first_line(path, rest))
+    named = NAMED.fullmatch(_first_line(path, text))
+    if n_skipped := 1 if named else _n_comments(text):
+        text = re.sub(r"[^\r\n]+", "", text, count=n_skipped)
+    row = _first_line(path, text)
+    separator = named[1] if named else _separator(row)
 
     def below() -> Iterator[bytes]:
-        below = iter(blocks())
-        for _ in range(n_skipped):
-            below = _with_first_line_empty(below)
-        return below
+        return _with_first_lines_empty(blocks(), n_skipped)
 
     has_quotes, n_lines = _counted(below())
     dialect = Dialect(separator=separator)
@@ -151,7 +143,7 @@ class _Ways:
             return True
         return any(
             not _departure(
-                lambda: _with_first_line_empty(self._blocks()),  # it may be a header
+                lambda: _with_first_lines_empty(self._blocks(), 1),  # it may be a header
                 spelling.rows(spelling.literal, n, other=spelling.paired_or_nothing, at=position),
                 skips=False,
             )
@@ -234,13 +226,12 @@ def _line_at(blocks: Iterable[bytes], place: int) -> int:
     return line
 
 
-def _with_first_line_empty(blocks: Iterable[bytes]) -> Iterator[bytes]:
-    """The blocks without what stands in the first line that is not empty."""
-    is_first = True
+def _with_first_lines_empty(blocks: Iterable[bytes], n: int) -> Iterator[bytes]:
+    """The blocks of whole lines without what stands in the first n that are not empty."""
     for block in blocks:
-        if is_first and (line := re.search(rb"[^\r\n]+", block)):
-            block = block[: line.start()] + block[line.end() :]  # noqa: PLW2901
-            is_first = False
+        if n:
+            block, n_emptied = re.subn(rb"[^\r\n]+", b"", block, count=n)  # noqa: PLW2901
+            n -= n_emptied
         yield block
 
 
@@ -285,7 +276,7 @@ def _n_comments(text: str) -> int:
     row = next((line for line in lines[begin:] if line.strip()), "")
     if not begin or not row:
         return 0
-    separator = _separator_of(row)
+    separator = _separator(row)
 
     def fields(line: str) -> list[str]:
         return line.strip().split(None if separator == BLANKS else separator)
@@ -310,12 +301,9 @@ def uncommented(fields: list[str]) -> list[str]:
     return names if len(called) == len(ROLES[:2]) else fields
 
 
-def _separator_of(line: str) -> str:
-    """What separates the fields of a line, which may be quoted."""
-    return _separator(re.sub(r'"(?:[^"]|"")*"', "", line) or line)
-
-
 def _separator(line: str) -> str:
+    """What separates the fields of a line, which may be quoted."""
+    line = re.sub(r'"(?:[^"]|"")*"', "", line) or line
     if COLONS in line:
         return COLONS
     if "\t" in line:

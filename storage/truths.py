@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from storage.columnar import Format, format_of
-from storage.columns import Columns, choose_pair_columns
+from storage.columns import Columns, choose_pair_columns, rating_column
 from storage.delimited import read_rows
 from storage.dialect import check_fields
 from storage.errors import InputError
@@ -84,25 +84,31 @@ def _in_order(
     """
     first = columnar.column_names(path) if columnar else rows[0][1]
     first = [field.strip() for field in first]
-    named = [p for p, name in enumerate(first) if name == names[2]]
-    found = named or [p for p, name in enumerate(first) if is_called(name, "rating")]
-    if len(found) != 1:
+    found = rating_column([first], (), name=names[2])
+    if not found:
         return None
+    for line, row in rows:
+        check_fields(f"{path}:{line}", row, len(first))
+
+    def column_at(position: int) -> list[str]:
+        if columnar:
+            return columnar.read_columns(path, (position,))[0]
+        return [row[position].strip() for _, row in rows[1:]]
+
+    words = column_at(found[0])
+    places = [f"{path}:{line}" for line, _ in rows[1:]]
     if columnar:
-        columns = columnar.read_columns(path, tuple(range(len(first))))
-        places = [f"{path}: row {n:,}" for n in range(1, len(columns[0]) + 1)]
-    else:
-        for line, row in rows:
-            check_fields(f"{path}:{line}", row, len(first))
-        columns = [list(map(str.strip, one)) for one in zip(*(r for _, r in rows[1:]), strict=True)]
-        places = [f"{path}:{line}" for line, _ in rows[1:]]
-    words = columns[found[0]] if columns else []
+        places = [f"{path}: row {n:,}" for n in range(1, len(words) + 1)]
     numbers = [
         rating_of(word, f"{where}: expected a rating")
         for where, word in zip(places, words, strict=True)
     ]
     check_one_a_query(path, len(numbers), expected=len(ids[0]))
-    for position, column in enumerate(columns):
+    for position in (p for p in range(len(first)) if p != found[0]):
+        try:
+            column = column_at(position)
+        except InputError:  # of values that are no ids
+            continue
         role = next((r for r in (0, 1) if _names(first[position], names[r], ROLES[r])), None)
         if role is not None:
             wanted = list(map(str, ids[role].tolist()))
@@ -112,7 +118,7 @@ def _in_order(
                     f"{places[off]}: expected {ROLES[role]} {shown(wanted[off])}, as in query "
                     f"{off + 1:,}, got {shown(column[off])}"
                 )
-        elif position != found[0] and _is_shuffled(column):
+        elif _is_shuffled(column):
             raise InputError(
                 f"{path}: expected ratings in the order of the queries, or beside their users and "
                 f"items, got rows that column {shown(first[position])} has in another order"

@@ -460,9 +460,8 @@ def test_more_ratings_of_whom_nobody_knows_are_doubted(model: Model) -> None:
     assert (known.user_index != UNKNOWN).all()
     assert (known.item_index != UNKNOWN).all()
     assert np.isfinite(longer.predict(asked)["prediction"]).all()
-    listed = longer.newcomer({far: 5.0, "3": 4.0, "4": 1.0}).recommend(
-        items=2
-    )  # it has no loadings
+    newcomer = longer.newcomer({far: 5.0, "3": 4.0, "4": 1.0})  # the first has no loadings
+    listed = newcomer.recommend(items=2)
     assert len(listed) == 2
     strange["who"][0] = "ü03"
     after = model.update(strange)

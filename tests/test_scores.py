@@ -640,24 +640,37 @@ def test_ratings_of_pairs_are_found(
 
 
 @pytest.mark.parametrize(
-    ("head", "column", "said"),
+    ("head", "ordered", "other", "said"),
     [
-        ("id", (2, 1, 3), "column 'id' has in another order"),
-        ("user", None, "expected user"),
+        ("id", "123", "213", "column 'id' has in another order"),
+        ("user", "122", "221", ":2: expected user '1', as in query 1, got '2'"),
     ],
 )
 def test_a_truth_whose_rows_are_in_another_order(
-    tmp_path: Path, head: str, column: tuple[int, ...] | None, said: str
+    tmp_path: Path, head: str, ordered: str, other: str, said: str
 ) -> None:
-    users = [str(one) for one in IDS[0].tolist()]
-    ordered = [str(n) for n in (1, 2, 3)] if column else users
-    other = [str(n) for n in column] if column else users[1:] + users[:1]
     path = tmp_path / "truth.csv"
-    for values, is_right in ((ordered, True), (other, ordered == other)):
-        rows = [f"{value},{rating}\n" for value, rating in zip(values, (5, 2, 3), strict=True)]
-        path.write_text(f"{head},rating\n{''.join(rows)}")
-        if is_right:
-            assert read_truth(path, *IDS).tolist() == [5.0, 2.0, 3.0]
-        else:
-            with pytest.raises(InputError, match=said):
-                read_truth(path, *IDS)
+
+    def write(values: str) -> None:
+        path.write_text(f"{head},rating\n{values[0]},5\n{values[1]},2\n{values[2]},3\n")
+
+    write(ordered)
+    assert read_truth(path, *IDS).tolist() == [5.0, 2.0, 3.0]
+    write(other)
+    with pytest.raises(InputError, match=said):
+        read_truth(path, *IDS)
+
+
+def test_a_truth_of_json_lines_may_have_values_that_are_no_ids(tmp_path: Path) -> None:
+    path = tmp_path / "truth.jsonl"
+
+    def write(*ids: int) -> None:
+        rows = zip(ids, (5, 2, 3), strict=True)
+        objects = ({"a": [1], "b": True, "c": {}, "id": n, "rating": r} for n, r in rows)
+        path.write_text("".join(json.dumps(one) + "\n" for one in objects))
+
+    write(1, 2, 3)
+    assert read_truth(path, *IDS).tolist() == [5.0, 2.0, 3.0]
+    write(3, 2, 1)
+    with pytest.raises(InputError, match="column 'id' has in another order"):
+        read_truth(path, *IDS)

@@ -843,6 +843,17 @@ def test_rows_whose_ids_begin_like_comments_are_rows(write_file: WriteFile) -> N
     assert set(table.users.tolist()) == {"#1", "2", "#3"}
 
 
+def test_rows_without_a_header_that_begin_like_comments_are_rows(write_file: WriteFile) -> None:
+    with pytest.raises(InputError, match="cannot tell whether users or items come first"):
+        read_ratings(write_file("#1,10,5\n2,10,4\n#3,20,1\n"))
+    told = read_ratings(write_file("#1,10,5\n2,10,4\n#3,20,1\n"), ("1", "2", "3"))
+    assert told.n_ratings == 3
+
+
+def test_comments_may_be_many(write_file: WriteFile) -> None:
+    assert rated(read_ratings(write_file("# again\n" * 3_000 + CSV))) == RATED
+
+
 def test_quoted_decimal_commas_between_commas(write_file: WriteFile) -> None:
     rows = "".join(f'{u},{i},"{r:.1f}"\n'.replace(".", ",") for (u, i), r in RATED.items())
     assert rated(read_ratings(write_file(f"user,item,rating\n{rows}"))) == RATED
@@ -856,6 +867,12 @@ def test_blanks_that_are_none_are_named(write_file: WriteFile) -> None:
 def test_a_few_rows_with_larger_ids_than_the_first_are_no_mat_comp(write_file: WriteFile) -> None:
     table = read_ratings(write_file("10 20 4\n11 20 3\n12 21 5\n"))
     assert rated(table) == {(10, 20): 4.0, (11, 20): 3.0, (12, 21): 5.0}
+
+
+def test_a_long_mat_comp_with_a_wrong_id_is_one(write_file: WriteFile) -> None:
+    rows = "".join(f"{n % 90 + 1} {n % 70 + 1} 4\n" for n in range(20_000))
+    with pytest.raises(InputError, match="mat_comp:101: expected as user a whole number, 1 to 90"):
+        read_ratings(write_file("90 70 20000\n" + rows.replace("10 30 4", "91 30 4", 1)))
 
 
 def test_a_level_that_a_scale_leaves_out_is_no_code() -> None:
