@@ -614,11 +614,11 @@ def test_who_is_unknown_gets_wider_intervals_that_hold(tmp_path: Path) -> None:
 def test_who_has_a_few_ratings_gets_intervals_of_their_own_if_there_are_enough(
     tmp_path: Path, n_few: int
 ) -> None:
-    """The noise of users who rate 8 items is twice that of those who rate 60."""
+    """The noise of users who rate 8 items is more than that of those who rate 60."""
     draw = np.random.default_rng(6)
     users = np.concatenate([np.repeat(np.arange(100), 60), np.repeat(np.arange(n_few) + 100, 8)])
     items = np.concatenate([draw.permutation(60)[: 60 if u < 100 else 8] for u in np.unique(users)])
-    noise = np.where(users < 100, 0.3, 0.6)
+    noise = np.where(users < 100, 0.3, 0.6 if n_few == 60 else 3.0)
     values = 3 + draw.normal(0, 0.3, 60)[items] + draw.normal(0, noise)
     ensemble = ensemble_of(data_of(index_ratings(users, items, values)[0]), tmp_path, "als")
     spread = np.full(2, math.sqrt(0.3))  # the trial's RMSE
@@ -629,6 +629,7 @@ def test_who_has_a_few_ratings_gets_intervals_of_their_own_if_there_are_enough(
     much, little = columns["upper"] - columns["prediction"]
     if n_few == 6:
         assert much == little
+        assert calibration.std_factor > 1.2 * 0.3 / spread[0]  # they count among the others
         return
     assert much == pytest.approx(1.64 * 0.3, rel=0.15)
     assert 1.64 * 0.6 < little < 4 * much  # what is not known of them comes on top

@@ -31,7 +31,7 @@ def record() -> Record:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[float], None]]:
     """Moves the watcher's clock on by so many seconds."""
-    now = [1000.0]
+    now = [0.5]  # a machine that has just begun
     monkeypatch.setattr("study.workers.leases.time.monotonic", lambda: now[0])
     yield lambda seconds: now.__setitem__(0, now[0] + seconds)
 

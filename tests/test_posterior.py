@@ -167,6 +167,17 @@ def test_a_stored_posterior_is_as_before(ordinal: list[bool]) -> None:
 
 
 @ALL_CHAINS
+def test_what_a_checkpoint_keeps_predicts_as_before(ordinal: list[bool]) -> None:
+    made, draws = some_posterior(ordinal)
+    again = Posterior(made.scale, made.newcomers, [Grid.empty(made.scale.mean)] * len(ordinal))
+    again.take_back(made.kept())
+    assert torch.equal(made.predict(PAIRS), again.predict(PAIRS))
+    for one in (made, again):
+        one.add(draws[: len(ordinal)])
+    assert torch.equal(made.predict(PAIRS), again.predict(PAIRS))
+
+
+@ALL_CHAINS
 def test_pairs_are_predicted_in_blocks(
     ordinal: list[bool], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -62,6 +62,18 @@ def test_a_few_trials_are_no_measure() -> None:
     assert not is_pruned([9.0, 9.0, 5.1], OTHERS[1:])
 
 
+def test_what_others_had_reached_is_read_once_a_trial() -> None:
+    study = optuna.create_study()
+    study.add_trials(OTHERS)
+    pruner = SolverMedianPruner({"als": FIRST_LOOK})
+    mine = trial_of([9.0, 9.0, 4.9], state=TrialState.RUNNING)
+    assert not pruner.prune(study, mine)
+    study.add_trials([trial_of([1.0, 1.0, 1.0])] * 9)
+    assert not pruner.prune(study, mine)
+    mine.number += 1
+    assert pruner.prune(study, mine)
+
+
 def test_others_are_completed_trials_of_the_same_solver() -> None:
     of_another = [trial_of([1.0, 1.0, 1.0], "gibbs")] * FEWEST_TRIALS
     not_complete = [trial_of([1.0, 1.0, 1.0], state=TrialState.PRUNED)] * FEWEST_TRIALS
