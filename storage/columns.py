@@ -18,7 +18,7 @@ from storage.headerless import (
     is_number,
     may_hold_ratings,
 )
-from storage.lines import shown
+from storage.lines import bare, shown
 from storage.names import ROLES, TIME, is_called, plain_name
 from storage.proposals import proposal
 
@@ -72,13 +72,13 @@ class Chosen:
 
     def described(self, n_columns: int) -> str:
         """Which columns are read, and which are not, for people."""
-        said = [shown(self.names[p])[1:-1] if self.names else p + 1 for p in self.read]
+        said = [bare(self.names[p]) if self.names else p + 1 for p in self.read]
         text = ", ".join(f"{role} {one}" for role, one in zip(self.roles, said, strict=True))
         if not self.names:
             text += ", no header"
         if n_others := n_columns - len(self.read):
             others = [name for p, name in enumerate(self.names) if p not in self.read]
-            named = f"{text}; {', '.join(shown(name)[1:-1] for name in others)} not used"
+            named = f"{text}; {', '.join(map(bare, others))} not used"
             fits = others and len(named) <= LONGEST_LINE
             text = named if fits else f"{text}; {n_others} more not used"
         if not self.guessed or self.names:

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from storage import times
 from storage.ids import trimmed
+from storage.lines import bare, shown
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -30,6 +31,9 @@ LONGEST_LABEL = 60  # characters; texts with longer parts between separators are
 USES = 2.0  # of a label, from which on parts between semicolons or commas are labels
 FEWEST_LISTS = 0.1  # of the rows have more than one, then
 DECIMAL = 0.9  # of the rows that have a comma, from which on it is a decimal one
+MOST_ODD = 0.05  # of the rows of a column of numbers or dates may have something else
+FEWEST_FIGURES = 11  # different ones: of fewer, something else is one category more
+FIGURES = r"^[-+0-9][-+0-9.,:eETZ /]*$"  # what numbers and dates are written with
 ROWS_EACH = 2.0  # that a category has: of fewer, what stands there is an id or a text
 CODE = re.compile(r"(?:^|[\W_])(?:id|key|code|zip|isbn|asin|index|idx|uuid|url)s?(?:$|[\W_])", re.I)
 CODE_BEHIND = re.compile(r"[a-z](?:Id|ID|Key|Code)$")
@@ -42,10 +46,11 @@ class Numbers:
     name: str
     kind: str  # number or date
     values: NDArray[np.float64]  # (n_rows,) NaN if not known
+    odd: str = ""  # for people: texts among them, which count as not known
 
     @property
     def about(self) -> str:
-        return f"{self.name} {self.kind}"
+        return f"{bare(self.name)} {self.kind}{self.odd}"
 
     def at(self, rows: NDArray[np.int64], n_rows: int) -> "Numbers":
         """The same of `n_rows` rows, of which these are at `rows`, and of others nothing."""
@@ -64,7 +69,7 @@ class Categories:
 
     @property
     def about(self) -> str:
-        return f"{self.name} categories ({len(self.labels):,})"
+        return f"{bare(self.name)} categories ({len(self.labels):,})"
 
     def at(self, rows: NDArray[np.int64], n_rows: int) -> "Categories":
         """The same of `n_rows` rows, of which these are at `rows`, and of others nothing."""
@@ -85,7 +90,7 @@ class Several:
 
     @property
     def about(self) -> str:
-        return f"{self.name} several ({len(self.labels):,})"
+        return f"{bare(self.name)} several ({len(self.labels):,})"
 
     def at(self, rows: NDArray[np.int64], n_rows: int) -> "Several":
         """The same of `n_rows` rows, of which these are at `rows`, and of others nothing."""
@@ -103,6 +108,10 @@ class LeftOut:
 
     name: str
     why: str
+
+    @property
+    def about(self) -> str:
+        return f"{bare(self.name)} ({self.why})"
 
 
 def column_of(name: str, values: "pa.Array", *, are_categories: bool = False) -> Column | LeftOut:
@@ -226,23 +235,49 @@ def is_code(name: str) -> bool:
 
 def _of_texts(name: str, texts: "pa.StringArray", *, are_categories: bool) -> Column | LeftOut:
     """Of texts, null where nothing is known."""
-    import pyarrow as pa
-    from pyarrow import compute
 
     if texts.null_count == len(texts):
         return LeftOut(name=name, why="empty")
     if are_categories:
         return _categories(name, texts, fewest=0.0)
-    is_padded = compute.any(compute.match_substring_regex(texts, r"^[+-]?0[0-9]")).as_py()
     if not is_code(name):
-        with suppress(pa.ArrowInvalid):
-            numbers = _with_points(texts).cast(pa.float64())
-            if not is_padded and compute.all(compute.is_finite(numbers)).as_py():
-                return _of_numbers(name, numbers)
-        if (seconds := _dates(texts)) is not None:
-            return _of_seconds(name, seconds)
+        found = _of_figures(name, texts) or _of_figures_but_few(name, texts)
+        if found is not None:
+            return found
     lists = _lists(texts)
     return _categories(name, texts, fewest=ROWS_EACH) if lists is None else _several(name, lists)
+
+
+def _of_figures(name: str, texts: "pa.StringArray") -> Column | LeftOut | None:
+    """Of numbers or dates, null where nothing is known; None if one is neither."""
+    import pyarrow as pa
+    from pyarrow import compute
+
+    is_padded = compute.any(compute.match_substring_regex(texts, r"^[+-]?0[0-9]")).as_py()
+    with suppress(pa.ArrowInvalid):
+        numbers = _with_points(texts).cast(pa.float64())
+        if not is_padded and compute.all(compute.is_finite(numbers)).as_py():
+            return _of_numbers(name, numbers)
+    seconds = _dates(texts)
+    return None if seconds is None else _of_seconds(name, seconds)
+
+
+def _of_figures_but_few(name: str, texts: "pa.StringArray") -> Column | LeftOut | None:
+    """Of numbers or dates among which are a few texts, which count as not known and are said."""
+    import pyarrow as pa
+    from pyarrow import compute
+
+    is_figure = compute.match_substring_regex(texts, FIGURES)
+    odd = texts.filter(compute.invert(is_figure))
+    figures = compute.if_else(is_figure, texts, pa.scalar(None, pa.string()))
+    n_known, n_different = len(texts) - texts.null_count, compute.count_distinct(figures).as_py()
+    if len(odd) > MOST_ODD * n_known or n_different < FEWEST_FIGURES:
+        return None
+    found = _of_figures(name, figures)
+    if not isinstance(found, Numbers):
+        return found
+    more = f" and {len(odd) - 1:,} more" if len(odd) > 1 else ""
+    return replace(found, odd=f" ({shown(odd[0].as_py())}{more} not known)")
 
 
 def _with_points(texts: "pa.StringArray") -> "pa.StringArray":

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 MOST_COLUMNS = 1_000
 MOST_BYTES = 1 << 28  # of a text table
 MOST_ROWS = 20_000_000
-LONGEST_LIST = 60  # characters of the names that are said to be not used
+LONGEST_LIST = 100  # characters of the columns that are said to be not used
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,10 +56,10 @@ class DescriptionTable:
         """What is used and what is not, for people."""
         used = ", ".join(column.about for column in self.columns) or "nothing to use"
         titles = f"; {self.title_name} for lists" if self.title_name else ""
-        names = [one.name for one in self.left_out if one.name != self.title_name]
-        if len(", ".join(names)) > LONGEST_LIST:
-            names = [f"{len(names)} more"]
-        unused = f"; {', '.join(names)} not used" if names else ""
+        others = [one.about for one in self.left_out if one.name != self.title_name]
+        if len(", ".join(others)) > LONGEST_LIST:
+            others = [f"{len(others)} more"]
+        unused = f"; {', '.join(others)} not used" if others else ""
         return f"{self.name}, {len(self.ids):,} rows: {used}{titles}{unused}"
 
     def titles(self, name: str = "") -> dict[str, str]:

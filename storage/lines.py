@@ -164,6 +164,11 @@ def reason_of(error: Exception) -> str:
     return printable(" ".join(str(error).split())[:150])
 
 
+def bare(name: str) -> str:
+    """The name of a column for a list of them, printable and short."""
+    return shown(name)[1:-1] if name.strip() else "one without a name"
+
+
 def shown(text: str) -> str:
     """The text in quotes, printable and short enough for one line."""
     short = text if len(text) <= 40 else text[:37] + "..."

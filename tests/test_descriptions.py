@@ -102,6 +102,26 @@ def test_numbers(values: list[Any], expected: list[float]) -> None:
 
 
 @pytest.mark.parametrize(
+    ("odd", "said"),
+    [
+        (["unknown"], "('unknown' not known)"),
+        (["2005–2007", "tbd"], "('2005–2007' and 1 more not known)"),
+    ],
+)
+@pytest.mark.parametrize("style", ["{}", "{}-07-01", "{}.5"])
+def test_a_few_texts_among_numbers_or_dates_are_not_known(
+    odd: list[str], said: str, style: str
+) -> None:
+    years = [style.format(year) for year in range(1950, 2000)]
+    found, expected = column([*years, *odd]), column([*years, *[None] * len(odd)])
+    assert isinstance(found, Numbers)
+    np.testing.assert_array_equal(found.values, expected.values)
+    assert found.about == f"{expected.about} {said}"
+    assert isinstance(column([*years[:9] * 5, *odd]), Categories)  # one more of few
+    assert not isinstance(column([*years[:20], *odd, "more"]), Numbers)  # too many
+
+
+@pytest.mark.parametrize(
     "values",
     [
         ["2020-07-01", "2010-07-01", None],
@@ -228,6 +248,9 @@ def test_it_is_said_what_is_used() -> None:
         "Items: items.csv, 40 rows: year number, budget number, genres several (3), country "
         "categories (3); title for lists; 10 without ratings"
     ]
+    odd = items() | {"": [f"tt{n}" for n in range(40)], "note": [""] * 40}
+    said = data_with(items=odd).described()
+    assert "; one without a name (ids), note (empty) not used; " in said
     short = {name: values[:25] for name, values in items().items()}
     assert (
         data_with(items=short)

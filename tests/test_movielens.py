@@ -105,9 +105,10 @@ def test_its_tables_and_times_come_along(server: Server, tmp_path: Path) -> None
     assert data.described().splitlines()[2:] == [
         "Times: 1997-12-04 to 1997-12-04",
         "Items: u.item, 6 rows: release_date date, genres "
-        "several (19); title for lists; video_release_date, imdb_url not used; 1 without ratings",
+        "several (19); title for lists; video_release_date (empty), imdb_url (ids) not used; "
+        "1 without ratings",
         "Users: u.user, 9 rows: age number, gender "
-        "categories (2), occupation categories (2); zip_code not used",
+        "categories (2), occupation categories (2); zip_code (ids) not used",
     ]
     assert data.titles()["5"] == "Café 5 (1995)"
     assert data.items.values.tolist() == [0, 1, 2, 3, 4, 5]
