@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 import click
 
 from storage.errors import InputError, ParameterError
-from study.cli import (
+from study.cli import Asked, Outcome, as_options, complain, refuse_beside_model, run_command
+from study.drawing import Drawing
+from study.options import (
     DATA,
     DEVICE,
     KEEP,
@@ -16,18 +18,11 @@ from study.cli import (
     OUTPUT,
     SETTING_OF,
     AnswersPath,
-    Asked,
     AtLeast,
     FilePath,
     FolderPath,
-    Outcome,
-    as_options,
-    complain,
     options,
-    refuse_beside_model,
-    run_command,
 )
-from study.drawing import Drawing
 
 if TYPE_CHECKING:
     import numpy as np

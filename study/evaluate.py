@@ -6,22 +6,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from study.cli import (
-    DATA,
-    DEVICE,
-    KEEP,
-    MODEL,
-    OUTPUT,
-    Asked,
-    FilePath,
-    Outcome,
-    as_options,
-    complain,
-    options,
-    refuse_beside_model,
-    run_command,
-)
+from study.cli import Asked, Outcome, as_options, complain, refuse_beside_model, run_command
 from study.drawing import Drawing
+from study.options import DATA, DEVICE, KEEP, MODEL, OUTPUT, FilePath, options
 
 if TYPE_CHECKING:
     from study.answers.evaluation import Evaluation

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import click
 
-from study.cli import OUTPUT, AtLeast, FilePath, Outcome, options, run_command
+from study.cli import Outcome, run_command
 from study.drawing import Drawing
+from study.options import OUTPUT, AtLeast, FilePath, options
 
 PROG = "study.export"
 EPILOG = """\

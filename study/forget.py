@@ -5,8 +5,9 @@ from pathlib import Path
 
 import click
 
-from study.cli import OUTPUT, FilePath, Outcome, options, run_command
+from study.cli import Outcome, run_command
 from study.drawing import Drawing
+from study.options import OUTPUT, FilePath, options
 from study.tuning import DEFAULT_STORAGE
 
 PROG = "study.forget"

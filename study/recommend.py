@@ -7,23 +7,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from study.cli import (
-    DATA,
-    DEVICE,
-    KEEP,
-    MODEL,
-    OUTPUT,
-    SETTING_OF,
-    Asked,
-    AtLeast,
-    FilePath,
-    Outcome,
-    complain,
-    options,
-    refuse_beside_model,
-    run_command,
-)
+from study.cli import Asked, Outcome, complain, refuse_beside_model, run_command
 from study.drawing import Drawing
+from study.options import DATA, DEVICE, KEEP, MODEL, OUTPUT, SETTING_OF, AtLeast, FilePath, options
 from study.result import Result
 
 if TYPE_CHECKING:

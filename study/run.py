@@ -11,26 +11,21 @@ import click
 
 from storage.errors import InputError
 from study.cli import (
-    DATA,
-    DEVICE,
     FAILED,
     INTERRUPTED,
-    KEEP,
-    OUTPUT,
     STORAGE,
     Asked,
-    AtLeast,
     Outcome,
     as_called,
     as_options,
     complain,
-    options,
     ranks,
     run_command,
     seen_from_here,
     storage_word,
 )
 from study.drawing import Drawing
+from study.options import DATA, DEVICE, KEEP, OUTPUT, AtLeast, options
 from study.tuning import DEFAULT_TRIALS, TuningError, tune
 
 if TYPE_CHECKING:

@@ -4,8 +4,9 @@ from collections.abc import Sequence
 
 import click
 
-from study.cli import options, run_command
+from study.cli import run_command
 from study.drawing import Drawing
+from study.options import options
 from study.tuning import DEFAULT_STORAGE
 
 PROG = "study.serve_database"

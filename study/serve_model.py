@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from study.cli import FilePath, options, run_command
+from study.cli import run_command
 from study.drawing import Drawing
+from study.options import FilePath, options
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from study.cli import DATA, OUTPUT, Asked, FilePath, Outcome, options, run_command
+from study.cli import Asked, Outcome, run_command
 from study.drawing import Drawing
+from study.options import DATA, OUTPUT, FilePath, options
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import URL
