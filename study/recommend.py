@@ -13,7 +13,7 @@ from study.options import DATA, DEVICE, KEEP, MODEL, OUTPUT, SETTING_OF, AtLeast
 from study.result import Result
 
 if TYPE_CHECKING:
-    from study.answers.lists import Recommendations, SimilarItems
+    from study.answers.lists import Given, Recommendations, SimilarItems
     from study.held import Model
     from study.known import Known
 
@@ -138,15 +138,15 @@ def recommend(
         return _write_everyone(drawing, answering, out, top=top, facts=facts)
 
     found: Recommendations | SimilarItems
-    unknown: Sequence[str] = ()
+    given: Given | None = None
     if user is not None:
         found = answering.recommend(user, items=top, why=why)
     elif similar is not None:
         found = answering.similar(similar, items=top)
     else:
         person = answering.newcomer(ratings or (), about=_columns_of(about))
-        found, unknown = person.recommend(items=top, why=why), person.given.unknown
-    heading, whose = _whose(found, known, unknown)
+        found, given = person.recommend(items=top, why=why), person.given
+    heading, whose = _whose(found, known, given)
     _show(drawing, heading, found)
     if out is not None:
         write_columns(out, list(found.columns().items()))
@@ -190,7 +190,7 @@ def _write_everyone(
 
 
 def _whose(
-    found: "Recommendations | SimilarItems", known: "Known", unknown: Sequence[str]
+    found: "Recommendations | SimilarItems", known: "Known", given: "Given | None"
 ) -> tuple[str, dict[str, object]]:
     """Whom, or what, a list is for, and what they rated besides: for people, and as facts for
     --json.
@@ -208,8 +208,11 @@ def _whose(
     if found.user_id is not None:
         return f"For {found.user_id} ({known.user_name}), who has rated {found.n_rated:,}", whose
     more = ""
-    if unknown:
-        more = f", and {len(unknown):,} that the data do not have, such as {shown(unknown[0])}"
+    if given and given.n_repeated:
+        more = f", {given.n_repeated:,} of them more than once, whose mean counts"
+    if given and given.unknown:
+        n, first = len(given.unknown), shown(given.unknown[0])
+        more += f", and {n:,} that the data do not have, such as {first}"
     return f"For a new user who has rated {found.n_rated:,} of the items{more}", whose
 
 

@@ -593,11 +593,14 @@ def test_the_commands_answer_by_a_saved_model(
     )
     assert (code, err) == (0, "")
     assert "\nLike 5 (film), Fünf\n" in out
-    Path("mine.csv").write_text("rating,title\n5,Film 7\n1,Film 8\n3,Film 99\n")
+    Path("mine.csv").write_text("rating,title\n5,Film 7\n1,Film 8\n3,Film 99\n2,film 8\n")
     code, out, err = outcome_of(recommend.main, "--model", path, "--ratings", "mine.csv")
     assert (code, err) == (0, "")
-    said = "who has rated 2 of the items, and 1 that the data do not have, such as 'Film 99'\n"
-    assert said in out
+    said = (
+        "For a new user who has rated 2 of the items, 1 of them more than once, whose mean counts, "
+        "and 1 that the data do not have, such as 'Film 99'"
+    )
+    assert said in " ".join(out.split())
     for main, more, wrong in (
         (recommend.main, ("--user", "ü03", "--data", "x"), "--data"),
         (recommend.main, ("--user", "ü03", "--setting-of", "x"), "--setting-of"),

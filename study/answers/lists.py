@@ -229,6 +229,7 @@ class Given:
     items: NDArray[np.int64]  # (m,) rows that were rated, rising
     values: NDArray[np.float64]  # (m,) ratings
     unknown: tuple[str, ...]  # items that are rated besides
+    n_repeated: int = 0  # items that were rated more than once, whose mean counts
     described: tuple[Description, ...] = ()  # as the users are, of one row; empty if not told
 
     @property
@@ -268,10 +269,11 @@ class Given:
         rows = known.item_rows(given)
         is_known = rows != UNKNOWN
         seen, place = np.unique(rows[is_known], return_inverse=True)
-        means = np.bincount(place, values[is_known]) / np.bincount(place)
+        times = np.bincount(place)
         return cls(
             items=seen,
-            values=means,
+            values=np.bincount(place, values[is_known]) / times,
+            n_repeated=int((times > 1).sum()),
             unknown=tuple(dict.fromkeys(str(one) for one in given[~is_known].tolist())),
             described=known.described_by(about) if about else (),
         )
