@@ -42,6 +42,7 @@ exit codes:
   130  interrupted
   141  nobody reads standard output any more, as of `| head`
 """
+MANY = 4  # items a user, from which on ranks had better share out items
 LONGEST_SILENCE = 10.0  # seconds that a rank waits for the first one to say what is wrong
 SCRIPTS = {  # what pyproject.toml calls the commands
     "study.run": "rating-study",
@@ -125,7 +126,15 @@ class Asked:
             raise InputError("expected the same command, of one version, on all ranks, got others")
         if world.size > 1:
             drawing.say(f"Ranks: {world.size}")
-        return load_data(self.sources, runs=runs, on_event=drawing, world=world)
+        found = load_data(self.sources, runs=runs, on_event=drawing, world=world)
+        columns = found.known.columns
+        if world.size > 1 and columns and len(found.known.items) > MANY * found.totals.n_users:
+            user, item, *more = columns
+            drawing.say(
+                "Items are many more than users, and every rank has a row of each: with\n"
+                f"--columns {','.join([item, user, *more])} ranks share them out in place of users"
+            )
+        return found
 
     def find(self, ratings: "Data", drawing: Drawing) -> "Result":
         """What the study of these ratings has found.

@@ -103,6 +103,21 @@ def test_ranks_tune_and_predict_in_the_order_of_the_queries(folder: Path) -> Non
     assert np.allclose(again["prediction"], two["prediction"], atol=1e-6)
 
 
+@pytest.mark.slow
+def test_it_is_said_where_ranks_had_better_share_out_items(folder: Path) -> None:
+    draw = np.random.default_rng(2)
+    users, items = np.divmod(draw.permutation(8 * 60)[:300], 60)
+    (folder / "wide").mkdir()
+    table = pa.table({"user": users, "item": items, "rating": draw.integers(1, 6, 300)})
+    write_table(table, folder / "wide/a.parquet")
+    said = "\n--columns item,user,rating ranks share them out in place of users\n"
+    for columns, is_said in (("user,item,rating", True), ("item,user,rating", False)):
+        asked = ("study.run", "--data", "wide", "--columns", columns, "--trials", "2")
+        told = called(folder, *TORCHRUN, *asked)
+        assert (said in told) is is_said
+        assert "\nFinished: 2 trials" in told
+
+
 def test_bad_input_ends_the_first_rank_before_anything_is_taken_down() -> None:
     program = (
         "import atexit, os; atexit.register(os.abort);"
