@@ -1,5 +1,6 @@
 """Tables that describe items or users: any format that ratings have, all columns as they are."""
 
+import re
 from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 MOST_COLUMNS = 1_000
 MOST_BYTES = 1 << 28  # of a text table
 MOST_ROWS = 20_000_000
+INDEX = re.compile(r"(unnamed: ?\d*|index|level_0|row(_?(id|names?|numbers?))?|no\.?|#)?", re.I)
 LONGEST_LIST = 100  # characters of the columns that are said to be not used
 
 
@@ -99,7 +101,7 @@ def read_descriptions(
         raise InputError(f"{name}: expected at least one row below the header, got none")
     if n_rows > MOST_ROWS:
         raise InputError(f"{name}: expected at most {MOST_ROWS:,} rows, got {n_rows:,}")
-    position = _id_column(read, role, id_name)
+    position = _id_column(read, role, id_name, known_ids)
     ids, rows = _distinct(read, role, position)
     if known_ids.isdisjoint(map(str, ids.tolist())):
         _refuse(read, role, known_ids, str(ids[0]))
@@ -200,8 +202,9 @@ def _is_header(first: list[str], role: str, id_name: str, known_ids: Set[str]) -
     return first[0] not in known_ids and not any(map(is_number, first))
 
 
-def _id_column(read: _Table, role: str, id_name: str) -> int:
-    """The position of the ids.
+def _id_column(read: _Table, role: str, id_name: str, known_ids: Set[str]) -> int:
+    """The position of the ids: of the first column, unless one is called as they are, or the first
+    numbers the rows and another has ids.
 
     Raises:
         InputError: none is called as they are, and the first one is as those of the other side.
@@ -216,7 +219,19 @@ def _id_column(read: _Table, role: str, id_name: str) -> int:
             f"{read.name}: expected a column {shown(id_name)} of {role}s, got "
             f"{shown(names[0])}: is this the table of {other}s?"
         )
-    return called[0] if len(called) == 1 else 0
+    if len(called) == 1:
+        return called[0]
+    if not INDEX.fullmatch(names[0]):
+        return 0
+    met = [_n_met(values, known_ids) for _, values in read.columns[1:]]
+    return 1 + met.index(max(met)) if any(met) else 0
+
+
+def _n_met(values: "pa.Array", known_ids: Set[str]) -> int:
+    """How many known ids are in a column; none if it says one twice, or lacks one."""
+    ids = None if values.null_count else _ids_of(values)
+    texts = [] if ids is None else [*map(str, ids.tolist())]
+    return len(known_ids & set(texts)) if len(set(texts)) == len(texts) else 0
 
 
 def _distinct(read: _Table, role: str, position: int) -> tuple[IdArray, NDArray[np.int64]]:

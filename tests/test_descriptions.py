@@ -315,6 +315,20 @@ def test_the_column_of_ids() -> None:
     assert [one.name for one in found.columns] == ["column 3", "column 4", "column 5", "column 6"]
 
 
+@pytest.mark.parametrize("index", ["", "Unnamed: 0", "index", "row"])
+@pytest.mark.parametrize("name", ["id", "code", "movie_id"])
+def test_a_column_that_numbers_the_rows_has_no_ids(index: str, name: str) -> None:
+    columns = {name if one == "movie_id" else one: values for one, values in items().items()}
+    first = {index: list(range(40))}
+    read = data_with(items=first | columns)
+    assert read.ratings.item_descriptions[0].values.equal(
+        data_with(items="items.csv").ratings.item_descriptions[0].values
+    )
+    assert read.titles()["7"] == columns["title"][columns[name].index(7)]
+    alone = data_with(items={index or "row": [*range(1, 41)], "kind": ["a", "b"] * 20})
+    assert "10 without ratings" in alone.described()  # there are no others
+
+
 def test_bad_tables() -> None:
     text = as_csv(items())
     assert refused(text + "7,Other,1999,1,War,FR\n") == (
