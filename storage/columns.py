@@ -1,5 +1,6 @@
 """Which columns of a table hold user, item and rating: as told, or guessed where it is plain."""
 
+import re
 from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -294,8 +295,8 @@ def _rating_at(rows: Rows, position: int) -> tuple[int, ...]:
 
 
 def _time(rows: Rows, positions: Sequence[int], *, has_header: bool, name: str = "") -> int | None:
-    """The position of the one column beside those that is called so, or whose name says that it
-    holds times.
+    """The position of the column beside those that is called so, or whose name says that it holds
+    times: of several one that is called a time stamp, or else a date, before a time.
 
     Without a header, the last of at most four columns, if it can only hold times.
     """
@@ -303,12 +304,19 @@ def _time(rows: Rows, positions: Sequence[int], *, has_header: bool, name: str =
     if has_header:
         named = [p for p in others if name and rows[0][p].strip() == name]
         found = named or [p for p in others if is_called(rows[0][p].strip(), TIME)]
+        found = sorted(found, key=lambda p: _rank_of_time(rows[0][p]))[:1]
     elif len(rows[0]) <= 4:
         fields = {p: [row[p].strip() for row in rows if row[p].strip()] for p in others[-1:]}
         found = [p for p in fields if fields[p] and are_times(fields[p])]
     else:
         found = []
     return found[0] if len(found) == 1 else None
+
+
+def _rank_of_time(name: str) -> int:
+    """How far behind a column of this name stands among columns of times."""
+    plain = plain_name(name)
+    return 0 if re.search("stamp|unix", plain) else 2 if plain.endswith("time") else 1
 
 
 def _called(first: Sequence[str], role: str) -> list[int]:

@@ -31,10 +31,12 @@ LONGEST_LABEL = 60  # characters; texts with longer parts between separators are
 USES = 2.0  # of a label, from which on parts between semicolons or commas are labels
 FEWEST_LISTS = 0.1  # of the rows have more than one, then
 DECIMAL = 0.9  # of the rows that have a comma, from which on it is a decimal one
+THOUSANDS = r"^[+-]?[$€£]? ?([1-9][0-9]{0,2}(,[0-9]{3})+|[0-9]+)$"
 MOST_ODD = 0.05  # of the rows of a column of numbers or dates may have something else
 FEWEST_FIGURES = 11  # different ones: of fewer, something else is one category more
 FIGURES = r"^[-+0-9][-+0-9.,:eETZ /]*$"  # what numbers and dates are written with
 ROWS_EACH = 2.0  # that a category has: of fewer, what stands there is an id or a text
+FRACTION = re.compile(r"[+-]?(?:[0-9]*\.[0-9]*(?:e[+-]?[0-9]+)?|[0-9]+e[+-]?[0-9]+)", re.I)
 CODE = re.compile(r"(?:^|[\W_])(?:id|key|code|zip|isbn|asin|index|idx|uuid|url)s?(?:$|[\W_])", re.I)
 CODE_BEHIND = re.compile(r"[a-z](?:Id|ID|Key|Code)$")
 
@@ -253,6 +255,7 @@ def _of_figures(name: str, texts: "pa.StringArray") -> Column | LeftOut | None:
     import pyarrow as pa
     from pyarrow import compute
 
+    texts = _without_thousands(texts)
     is_padded = compute.any(compute.match_substring_regex(texts, r"^[+-]?0[0-9]")).as_py()
     with suppress(pa.ArrowInvalid):
         numbers = _with_points(texts).cast(pa.float64())
@@ -278,6 +281,23 @@ def _of_figures_but_few(name: str, texts: "pa.StringArray") -> Column | LeftOut 
         return found
     more = f" and {len(odd) - 1:,} more" if len(odd) > 1 else ""
     return replace(found, odd=f" ({shown(odd[0].as_py())}{more} not known)")
+
+
+def _without_thousands(texts: "pa.StringArray") -> "pa.StringArray":
+    """Numbers such as 1,000,000 or $950 as 1000000 and 950, if nearly all are such, and one has no
+    three digits before its first comma: else they may be lists of codes.
+    """
+    from pyarrow import compute
+
+    known = texts.drop_null()
+    is_number = compute.match_substring_regex(texts, THOUSANDS)
+    if (compute.mean(is_number).as_py() or 0.0) < DECIMAL or not (
+        compute.any(compute.match_substring_regex(known, r"^[^0-9]*[0-9]{1,2},[0-9]{3}")).as_py()
+        or not compute.any(compute.match_substring(known, ",")).as_py()
+    ):
+        return texts
+    plain = compute.replace_substring_regex(texts, r"[^-+0-9]", "")
+    return compute.if_else(is_number, plain, texts)
 
 
 def _with_points(texts: "pa.StringArray") -> "pa.StringArray":
@@ -435,6 +455,8 @@ def _several(name: str, lists: Sequence[Sequence[str] | None]) -> Column | LeftO
     labels = sorted({label for one in lists for label in one or ()})
     if not labels:
         return LeftOut(name=name, why="empty")
+    if all(FRACTION.fullmatch(label) for label in labels):
+        return LeftOut(name=name, why="lists of numbers")
     place = {label: n for n, label in enumerate(labels)}
     pairs = sorted({(row, place[label]) for row, one in enumerate(lists) for label in one or ()})
     rows, codes = np.array(pairs, np.int64).T

@@ -26,7 +26,7 @@ from storage.dialect import (
     lines_of,
 )
 from storage.errors import InputError
-from storage.headerless import DECIMAL_COMMA
+from storage.headerless import DECIMAL_COMMA, THOUSANDS, WHOLE
 from storage.ids import is_id, unusable
 from storage.lines import (
     LARGEST_RATING,
@@ -205,12 +205,17 @@ def _parsed(
 
 
 def _has_decimal_commas(head: Head, chosen: Chosen) -> bool:
-    """Whether ratings are written like `3,5`, by the first rows."""
+    """Whether ratings are written like `3,5`, by the first rows; `1,234` may be thousands."""
     if len(chosen.positions) < len(ROLES):
         return False
     words = [row[chosen.positions[2]].strip() for row in head.rows]
-    n_commas = sum(DECIMAL_COMMA.fullmatch(word) is not None for word in words)
-    return n_commas > (len(words) // 2 if head.dialect.separator == "," else 0)
+    with_commas = [word for word in words if DECIMAL_COMMA.fullmatch(word)]
+    is_between_commas = head.dialect.separator == ","
+    if all(map(THOUSANDS.fullmatch, with_commas)) and (
+        is_between_commas or any(WHOLE.fullmatch(word) for word in words)
+    ):
+        return False
+    return len(with_commas) > (len(words) // 2 if is_between_commas else 0)
 
 
 def _below(path: Path, n_lines: int, number: int, of: int) -> Iterator[bytes]:
@@ -261,6 +266,11 @@ def _explain(path: Path, head: Head, chosen: Chosen, reason: str) -> NoReturn:
                 position = chosen.positions[2]
                 expected = f"{where}: expected a rating in {chosen.name(position)}"
                 word = row[position].strip(BLANK)
+                if not has_commas and THOUSANDS.fullmatch(word):
+                    raise InputError(
+                        f"{expected}, got {shown(word)}: write thousands without a comma, "
+                        f"{word.replace(',', '')}, and decimals with a point"
+                    )
                 if has_commas and "." not in word:
                     word = word.replace(",", ".")
                 elif has_commas:

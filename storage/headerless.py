@@ -18,6 +18,8 @@ IDS = {  # what ids of well-known kinds look like
 }
 
 DECIMAL_COMMA = re.compile(r"[+-]?[0-9]+,[0-9]+")
+THOUSANDS = re.compile(r"[+-]?[1-9][0-9]{0,2}(,[0-9]{3})+")
+WHOLE = re.compile(r"[+-]?[0-9]+")
 
 Rows = Sequence[Sequence[str]]
 

@@ -1,9 +1,11 @@
 """Small tables with a row an item: what it is called, or what somebody rates it."""
 
+import re
 import warnings
 from collections.abc import Callable, Container, Sequence
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,10 +19,21 @@ from storage.files import TEXT
 from storage.frames import Frame
 from storage.headerless import DECIMAL_COMMA
 from storage.lines import LARGEST_RATING, rating_of, shown, whole_text
-from storage.names import is_called
+from storage.names import is_called, plain_name
 from storage.ratings import IdArray
 
 MOST_BYTES = 1 << 28
+YEARS = ("year", "releaseyear", "yearofrelease")  # names of the column of titles' years
+
+
+class ItemRatings(NamedTuple):
+    """What somebody rates items."""
+
+    items: IdArray  # (n,) ids, or titles
+    ratings: NDArray[np.float64]  # (n,)
+    are_titles: bool = (
+        False  # whether they stand in a column of titles, beside which is none of ids
+    )
 
 
 def read_titles(
@@ -45,7 +58,7 @@ def read_titles(
         InputError: the file cannot be read, or is no such table, as most of its rows say.
     """
     odd: list[InputError] = []
-    pairs = _pairs(path, ("item", "title"), (item_name, "title"), item_ids, odd)
+    pairs, _ = _pairs(path, ("item", "title"), (item_name, "title"), item_ids, odd)
     if len(odd) > len(pairs):
         raise odd[0]
     if odd:
@@ -61,8 +74,10 @@ def read_item_ratings(
     item_ids: Container[str] = (),
     within: tuple[float, float] = (-LARGEST_RATING, LARGEST_RATING),
     user_name: str = "user",
-) -> tuple[IdArray, NDArray[np.float64]]:
-    """The (n,) item ids, as texts, and ratings of one user, of a table in any format.
+) -> ItemRatings:
+    """The item ids, as texts, and ratings of one user, of a table in any format.
+
+    A title has the year behind it that stands in a column of its own.
 
     Args:
         path: of the file.
@@ -75,7 +90,8 @@ def read_item_ratings(
         InputError: the file cannot be read, or is no such table, or has ratings of several.
     """
     items, ratings = [], []
-    for where, item, word in _pairs(path, ("item", "rating"), names, item_ids, user_name=user_name):
+    pairs, are_titles = _pairs(path, ("item", "rating"), names, item_ids, user_name=user_name)
+    for where, item, word in pairs:
         is_comma = DECIMAL_COMMA.fullmatch(word.strip())
         number = word.replace(",", ".") if is_comma else word
         rating = rating_of(number, f"{where}: expected a rating")
@@ -86,13 +102,13 @@ def read_item_ratings(
             )
         items.append(item)
         ratings.append(rating)
-    return np.array(items, dtype=TEXT), np.array(ratings)
+    return ItemRatings(np.array(items, dtype=TEXT), np.array(ratings), are_titles)
 
 
 def item_ratings_of(
     frame: Frame, *, names: tuple[str, str] = ("item", "rating"), user_name: str = "user"
-) -> tuple[IdArray, NDArray[np.float64]]:
-    """The (n,) item ids and ratings of one user, of columns in memory.
+) -> ItemRatings:
+    """The item ids and ratings of one user, of columns in memory, as of `read_item_ratings`.
 
     Raises:
         InputError: they are no such columns.
@@ -103,10 +119,14 @@ def item_ratings_of(
     for at in _of_users(chosen, user_name):
         users = [str(one) for one in frame.select([at]).column(0).to_pylist()]
         _check_one_user(FRAME, chosen.names[at], users)
-    table = frame.select(list(chosen.positions))
+    year = _year(chosen, names[0])
+    table = frame.select([*chosen.positions, *year])
     words = [[str(value) for value in column.to_pylist()] for column in table.columns]
     ratings = [rating_of(word, f"{FRAME}: expected a rating") for word in words[1]]
-    return np.array(words[0], dtype=TEXT), np.array(ratings)
+    items = [_with_year(*row) for row in zip(words[0], *words[2:], strict=True)]
+    return ItemRatings(
+        np.array(items, dtype=TEXT), np.array(ratings), _are_titles(chosen, names[0])
+    )
 
 
 def _pairs(
@@ -117,8 +137,8 @@ def _pairs(
     odd: list[InputError] | None = None,
     *,
     user_name: str = "",
-) -> list[tuple[str, str, str]]:
-    """Where it stands, item, and title or rating, of every row.
+) -> tuple[list[tuple[str, str, str]], bool]:
+    """Where it stands, item, and title or rating, of every row; whether items are titles.
 
     Raises:
         InputError: the file is no such table, or of several users where their column has a name,
@@ -127,10 +147,13 @@ def _pairs(
     choose = partial(choose_pair_columns, path, roles=roles, names=names)
     if columnar := format_of(path):
         chosen = choose([columnar.column_names(path)], has_header=True)
-        values = columnar.read_columns(path, chosen.positions)
+        year = _year(chosen, names[0])
+        items, others, *years = columnar.read_columns(path, (*chosen.positions, *year))
+        items = [_with_year(*row) for row in zip(items, *years, strict=True)]
         for at in _of_users(chosen, user_name):
             _check_one_user(path, chosen.names[at], columnar.read_columns(path, (at,))[0])
-        return [(f"{path}: row {n:,}", *row) for n, row in enumerate(zip(*values, strict=True), 1)]
+        places = (f"{path}: row {n:,}" for n in range(1, len(items) + 1))
+        return list(zip(places, items, others, strict=True)), _are_titles(chosen, names[0])
     rows = read_rows(path, whole_text(path, MOST_BYTES))
     n_fields = len(rows[0][1])
     chosen = choose([row for _, row in rows if len(row) == n_fields], known=item_ids)
@@ -144,11 +167,31 @@ def _pairs(
             odd.append(error)
             continue
         item, other = (row[position].strip() for position in chosen.positions)
+        item = _with_year(item, *(row[at].strip() for at in _year(chosen, names[0])))
         found.append((f"{path}:{line}", item, other))
     for at in _of_users(chosen, user_name):
         users = [row[at] for _, row in rows[1:] if len(row) == n_fields]
         _check_one_user(path, chosen.names[at], users)
-    return found
+    return found, _are_titles(chosen, names[0])
+
+
+def _are_titles(chosen: Chosen, item_name: str) -> bool:
+    """Whether items are named in a column of titles."""
+    name = chosen.names[chosen.positions[0]].strip() if chosen.names else ""
+    return name != item_name and is_called(name, "title")
+
+
+def _year(chosen: Chosen, item_name: str) -> list[int]:
+    """The position of the year of titles; none if there is none, or items are no titles."""
+    if not _are_titles(chosen, item_name):
+        return []
+    return [at for at, one in enumerate(chosen.names) if plain_name(one) in YEARS][:1]
+
+
+def _with_year(title: str, year: str = "") -> str:
+    """The title with its year behind it, if it is known and does not stand there."""
+    is_new = re.fullmatch("[0-9]{4}", year.strip()) and not title.strip().endswith(f"({year})")
+    return f"{title} ({year})" if is_new else title
 
 
 def _of_users(chosen: Chosen, user_name: str) -> list[int]:

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
 EARLIEST, LATEST = 1e8, 5e9  # seconds since 1970 that ratings have: 1973 to 2128
 UNITS = {1e0: "seconds", 1e3: "milliseconds", 1e6: "microseconds", 1e9: "nanoseconds"}
-DAYS = (19_000_101, 21_001_231)  # 20200131 is one
+DAYS = (19_000_101, 21_001_231)  # 20200131 is one, and 202001311345 a minute of it
+CLOCKS = {"%Y%m%d": 1, "%Y%m%d%H": 10**2, "%Y%m%d%H%M": 10**4, "%Y%m%d%H%M%S": 10**6}
 SECONDS_A_YEAR = 31_556_952
 LOOKED_AT = 100_000  # times whose median tells the unit
 ODD_SHARE = 0.1  # of the times, from which on they are no times
@@ -268,23 +269,28 @@ def _first_wrong(values: "pa.Array", convert: "Callable[[pa.Array], object]") ->
 
 
 def _days(values: NDArray[np.float64]) -> NDArray[np.float64] | None:
-    """The seconds of days such as 20200131; None if the numbers are none."""
+    """The seconds of days such as 20200131, maybe with hours, minutes and seconds behind; None if
+    the numbers are none.
+    """
     import pyarrow as pa
     from pyarrow import compute
 
     known = ~np.isnan(values)
     numbers = values[known]
-    if len(numbers) and not DAYS[0] <= numbers.min() <= numbers.max() <= DAYS[1]:
-        return None
     if (numbers != np.rint(numbers)).any():
         return None
-    texts = pa.array(numbers.astype(np.int64)).cast(pa.string())
-    days = compute.strptime(texts, format="%Y%m%d", unit="s", error_is_null=True)
-    if days.null_count:
-        return None
-    seconds = np.full(len(values), np.nan)
-    seconds[known] = _seconds(days).to_numpy(zero_copy_only=False)
-    return seconds
+    for style, times in CLOCKS.items():
+        if len(numbers) and not all(
+            DAYS[0] <= one // times <= DAYS[1] for one in (numbers.min(), numbers.max())
+        ):
+            continue
+        texts = pa.array(numbers.astype(np.int64)).cast(pa.string())
+        days = compute.strptime(texts, format=style, unit="s", error_is_null=True)
+        if not days.null_count:
+            seconds = np.full(len(values), np.nan)
+            seconds[known] = _seconds(days).to_numpy(zero_copy_only=False)
+            return seconds
+    return None
 
 
 def _unit(values: NDArray[np.float64]) -> float:

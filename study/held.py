@@ -32,7 +32,7 @@ from storage.errors import ColumnError, InputError, ParameterError
 from storage.files import TEXT
 from storage.frames import Frame as DataFrame
 from storage.frames import as_frame, read_frame
-from storage.item_tables import item_ratings_of, read_item_ratings
+from storage.item_tables import ItemRatings, item_ratings_of, read_item_ratings
 from storage.models import read_held, write_held
 from storage.predictions import arrow_table, check_writable
 from storage.sources import as_columns
@@ -367,7 +367,10 @@ class Model:
         Raises:
             InputError: a rating is out of range, or there is no such column.
         """
-        given = Given.of(self.known, *_item_ratings(self.known, ratings), about=about)
+        told = _item_ratings(self.known, ratings)
+        given = Given.of(
+            self.known, told.items, told.ratings, are_titles=told.are_titles, about=about
+        )
         with torch_in_one_thread():
             models = tuple(map(given.fold, self.models))
         return Person(model=self, given=given, models=models)
@@ -735,10 +738,8 @@ def _all_lists(
     )
 
 
-def _item_ratings(
-    known: Known, ratings: "Mapping[Id, float] | Source | Frame"
-) -> tuple[ArrayLike, ArrayLike]:
-    """The items and ratings of somebody, (n,) each.
+def _item_ratings(known: Known, ratings: "Mapping[Id, float] | Source | Frame") -> ItemRatings:
+    """The items and ratings of somebody.
 
     Raises:
         InputError: they cannot be read.
@@ -759,9 +760,8 @@ def _item_ratings(
             if one is None or isinstance(one, str):
                 raise ParameterError("ratings", f"item {item}: expected a number, got {one!r}")
         if all(isinstance(one, Real) for one in values):
-            return np.array([str(one) for one in ratings], dtype=TEXT), np.array(
-                values, dtype=float
-            )
+            items = np.array([str(one) for one in ratings], dtype=TEXT)
+            return ItemRatings(items, np.array(values, dtype=float))
     elif isinstance(ratings, Sequence) and not len(ratings):
-        return [], []
+        return ItemRatings(np.array([], dtype=TEXT), np.array([]))
     return item_ratings_of(read_frame(ratings), names=names, user_name=known.user_name)

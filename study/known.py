@@ -1,5 +1,6 @@
 """What answers need to know of the ratings: who and what there is, and who rated what."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -116,17 +117,21 @@ class Known:
         """
         if (row := row_of(self.items, item)) != UNKNOWN:
             return row
-        return self._only(item, self._by_title.get(str(item).strip().casefold(), []))
+        return self._only(item, self._with_title(item))
 
-    def item_rows(self, items: ArrayLike) -> NDArray[np.int64]:
+    def item_rows(self, items: ArrayLike, *, are_titles: bool = False) -> NDArray[np.int64]:
         """The (n,) rows of items by their ids, or by their titles; UNKNOWN of others.
 
-        Where ids are numbers, a number is never taken for a title.
+        Where ids are numbers, a number is not taken for a title unless all are said to be titles,
+        none of which is an id if there are titles of items.
 
         Raises:
             InputError: one is the title of several.
         """
         given = np.asarray(items)
+        if are_titles and self.titles:
+            found = [self._only(one, self._with_title(one)) for one in given.tolist()]
+            return np.array(found, np.int64)
         rows: NDArray[np.int64] = self.items.index(given).numpy()
         if self.titles:
             for place in np.flatnonzero(rows == UNKNOWN).tolist():
@@ -320,17 +325,24 @@ class Known:
 
     def _titled(self, item: object) -> list[int]:
         """The rows of the items of that title; none of a number, where ids are numbers."""
-        text = str(item).strip().casefold()
-        is_id = self.items.values.dtype.kind == "i" and text.isdecimal()
-        return [] if is_id else self._by_title.get(text, [])
+        is_id = self.items.values.dtype.kind == "i" and str(item).strip().isdecimal()
+        return [] if is_id else self._with_title(item)
+
+    def _with_title(self, item: object) -> list[int]:
+        """The rows of the items of that title: of its year, or where one of both has no year."""
+        title, year = plain_title(str(item))
+        rows = self._by_title.get(title, [])
+        same = [row for row, of_row in rows if of_row == year]
+        return same or [row for row, of_row in rows if not (year and of_row)]
 
     @cached_property
-    def _by_title(self) -> dict[str, list[int]]:
-        """The rows of the items that have each title, whatever its case."""
-        found: dict[str, list[int]] = {}
+    def _by_title(self) -> dict[str, list[tuple[int, str]]]:
+        """The rows of the items that have each title, and their years."""
+        found: dict[str, list[tuple[int, str]]] = {}
         for row, item in enumerate(self.items.values.tolist() if self.titles else ()):
-            if title := self.titles.get(str(item)):
-                found.setdefault(title.strip().casefold(), []).append(row)
+            if text := self.titles.get(str(item)):
+                title, year = plain_title(text)
+                found.setdefault(title, []).append((row, year))
         return found
 
     @cached_property
@@ -342,6 +354,16 @@ class Known:
     def _first(self) -> NDArray[np.int64]:
         first: NDArray[np.int64] = np.concatenate([[0], self.user_counts.cumsum()])
         return first
+
+
+def plain_title(text: str) -> tuple[str, str]:
+    """A title as it is compared, and the year behind it: `The Heat (2013)` is `Heat, The (2013)`,
+    in any case. The year is empty if there is none.
+    """
+    found = re.fullmatch(r"(?s)(.*?)(?:\s*\(([0-9]{4})\))?", text.strip().casefold())
+    assert found
+    title, year = found[1], found[2] or ""
+    return re.sub(r"(?s)^(.+), (the|an?)$", r"\2 \1", title), year
 
 
 def doubt_of_queries(n: int, *, n_known: int) -> str:

@@ -157,6 +157,18 @@ def test_categories(values: Any) -> None:
     assert coded.codes.tolist() == found.codes.tolist()
 
 
+@pytest.mark.parametrize("style", ["{:,}", "${:,}", "$ {:,}", "+{:,}", "${}"])
+def test_thousands_are_no_lists(style: str) -> None:
+    numbers = [950, 1_000, 12_345, 1_234_567, 950]
+    found = column([*(style.format(one) for one in numbers), None])
+    assert isinstance(found, Numbers)
+    np.testing.assert_array_equal(found.values, [*numbers, np.nan])
+
+
+def test_codes_of_three_digits_are_lists() -> None:
+    assert isinstance(column(["101,205", "101", "205", "101,205"]), Several)
+
+
 def test_decimal_commas_are_no_lists() -> None:
     prices = [f"{n % 5},{n % 90:02}" for n in range(40)]
     found = column([*prices, "12", None])
@@ -207,6 +219,8 @@ def test_several_in_one_field(write: Callable[[list[str]], Any]) -> None:
         ("row", [0, 1, 2, 3], "numbers the rows"),
         ("x", [{"a": 1}, {"a": 2}], "of type struct<a: int64>"),
         ("x", [b"1", b"2"], "of type binary"),
+        ("x", [[0.5, 1.25], [2.5, 1e-7]], "lists of numbers"),
+        ("x", ["[0.5, 1.25]", "[2.5, 1e-7]"], "lists of numbers"),
         ("x", [[{"a": 1}], []], "of type list<item: struct<a: int64>>"),
     ],
 )

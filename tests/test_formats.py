@@ -267,7 +267,7 @@ def test_pairs_titles_and_newcomers_may_be_json(write: Write) -> None:
     )
     assert titles == {"7": "One", "9": "", "12": "Three"}
     mine = write("mine.json", lines([{"book_id": 7, "rating": 5}, {"book_id": 9, "rating": 3.5}]))
-    items, ratings = read_item_ratings(mine, names=("book_id", "rating"))
+    items, ratings, _ = read_item_ratings(mine, names=("book_id", "rating"))
     assert (items.tolist(), ratings.tolist()) == (["7", "9"], [5, 3.5])
 
 

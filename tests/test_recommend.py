@@ -16,7 +16,8 @@ from torch import Tensor
 
 from model.dataset import Ids, Pairs
 from storage.errors import InputError
-from storage.item_tables import read_item_ratings, read_titles
+from storage.frames import read_frame
+from storage.item_tables import item_ratings_of, read_item_ratings, read_titles
 from study import best_predict, run
 from study import recommend as command
 from study.answers.ensemble import combined
@@ -164,6 +165,29 @@ def test_similar_items_by_id_or_title(tmp_path: Path) -> None:
         similar_items([model], titled, "Bambu")
 
 
+@pytest.mark.parametrize("as_frame", [False, True])
+def test_a_column_of_titles_has_no_ids(as_frame: bool, tmp_path: Path) -> None:
+    titles = {"0": "21", "1": "Heat, The (2013)", "2": "Heat (1995)", "3": "Heat (1986)"}
+    titles |= {"21": "Elsewhere", "4": "Big"}
+    ids = np.array([0, 1, 2, 3, 4, 21])
+    known = replace(data_of([20] * 6, tmp_path).known, titles=titles, items=Ids(ids))
+    rows = {"Name": ["21", "The Heat", "heat", "Elsewhere (2001)", "2", "Big"]}
+    rows |= {"Year": ["2008", "2013", "1995", "", "2001", "1988"], "Rating": ["1", "2", "3"] * 2}
+    if as_frame:
+        told = item_ratings_of(read_frame(rows))
+    else:
+        path = tmp_path / "ratings.csv"
+        lines = [",".join(row) for row in zip(*rows.values(), strict=True)]
+        path.write_text("\n".join(["Name,Year,Rating", *lines]))
+        told = read_item_ratings(path)
+    given = Given.of(known, told.items, told.ratings, are_titles=told.are_titles)
+    assert known.items.values[given.items].tolist() == [0, 1, 2, 4, 21]
+    assert (given.values.tolist(), given.unknown) == ([1, 2, 3, 3, 1], ("2 (2001)",))
+    assert known.item_rows(["Heat (1995)", "Heat, The", "2"]).tolist() == [2, 1, 2]
+    with pytest.raises(InputError, match="item 'Heat': the title of 2 items, 2, 3: name one by"):
+        known.item_rows(["Heat"])
+
+
 def test_items_are_named_by_a_title_that_one_alone_has(tmp_path: Path) -> None:
     titles = {"a": "Alien (1979)", "b": "Twins", "c": "Twins", "d": "a"}
     known = replace(data_of([20, 20, 20, 20], tmp_path).known, titles=titles)
@@ -253,7 +277,7 @@ def test_a_header_of_unknown_names_is_no_item(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="begin with a line that calls them 'item' and 'title'"):
         read_titles(path)
     path.write_text("star;4.5\n007;4\n")
-    ids, ratings = read_item_ratings(path)
+    ids, ratings, _ = read_item_ratings(path)
     assert (ids.tolist(), ratings.tolist()) == (["star", "007"], [4.5, 4.0])
 
 
@@ -264,7 +288,7 @@ def test_a_first_line_of_an_item_is_no_header(first: str, tmp_path: Path) -> Non
     item, title = first.split(",")
     assert read_titles(path, item_ids={"tt7", "x"}) == {item: title, "x": "Heat"}
     path.write_text("star,5\nx,4\n")
-    ids, ratings = read_item_ratings(path, item_ids={"star"})
+    ids, ratings, _ = read_item_ratings(path, item_ids={"star"})
     assert (ids.tolist(), ratings.tolist()) == (["star", "x"], [5.0, 4.0])
 
 
@@ -287,7 +311,7 @@ def test_tables_of_items_in_parquet(tmp_path: Path) -> None:
     path = tmp_path / "items"
     parquet.write_table(pa.table({"rating": [4.5, 2], "movie": [7, 8], "title": ["A", None]}), path)
     assert read_titles(path) == {"7": "A", "8": ""}
-    ids, ratings = read_item_ratings(path)
+    ids, ratings, _ = read_item_ratings(path)
     assert (ids.tolist(), ratings.tolist()) == (["7", "8"], [4.5, 2.0])
     parquet.write_table(pa.table({"x": [4.5]}), path)
     with pytest.raises(InputError, match="hold item and title, got 'x'; call them 'item' and 't"):
@@ -319,10 +343,10 @@ def test_ratings_that_are_wrong(content: str, message: str, tmp_path: Path) -> N
 def test_ratings_with_columns_of_any_name(tmp_path: Path) -> None:
     path = tmp_path / "mine.csv"
     path.write_text("points,film\n5,a\n")
-    ids, ratings = read_item_ratings(path, names=("film", "points"))
+    ids, ratings, _ = read_item_ratings(path, names=("film", "points"))
     assert (ids.tolist(), ratings.tolist()) == (["a"], [5.0])
     path.write_text("a;5\n007;4\n")
-    ids, ratings = read_item_ratings(path, names=("film", "points"))
+    ids, ratings, _ = read_item_ratings(path, names=("film", "points"))
     assert (ids.tolist(), ratings.tolist()) == (["a", "007"], [5.0, 4.0])
 
 

@@ -859,6 +859,24 @@ def test_quoted_decimal_commas_between_commas(write_file: WriteFile) -> None:
     assert rated(read_ratings(write_file(f"user,item,rating\n{rows}"))) == RATED
 
 
+@pytest.mark.parametrize(
+    ("rows", "wrong"),
+    [
+        ('user,item,rating\n1,10,"1,200"\n2,10,"3,400"\n', "'1,200'"),
+        ("user;item;rating\n1;10;500\n2;10;1,234\n", "'1,234'"),
+        ('user,item,rating\n1,10,500\n2,10,"1,234,567"\n', "'1,234,567'"),
+    ],
+)
+def test_thousands_are_no_decimals(write_file: WriteFile, rows: str, wrong: str) -> None:
+    with pytest.raises(InputError, match=f"got {wrong}: write thousands without a comma, 1"):
+        read_ratings(write_file(rows))
+
+
+def test_three_decimals_are_decimals(write_file: WriteFile) -> None:
+    table = read_ratings(write_file("user;item;rating\n1;10;0,500\n2;10;1,234\n"))
+    assert rated(table) == {(1, 10): 0.5, (2, 10): 1.234}
+
+
 def test_blanks_that_are_none_are_named(write_file: WriteFile) -> None:
     with pytest.raises(InputError, match="mat_comp:3: expected a rating in column 'rating'"):
         read_ratings(write_file("user,item,rating\n1,10,5\n2,10,\N{NO-BREAK SPACE}4\n"))

@@ -136,12 +136,37 @@ def test_the_time_is_the_fourth_that_is_told(write_file: WriteFile) -> None:
     assert seconds(path, ("user", "item", "rating")) == SECONDS  # found by its name
 
 
-def test_two_columns_of_times_are_not_guessed_between(write_file: WriteFile) -> None:
-    text = written("time,date", [f"{int(t)},2020-01-01" for t in SECONDS])
-    table = read_ratings(write_file(text))
-    assert table.times is None
-    assert table.about.endswith("; time, date not used")
-    assert seconds(write_file(text), ("user", "item", "rating", "time")) == SECONDS
+@pytest.mark.parametrize(
+    ("names", "taken"),
+    [
+        ("time,date", 1),
+        ("reviewTime,unixReviewTime", 1),
+        ("timestamp,date", 0),
+        ("date,time,timestamp", 2),
+        ("created_at,updated_at", 0),
+    ],
+)
+def test_of_columns_of_times_one_is_taken_and_said(
+    names: str, taken: int, write_file: WriteFile
+) -> None:
+    columns = names.split(",")
+    rows = [["soon"] * len(columns) for _ in SECONDS]
+    for row, moment in zip(rows, SECONDS, strict=True):
+        row[taken] = f"{int(moment)}"
+    path = write_file(written(names, [",".join(row) for row in rows]))
+    assert seconds(path) == SECONDS
+    others = ", ".join(one for one in columns if one != columns[taken])
+    assert read_ratings(path).about.endswith(f", time {columns[taken]}; {others} not used")
+
+
+@pytest.mark.parametrize(
+    ("style", "smallest"), [("%Y%m%d%H", 3_600), ("%Y%m%d%H%M", 60), ("%Y%m%d%H%M%S", 1)]
+)
+def test_digits_of_days_and_clocks(style: str, smallest: int, write_file: WriteFile) -> None:
+    moments = [datetime(2011 + n, 1 + n, 28, 23 - n, 59, 7 + n, tzinfo=UTC) for n in range(3)]
+    path = write_file(written("timestamp", [one.strftime(style) for one in moments]))
+    expected = [one.timestamp() // smallest * smallest for one in moments]
+    assert seconds(path) == expected
 
 
 @pytest.mark.parametrize(

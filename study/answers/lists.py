@@ -244,6 +244,7 @@ class Given:
         item_ids: ArrayLike,
         ratings: ArrayLike,
         *,
+        are_titles: bool = False,
         about: Mapping[str, str] | None = None,
     ) -> Self:
         """That of (m,) ratings of items, named as `Known.item_rows` takes them; one rated again has
@@ -253,6 +254,7 @@ class Given:
             known: the ratings of others.
             item_ids: (m,), of what was rated.
             ratings: (m,).
+            are_titles: whether items are named by titles alone.
             about: what is known of them, by column of the users' table.
 
         Raises:
@@ -266,7 +268,7 @@ class Given:
                 f"item {given[at]}: expected a rating from {lowest:g} to {highest:g}, as in "
                 f"{known.source}, got {values[at]:g}"
             )
-        rows = known.item_rows(given)
+        rows = known.item_rows(given, are_titles=are_titles)
         is_known = rows != UNKNOWN
         seen, place = np.unique(rows[is_known], return_inverse=True)
         times = np.bincount(place)
