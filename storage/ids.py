@@ -10,6 +10,8 @@ from storage.files import TEXT
 if TYPE_CHECKING:
     import pyarrow as pa
 
+BYTE_ORDER = "\ufeff"  # at the beginning of a file, also of one that was put behind another
+PADDED = r"^0+[0-9]"
 NAMELESS = ("NA", "N/A", "NaN", "nan", "null", "NULL", "None", "\\N")
 WHOLE = r"^(0|-?[1-9][0-9]*)$"  # the one way to write a number, so that it comes back as it was
 FLOATING = r"^((?:0|-?[1-9][0-9]*))[.]0$"  # the same behind a column that lacked some, as floats
@@ -35,10 +37,10 @@ def id_array(values: "pa.Array") -> NDArray[Any]:
 
 
 def trimmed(texts: "pa.Array") -> "pa.Array":
-    """The (n,) texts without the blanks around them."""
+    """The (n,) texts without the blanks around them, or a mark of the order of bytes before."""
     from pyarrow import compute
 
-    return compute.utf8_trim_whitespace(texts)
+    return compute.utf8_ltrim(compute.utf8_trim_whitespace(texts), BYTE_ORDER)
 
 
 def unusable(texts: "pa.StringArray") -> "pa.BooleanArray":
@@ -59,6 +61,20 @@ def are_nameless(ids: NDArray[Any]) -> NDArray[np.bool_]:
     if ids.dtype != TEXT:
         return np.zeros(len(ids), np.bool_)
     found: NDArray[np.bool_] = np.any([ids == word for word in NAMELESS], axis=0)
+    return found
+
+
+def padded_twins(ids: NDArray[Any]) -> list[str]:
+    """Which of (n,) distinct ids are those of others but for zeros before them, such as 007."""
+    import pyarrow as pa
+    from pyarrow import compute
+
+    if ids.dtype != TEXT:
+        return []
+    texts = pa.array(ids.tolist(), pa.large_string())
+    padded = texts.filter(compute.match_substring_regex(texts, PADDED))
+    plain = compute.replace_substring_regex(padded, r"^0+([0-9])", r"\1")
+    found: list[str] = padded.filter(compute.is_in(plain, value_set=texts)).to_pylist()
     return found
 
 

@@ -14,6 +14,8 @@ from typing import TypeVar
 from storage import parquet
 from storage.columnar import format_of
 from storage.errors import InputError
+from storage.lines import shown
+from storage.names import ROLES, TIME, is_called
 from storage.packed import compression
 from storage.stores import StoredPath
 
@@ -46,13 +48,14 @@ def files_of(path: Path) -> list[Path]:
     none of them.
 
     Raises:
-        InputError: there are none.
+        InputError: there are none, or the names of folders hold what files lack.
     """
     if is_pattern(path):
         found = [Path(name) for name in glob.glob(str(path), recursive=True)]
         files = [file for file in found if file.is_file() and _holds_rows(file, file.parent)]
         if not files:
             raise InputError(f"{path}: no such files")
+        _check_folders(files, Path(files[0].anchor))
         return sorted(files)
     if not path.is_dir():
         return [path]
@@ -63,6 +66,7 @@ def files_of(path: Path) -> list[Path]:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from None
     if not files:
         raise InputError(f"{path}: expected a file, or a folder with files, got an empty one")
+    _check_folders(files, path)
     return sorted(files)
 
 
@@ -94,6 +98,24 @@ def dealt(pieces: Sequence[Piece], rank: int, size: int) -> list[Piece]:
             mine.append(piece)
         before += piece.weight
     return mine
+
+
+def _check_folders(files: Sequence[Path], folder: Path) -> None:
+    """Raises InputError if a folder below one is called like a column that its files lack, such as
+    `user_id=7`.
+    """
+    for file in files:
+        for part in file.parts[len(folder.parts) : -1]:
+            name, equals, _ = part.partition("=")
+            role = next((one for one in (*ROLES, TIME) if is_called(name, one)), None)
+            if not equals or role is None:
+                continue
+            format_ = format_of(file)
+            if format_ is None or name not in format_.column_names(file):
+                raise InputError(
+                    f"{file}: expected a column {shown(name)} in the file, got it in the name of a "
+                    "folder alone; write files that have all columns"
+                )
 
 
 def _of_each(look: Callable[[Path], Value], files: Sequence[Path]) -> list[Value]:

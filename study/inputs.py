@@ -23,7 +23,7 @@ from storage.descriptions import MOST_ROWS
 from storage.errors import InputError, ParameterError, printable
 from storage.frames import Frame as HeldFrame
 from storage.frames import is_frame, read_frame
-from storage.ids import are_nameless
+from storage.ids import are_nameless, padded_twins
 from storage.missing import are_missing
 from storage.movielens import NAMES, Files, fetch
 from storage.parts import is_pattern
@@ -251,8 +251,8 @@ class Data:
             text += what if table.times is None else "the newest counts"
         if table.n_joined:
             text += (
-                f"\nAlike: {table.n_joined:,} ids differ from others in blanks around them, or in "
-                "a .0 at the end, alone, and count as the same"
+                f"\nAlike: {table.n_joined:,} ids differ from others in blanks, or marks of byte "
+                "order, around them, or in a .0 at the end, alone, and count as the same"
             )
         text += self._nameless_described()
         missing = self.sources.missing
@@ -266,7 +266,7 @@ class Data:
         return text
 
     def _nameless_described(self) -> str:
-        """A line of ids that may stand for none, of users and of items."""
+        """Lines of ids that may stand for none, or for others, of users and of items."""
         text, table = "", self.table
         sides = (("user", table.users, table.user_index), ("item", table.items, table.item_index))
         for role, ids, index in sides:
@@ -276,6 +276,11 @@ class Data:
                 text += (
                     f"\nNamed: {n_rows:,} rows are of {role} {named}; "
                     "if that stands for nobody or nothing, leave these rows out"
+                )
+            if padded := padded_twins(ids):
+                text += (
+                    f"\nPadded: {len(padded):,} {role}s, such as {padded[0]}, are called like "
+                    "others but for zeros before, and count as others than these"
                 )
         return text
 

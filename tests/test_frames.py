@@ -349,3 +349,9 @@ def test_ids_that_programs_write_for_nothing_are_told() -> None:
     data = load(RATED | {"user_id": ["NULL", "b", "a"]})
     assert "Named: 1 rows are of user NULL" in data.described()
     assert "Named" not in load(RATED).described()
+
+
+def test_ids_that_differ_in_zeros_before_them_are_told() -> None:
+    data = load(RATED | {"user_id": ["1", "001", "a"]})
+    assert "Padded: 1 users, such as 001, are called like others but for" in data.described()
+    assert "Padded" not in load(RATED | {"user_id": ["2", "001", "a"]}).described()

@@ -158,3 +158,23 @@ def test_what_was_parsed_of_a_folder_is_kept(tmp_path: Path) -> None:
     assert is_outdated(kept)
     assert read_cached(folder, cache).digest != first.digest
     assert len(list(cache.iterdir())) == 2
+
+
+@pytest.mark.parametrize("name", ["user_id=7", "timestamp=2020"])
+@pytest.mark.parametrize("pattern", ["", "*/*"])
+def test_columns_in_the_names_of_folders_are_refused(
+    name: str, pattern: str, tmp_path: Path
+) -> None:
+    columns: dict[str, list[int]] = {"movie_id": [1, 2], "rating": [4, 5]}
+    table = pa.table({"customer": [8, 9]} | columns)
+    (tmp_path / name).mkdir()
+    write_table(table, tmp_path / name / "a.parquet")
+    key = name.partition("=")[0]
+    with pytest.raises(InputError, match=f"expected a column '{key}' in the file, got it in the"):
+        read_ratings(tmp_path / pattern)
+    write_table(pa.table({key: [7, 7]} | columns), tmp_path / name / "a.parquet")
+    files = files_of(tmp_path / pattern)
+    assert [file.name for file in files] == ["a.parquet"]
+    (tmp_path / name).rename(tmp_path / "year=2020")
+    write_table(table, tmp_path / "year=2020/a.parquet")
+    assert read_ratings(tmp_path / pattern).n_ratings == 2

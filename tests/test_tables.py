@@ -872,6 +872,11 @@ def test_thousands_are_no_decimals(write_file: WriteFile, rows: str, wrong: str)
         read_ratings(write_file(rows))
 
 
+def test_a_mark_of_byte_order_within_a_file_is_no_part_of_an_id(write_file: WriteFile) -> None:
+    table = read_ratings(write_file("user,item,rating\n1,10,5\n\ufeff1,11,4\n"))
+    assert (rated(table), table.n_joined) == ({(1, 10): 5.0, (1, 11): 4.0}, 1)
+
+
 def test_three_decimals_are_decimals(write_file: WriteFile) -> None:
     table = read_ratings(write_file("user;item;rating\n1;10;0,500\n2;10;1,234\n"))
     assert rated(table) == {(1, 10): 0.5, (2, 10): 1.234}
