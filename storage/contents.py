@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from storage import times
-from storage.ids import trimmed
+from storage.ids import is_text, trimmed
 from storage.lines import bare, shown
 
 if TYPE_CHECKING:
@@ -34,6 +34,7 @@ DECIMAL = 0.9  # of the rows that have a comma, from which on it is a decimal on
 THOUSANDS = r"^[+-]?[$€£]? ?([1-9][0-9]{0,2}(,[0-9]{3})+|[0-9]+)$"
 MOST_ODD = 0.05  # of the rows of a column of numbers or dates may have something else
 FEWEST_FIGURES = 11  # different ones: of fewer, something else is one category more
+NUMBER = r"^[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?$"
 FIGURES = r"^[-+0-9][-+0-9.,:eETZ /]*$"  # what numbers and dates are written with
 ROWS_EACH = 2.0  # that a category has: of fewer, what stands there is an id or a text
 FRACTION = re.compile(r"[+-]?(?:[0-9]*\.[0-9]*(?:e[+-]?[0-9]+)?|[0-9]+e[+-]?[0-9]+)", re.I)
@@ -165,13 +166,6 @@ def _without_views(kind: "pa.DataType") -> "pa.DataType":
     return kind
 
 
-def is_text(kind: "pa.DataType") -> bool:
-    """Whether a column is of texts."""
-    from pyarrow import types
-
-    return bool(types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind))
-
-
 def known_texts(texts: "pa.Array") -> "pa.StringArray":
     """The texts without blanks around them, null for what stands for nothing."""
     import pyarrow as pa
@@ -270,10 +264,15 @@ def _of_figures_but_few(name: str, texts: "pa.StringArray") -> Column | LeftOut 
     import pyarrow as pa
     from pyarrow import compute
 
-    is_figure = compute.match_substring_regex(texts, FIGURES)
+    n_known = len(texts) - texts.null_count
+    is_figure = _most_days(texts)
+    for pattern in (NUMBER, FIGURES) if is_figure is None else ():
+        is_figure = compute.match_substring_regex(texts, pattern)
+        if is_figure.true_count >= (1 - MOST_ODD) * n_known:
+            break
     odd = texts.filter(compute.invert(is_figure))
     figures = compute.if_else(is_figure, texts, pa.scalar(None, pa.string()))
-    n_known, n_different = len(texts) - texts.null_count, compute.count_distinct(figures).as_py()
+    n_different = compute.count_distinct(figures).as_py()
     if len(odd) > MOST_ODD * n_known or n_different < FEWEST_FIGURES:
         return None
     found = _of_figures(name, figures)
@@ -281,6 +280,17 @@ def _of_figures_but_few(name: str, texts: "pa.StringArray") -> Column | LeftOut 
         return found
     more = f" and {len(odd) - 1:,} more" if len(odd) > 1 else ""
     return replace(found, odd=f" ({shown(odd[0].as_py())}{more} not known)")
+
+
+def _most_days(texts: "pa.StringArray") -> "pa.BooleanArray | None":
+    """Which of the texts are days of one spelling; None if fewer than nearly all are."""
+    from pyarrow import compute
+
+    for style in ("%Y-%m-%d", *DATES):
+        days = compute.strptime(texts, format=style, unit="s", error_is_null=True)
+        if len(texts) - days.null_count >= (1 - MOST_ODD) * (len(texts) - texts.null_count):
+            return compute.if_else(compute.is_null(texts), None, compute.is_valid(days))
+    return None
 
 
 def _without_thousands(texts: "pa.StringArray") -> "pa.StringArray":

@@ -14,7 +14,6 @@ from storage.contents import (
     Column,
     LeftOut,
     column_of,
-    is_text,
     of_flags,
     without_views,
     year_behind,
@@ -25,7 +24,7 @@ from storage.errors import InputError
 from storage.files import TEXT
 from storage.frames import Frame
 from storage.headerless import is_number
-from storage.ids import id_array
+from storage.ids import id_array, is_text
 from storage.lines import shown, whole_text
 from storage.movielens import Layout, layout_of
 from storage.names import is_called

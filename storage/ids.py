@@ -36,6 +36,13 @@ def id_array(values: "pa.Array") -> NDArray[Any]:
     return np.array(texts.to_pylist(), dtype=TEXT)
 
 
+def is_text(kind: "pa.DataType") -> bool:
+    """Whether a column is of texts."""
+    from pyarrow import types
+
+    return bool(types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind))
+
+
 def trimmed(texts: "pa.Array") -> "pa.Array":
     """The (n,) texts without the blanks around them, or a mark of the order of bytes before."""
     from pyarrow import compute

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from storage.columns import Chosen
 from storage.errors import InputError
 from storage.lines import first_lines, opened_bytes, reason_of, shown
-from storage.names import ROLES
+from storage.names import ROLES, TIME
 from storage.parquet import as_arrays, as_texts, checked, readable
 
 if TYPE_CHECKING:
@@ -86,14 +86,32 @@ def batches(path: Path, chosen: Chosen) -> Iterator["pa.RecordBatch"]:
     """
     import pyarrow as pa
 
-    roles = chosen.roles
-    schema = _schema(path, [chosen.names[position] for position in chosen.read], roles)
+    roles, names = chosen.roles, [chosen.names[position] for position in chosen.read]
+    odd = _odd_times(path, names[roles.index(TIME)]) if TIME in roles else ""
+    schema = _schema(path, names[:-1] if odd else names, roles)
     rating = roles.index("rating") if "rating" in roles else -1
     numbers = schema
     if rating >= 0 and pa.types.is_string(schema.field(rating).type):
         numbers = schema.set(rating, schema.field(rating).with_type(pa.float64()))
+    parsed = _parsed(path, schema, numbers)
+    if odd:  # which are no times, as whoever reads them will say
+        numbers = numbers.append(pa.field(names[-1], pa.string()))
+        parsed = (
+            pa.RecordBatch.from_arrays([*one.columns, pa.array([odd] * len(one))], schema=numbers)
+            for one in parsed
+        )
     with readable(path, "JSON lines"):
-        yield from checked(path, numbers, _parsed(path, schema, numbers), roles)
+        yield from checked(path, numbers, parsed, roles)
+
+
+def _odd_times(path: Path, name: str) -> str:
+    """What the first values are that are neither all numbers nor all texts; empty if they are."""
+    objects = _first_objects(path)
+    values = [one[name] for one in objects if one.get(name) is not None]
+    are_numbers = [type(one) in (int, float) for one in values]
+    if all(are_numbers) or all(isinstance(one, str) for one in values):
+        return ""
+    return " and ".join(sorted({_kind(one) for one in values}))
 
 
 def _first_objects(path: Path) -> list[Object]:

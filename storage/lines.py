@@ -1,6 +1,7 @@
 """Text files of ratings, plain or packed, line by line, and the numbers in them."""
 
 import io
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -32,9 +33,10 @@ def read_numbers(path: Path, *, expected: int) -> NDArray[np.float64]:
     for number, words in numbered_lines(path):
         if len(words) != 1:
             raise InputError(f"{path}:{number}: expected 1 rating, got {len(words)} fields")
-        if number == 1 and is_called(words[0], "rating"):
+        word = re.sub('^"(.*)"$', r"\1", words[0])
+        if number == 1 and is_called(word, "rating"):
             continue
-        numbers.append(rating_of(words[0], f"{path}:{number}: expected a rating"))
+        numbers.append(rating_of(word, f"{path}:{number}: expected a rating"))
     check_one_a_query(path, len(numbers), expected=expected)
     return np.array(numbers)
 

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from storage.columns import Chosen
 from storage.errors import InputError
-from storage.ids import unusable
-from storage.lines import LARGEST_RATING, begins_with, reason_of, shown
+from storage.ids import is_text, unusable
+from storage.lines import LARGEST_RATING, begins_with, rating_of, reason_of, shown
 from storage.names import ROLES, TIME
 from storage.packed import check_plain
 from storage.stores import arrow_file
@@ -159,6 +159,8 @@ def checked(
             if (missing := _missing(column)).any():
                 row = n_before + int(np.argmax(missing)) + 1
                 raise InputError(f"{path}: row {row:,}: expected {role}, got nothing")
+        if len(columns) == len(ROLES) and pa.types.is_string(columns[2].type):
+            columns[2] = _numbers(path, columns[2], n_before)
         if len(columns) == len(ROLES):
             ratings = columns[2].to_numpy(zero_copy_only=False)
             if (bad := ~(np.abs(ratings) <= LARGEST_RATING)).any():
@@ -266,6 +268,23 @@ def _missing(column: "pa.Array") -> NDArray[np.bool_]:
     return missing
 
 
+def _numbers(path: Path, texts: "pa.StringArray", n_before: int) -> "pa.DoubleArray":
+    """The numbers that texts are.
+
+    Raises:
+        InputError: one is none.
+    """
+    import pyarrow as pa
+    from pyarrow import compute
+
+    try:
+        return compute.utf8_trim_whitespace(texts).cast(pa.float64())
+    except pa.ArrowInvalid:
+        for number, text in enumerate(texts.to_pylist(), n_before + 1):
+            rating_of(text.strip(), f"{path}: row {number:,}: expected a rating")
+        raise
+
+
 def _kind(path: Path, field: "pa.Field", role: str) -> "pa.DataType":
     """The type that a column is read as.
 
@@ -280,6 +299,8 @@ def _kind(path: Path, field: "pa.Field", role: str) -> "pa.DataType":
     if role == "rating":
         if is_number or types.is_decimal(kind):
             return pa.float64()
+        if is_text(kind):
+            return pa.string()
         raise InputError(
             f"{path}: expected numbers in column {shown(field.name)}, got {field.type}"
         )
@@ -287,7 +308,7 @@ def _kind(path: Path, field: "pa.Field", role: str) -> "pa.DataType":
         return kind
     if is_number:
         return pa.int64() if types.is_integer(kind) else pa.float64()
-    if types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind):
+    if is_text(kind):
         return pa.string()
     raise InputError(
         f"{path}: expected whole numbers or texts in column {shown(field.name)}, got {field.type}"

@@ -18,6 +18,8 @@ from storage.names import ROLES, is_called
 from storage.ratings import IdArray
 from storage.tables import read_pairs
 
+NUMBERED = re.compile(r"([^0-9]*)([0-9]{1,18})")
+
 Pair = tuple[str, str]
 
 
@@ -132,11 +134,13 @@ def _names(name: str, told: str, role: str) -> bool:
 
 
 def _is_shuffled(column: list[str]) -> bool:
-    """Whether these are different whole numbers that are out of order."""
-    if len(set(column)) < len(column) or not all(map(str.isdecimal, column)):
-        return False
-    numbers = list(map(int, column))
-    return numbers != sorted(numbers)
+    """Whether these are different whole numbers that are out of order, or are so behind a word that
+    all begin with, as in `q12`.
+    """
+    found = [NUMBERED.fullmatch(one) for one in column]
+    parts = [(one[1], int(one[2])) for one in found if one]
+    is_told = len(parts) == len(column) == len(set(parts)) and len({word for word, _ in parts}) == 1
+    return is_told and parts != sorted(parts)
 
 
 def _is_one_a_line(text: str) -> bool:

@@ -117,6 +117,12 @@ def test_a_few_texts_among_numbers_or_dates_are_not_known(
     assert isinstance(found, Numbers)
     np.testing.assert_array_equal(found.values, expected.values)
     assert found.about == f"{expected.about} {said}"
+    others = [*years, "0000-00-00", "10/10/1990"]
+    assert column(others).about == (
+        f"{expected.about} ('0000-00-00' and 1 more not known)"
+        if style != "{}.5"
+        else "x number ('0000-00-00' and 1 more not known)"
+    )
     assert isinstance(column([*years[:9] * 5, *odd]), Categories)  # one more of few
     assert not isinstance(column([*years[:20], *odd, "more"]), Numbers)  # too many
 

@@ -4,7 +4,7 @@ import csv
 import json
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -643,15 +643,16 @@ def test_ratings_of_pairs_are_found(
     ("head", "ordered", "other", "said"),
     [
         ("id", "123", "213", "column 'id' has in another order"),
+        ("name", ["q8", "q9", "q10"], ["q9", "q8", "q10"], "column 'name' has in another order"),
         ("user", "122", "221", ":2: expected user '1', as in query 1, got '2'"),
     ],
 )
 def test_a_truth_whose_rows_are_in_another_order(
-    tmp_path: Path, head: str, ordered: str, other: str, said: str
+    tmp_path: Path, head: str, ordered: Sequence[str], other: Sequence[str], said: str
 ) -> None:
     path = tmp_path / "truth.csv"
 
-    def write(values: str) -> None:
+    def write(values: Sequence[str]) -> None:
         path.write_text(f"{head},rating\n{values[0]},5\n{values[1]},2\n{values[2]},3\n")
 
     write(ordered)

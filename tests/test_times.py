@@ -1,5 +1,6 @@
 """Times of ratings: found, read in any unit and spelling, said, or refused with the line."""
 
+import json
 import re
 from collections.abc import Callable
 from datetime import UTC, date, datetime
@@ -317,3 +318,16 @@ def test_a_wrong_number_of_columns(n: int, outcome_of: Callable[..., Any]) -> No
     code, _, err = outcome_of(run.main, "--columns", ",".join("abcde"[:n]))
     assert code == 2
     assert "expected three columns, like user_id,movie_id,rating or 1,2,3, or four" in err
+
+
+@pytest.mark.parametrize(
+    ("value", "said"), [({"$date": "2020-01-01"}, "an object"), (True, "true or false")]
+)
+def test_values_of_json_that_are_no_times(value: object, said: str, write_file: WriteFile) -> None:
+    rows = [{"user": n, "item": n % 2, "rating": 3, "timestamp": value} for n in range(4)]
+    path = write_file("\n".join(map(json.dumps, rows)))
+    table = read_ratings(path)
+    assert (table.n_ratings, table.times) == (4, None)
+    assert table.time_note.startswith(f"none: column 'timestamp' has '{said}'")
+    with pytest.raises(InputError, match=f"expected a time in column 'timestamp' .*, got '{said}'"):
+        read_ratings(path, ("user", "item", "rating", "timestamp"))

@@ -260,7 +260,10 @@ def test_pairs_that_are_mistaken_are_refused_or_warned_of(columns: Columns) -> N
             {"user": [1, None], "item": [1, 2], "rating": [1, 2]},
             "row 2: expected user, got nothing",
         ),
-        ({"user": [1, 2], "item": [1, 2], "rating": ["x", "y"]}, "expected numbers in column"),
+        (
+            {"user": [1, 2], "item": [1, 2], "rating": ["5", "y"]},
+            "row 2: expected a rating, a number",
+        ),
         ({"user": [1, 2], "item": [1.5, 2], "rating": [1, 2]}, "expected whole numbers or texts"),
         ({"user": [1, 1], "item": [1, 1], "rating": [1, 2]}, "at least 2 different pairs"),
         ({"user": [1, 2], "item": [1, 2], "rating": [1, np.inf]}, "row 2: expected a rating"),
