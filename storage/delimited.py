@@ -244,6 +244,7 @@ def _below(path: Path, n_lines: int, number: int, of: int) -> Iterator[bytes]:
 def _explain(path: Path, head: Head, chosen: Chosen, reason: str) -> NoReturn:
     """Raises the InputError of the first line that is wrong, reading the slow and obvious way."""
     n_fields, has_commas = len(head.rows[0]), _has_decimal_commas(head, chosen)
+    place = -1
     with opened(path) as stream:
         rows = head.dialect.rows(path, lines_of(path, stream))
         for place, (number, row) in enumerate(rows):
@@ -276,6 +277,8 @@ def _explain(path: Path, head: Head, chosen: Chosen, reason: str) -> NoReturn:
                 elif has_commas:
                     raise InputError(f"{expected}, with a comma as others, got {shown(word)}")
                 rating_of(word, expected)
+    if place == 0 and chosen.names:  # in a line that does not end
+        raise InputError(f"{path}: expected at least one row below the header, got none")
     raise InputError(f"{path}: cannot be read ({reason})")
 
 

@@ -877,6 +877,12 @@ def test_a_mark_of_byte_order_within_a_file_is_no_part_of_an_id(write_file: Writ
     assert (rated(table), table.n_joined) == ({(1, 10): 5.0, (1, 11): 4.0}, 1)
 
 
+@pytest.mark.parametrize("end", ["", "\n"])
+def test_a_header_alone_is_no_table(write_file: WriteFile, end: str) -> None:
+    with pytest.raises(InputError, match="expected at least one row below the header, got none"):
+        read_ratings(write_file(f"user,item,rating{end}"))
+
+
 def test_three_decimals_are_decimals(write_file: WriteFile) -> None:
     table = read_ratings(write_file("user;item;rating\n1;10;0,500\n2;10;1,234\n"))
     assert rated(table) == {(1, 10): 0.5, (2, 10): 1.234}
