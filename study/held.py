@@ -361,7 +361,8 @@ class Model:
         """The model of somebody who is not in the ratings; nothing is trained.
 
         Args:
-            ratings: by the id or title of the item; or a frame, or a file, of item and rating.
+            ratings: by the id or title of the item, as a dict, a Series or pairs; or a frame, or a
+                file, of item and rating.
             about: what is known of them by column of the users' table, as in {"age": "31"}.
 
         Raises:
@@ -754,14 +755,25 @@ def _item_ratings(known: Known, ratings: "Mapping[Id, float] | Source | Frame") 
             within=known.range,
             user_name=known.user_name,
         )
-    if isinstance(ratings, Mapping):
-        values = list(ratings.values())
-        for item, one in ratings.items():
-            if one is None or isinstance(one, str):
-                raise ParameterError("ratings", f"item {item}: expected a number, got {one!r}")
-        if all(isinstance(one, Real) for one in values):
-            items = np.array([str(one) for one in ratings], dtype=TEXT)
-            return ItemRatings(items, np.array(values, dtype=float))
-    elif isinstance(ratings, Sequence) and not len(ratings):
-        return ItemRatings(np.array([], dtype=TEXT), np.array([]))
+    pairs = _item_pairs(ratings)
+    for item, one in pairs or ():
+        if one is None or isinstance(one, str):
+            raise ParameterError("ratings", f"item {item}: expected a number, got {one!r}")
+    if pairs is not None and all(isinstance(one, Real) for _, one in pairs):
+        items = np.array([str(item) for item, _ in pairs], dtype=TEXT)
+        return ItemRatings(items, np.array([one for _, one in pairs], dtype=float))
     return item_ratings_of(read_frame(ratings), names=names, user_name=known.user_name)
+
+
+def _item_pairs(ratings: object) -> list[tuple[object, object]] | None:
+    """The pairs of item and rating of a mapping, a list of pairs, or a Series; None of others."""
+    if isinstance(ratings, Mapping) or (
+        getattr(ratings, "ndim", 0) == 1 and hasattr(ratings, "items")
+    ):
+        pairs = list(ratings.items())
+        return None if any(isinstance(item, tuple) for item, _ in pairs) else pairs
+    if isinstance(ratings, Sequence) and all(
+        type(one) in (tuple, list) and len(one) == 2 for one in ratings
+    ):
+        return [(item, rating) for item, rating in ratings]
+    return None

@@ -280,7 +280,8 @@ class Result:
         """The model of somebody who is not in the ratings, as of `Model.newcomer`.
 
         Args:
-            ratings: by the id or title of the item; or a frame, or a file, of item and rating.
+            ratings: by the id or title of the item, as a dict, a Series or pairs; or a frame, or a
+                file, of item and rating.
             about: what is known of them by column of the users' table, as in {"age": "31"}.
 
         Raises:

@@ -126,6 +126,8 @@ def test_lists_and_reasons_are_printed_as_tables(model: Model) -> None:
 
 def test_a_list_and_factors_are_of_one_or_more(model: Model) -> None:
     person = model.newcomer({1: 5, "nowhere": 4})
+    for same in ([(1, 5), ["nowhere", 4]], pd.Series({1: 5, "nowhere": 4})):
+        assert model.newcomer(same).given.items.tolist() == person.given.items.tolist()
     assert repr(person).startswith("<Person: 1 items rated, and 1 that are not known; of <Model: ")
     for ask in (lambda n: model.recommend("ü03", items=n), lambda n: model.similar(1, items=n)):
         with pytest.raises(InputError, match="items: expected 1 or more, got -1"):
