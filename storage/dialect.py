@@ -154,7 +154,9 @@ def check_fields(where: str, row: list[str], n_fields: int, *, is_second: bool =
     """Raises InputError if a row has more or fewer fields than the first, which it may follow."""
     if len(row) != n_fields:
         got = f"{len(row)} fields" if len(row) != 1 else f"1 field, {shown(row[0])}"
-        if is_second and len(row) == n_fields + 1:
+        if is_second and len(row) == n_fields + 1 and not row[-1].strip():
+            got += "; a line ends in a separator, and the first does not"
+        elif is_second and len(row) == n_fields + 1:
             got += "; if R wrote the file, row.names = FALSE leaves the names of rows out"
         raise InputError(f"{where}: expected {n_fields} fields, got {got}")
 

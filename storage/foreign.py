@@ -12,6 +12,11 @@ FROM_PYTHON = "study.load takes from Python what {} gives"
 PICKLE = "pandas.read_pickle opens it and runs what is in it, so only if you trust whoever made it"
 
 FOREIGN = (  # how they begin
+    (
+        rb"\xff\xfe\x00\x00|\x00\x00\xfe\xff",
+        "text in UTF-32",
+        "iconv -f UTF-32 -t UTF-8 makes it UTF-8",
+    ),
     (rb"\xff\xfe|\xfe\xff", "text in UTF-16", "iconv -f UTF-16 -t UTF-8 makes it UTF-8"),
     (
         rb"version https://git-lfs\.github\.com/spec/",

@@ -313,6 +313,7 @@ FOREIGN = {
     "got a web page; a download may": b"\n<!-- x -->\n<!DOCTYPE html>\n<html><body>",
     "got a web page": b"<HTML lang='en'><head>",
     "got XML": b"<?xml version='1.0'?><a/>",
+    "got text in UTF-32; iconv": "user,item,rating\n1,2,3\n".encode("utf-32"),
     "got text in UTF-16; iconv": "user,item,rating\n1,2,3\n".encode("utf-16"),
     "got an array of NumPy; study.load takes from Python what numpy.load": saved(np.eye(3)),
     "got a MAT-file; scipy.io.loadmat": b"MATLAB 5.0 MAT-file, Platform: GLNXA64",

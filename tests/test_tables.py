@@ -821,6 +821,10 @@ def test_names_of_rows_of_r_are_told(write_file: WriteFile, text: str) -> None:
         "2: expected 3 fields, got 4 fields; if R wrote the file, row.names = FALSE leaves the "
         "names of rows out"
     )
+    ends = "user,item,rating\nu1,i1,5,\nu2,i1,4,\n"
+    assert complaint(write_file(ends)).endswith(
+        "; a line ends in a separator, and the first does not"
+    )
     third = "user,item,rating\nu1,i1,5\n2,u2,i1,4\n"
     assert complaint(write_file(third)) == "3: expected 3 fields, got 4 fields"
 
