@@ -15,6 +15,7 @@ from pydantic import (
     Field,
     FiniteFloat,
     PlainValidator,
+    Strict,
     StrictStr,
     WithJsonSchema,
 )
@@ -44,7 +45,7 @@ def _id(value: object) -> int | str:
 
 def _value(value: object) -> str:
     """What a column of a table says, as a text."""
-    if isinstance(value, int | float) and math.isfinite(value):
+    if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
         return f"{value:.15g}"
     if isinstance(value, str) and len(value) <= MOST_CHARACTERS and _is_unicode(value):
         return value
@@ -131,7 +132,7 @@ class Newcomer(_Listed):
     """A list for somebody who is not in the ratings."""
 
     ratings: Annotated[
-        dict[Id, FiniteFloat],
+        dict[Id, Annotated[FiniteFloat, Strict()]],
         Field(examples=[{"50": 5, "172": 4.0}]),
         _at_most(MOST_RATINGS),
     ] = Field(default_factory=dict, description="by the id, or the title, of the item")
