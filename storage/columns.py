@@ -24,6 +24,7 @@ from storage.names import ROLES, TIME, is_called, plain_name
 from storage.proposals import proposal
 
 FRAME = Path("data frame")  # what messages call a table in memory
+OWN_RATINGS = ("myrating", "yourrating")  # what somebody's export of their own calls them
 LONGEST_LINE = 90  # characters of what is said of columns, where more need not be told
 
 Columns = tuple[str, ...]  # of user, item, rating and maybe time: names, or positions from 1
@@ -212,6 +213,8 @@ def choose_pair_columns(
         found[0] = [p for p, name in enumerate(first) if plain_name(name) == "id"]
     if roles == ("item", "rating") and not found[0]:  # where a title names an item
         found[0] = _called(first, "title")
+    if roles == ("item", "rating") and not found[1]:
+        found[1] = [p for p, name in enumerate(first) if plain_name(name) in OWN_RATINGS]
     is_row = not (has_header or all(told)) and any(
         field in known or is_number(field) for field in first[:2]
     )
@@ -316,7 +319,9 @@ def _time(rows: Rows, positions: Sequence[int], *, has_header: bool, name: str =
 def _rank_of_time(name: str) -> int:
     """How far behind a column of this name stands among columns of times."""
     plain = plain_name(name)
-    return 0 if re.search("stamp|unix", plain) else 2 if plain.endswith("time") else 1
+    if re.search("stamp|unix|datetime", plain):
+        return 0
+    return 2 if plain.endswith("time") else 1
 
 
 def _called(first: Sequence[str], role: str) -> list[int]:

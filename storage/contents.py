@@ -34,6 +34,7 @@ DECIMAL = 0.9  # of the rows that have a comma, from which on it is a decimal on
 THOUSANDS = r"^[+-]?[$€£]? ?([1-9][0-9]{0,2}(,[0-9]{3})+|[0-9]+)$"
 MOST_ODD = 0.05  # of the rows of a column of numbers or dates may have something else
 FEWEST_FIGURES = 11  # different ones: of fewer, something else is one category more
+LOOKED_AT = 1_000  # texts that tell how dates are spelt
 NUMBER = r"^[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?$"
 FIGURES = r"^[-+0-9][-+0-9.,:eETZ /]*$"  # what numbers and dates are written with
 ROWS_EACH = 2.0  # that a category has: of fewer, what stands there is an id or a text
@@ -261,22 +262,35 @@ def _of_figures(name: str, texts: "pa.StringArray") -> Column | LeftOut | None:
 
 def _of_figures_but_few(name: str, texts: "pa.StringArray") -> Column | LeftOut | None:
     """Of numbers or dates among which are a few texts, which count as not known and are said."""
-    import pyarrow as pa
     from pyarrow import compute
 
     n_known = len(texts) - texts.null_count
-    is_figure = _most_days(texts)
-    for pattern in (NUMBER, FIGURES) if is_figure is None else ():
-        is_figure = compute.match_substring_regex(texts, pattern)
-        if is_figure.true_count >= (1 - MOST_ODD) * n_known:
-            break
-    odd = texts.filter(compute.invert(is_figure))
+    for are_figures in (
+        _most_days,
+        lambda some: compute.match_substring_regex(some, FIGURES),
+        lambda some: compute.match_substring_regex(some, NUMBER),
+    ):
+        found = _of_most(name, texts, are_figures(texts), fewest=(1 - MOST_ODD) * n_known)
+        if isinstance(found, Numbers):
+            return found
+    return None
+
+
+def _of_most(
+    name: str, texts: "pa.StringArray", is_figure: "pa.BooleanArray | None", *, fewest: float
+) -> Column | LeftOut | None:
+    """Of the texts that are figures, if there are at least so many, and several different ones."""
+    import pyarrow as pa
+    from pyarrow import compute
+
+    if is_figure is None or is_figure.true_count < fewest:
+        return None
     figures = compute.if_else(is_figure, texts, pa.scalar(None, pa.string()))
-    n_different = compute.count_distinct(figures).as_py()
-    if len(odd) > MOST_ODD * n_known or n_different < FEWEST_FIGURES:
+    if compute.count_distinct(figures).as_py() < FEWEST_FIGURES:
         return None
     found = _of_figures(name, figures)
-    if not isinstance(found, Numbers):
+    odd = texts.filter(compute.invert(is_figure))
+    if not isinstance(found, Numbers) or not len(odd):
         return found
     more = f" and {len(odd) - 1:,} more" if len(odd) > 1 else ""
     return replace(found, odd=f" ({shown(odd[0].as_py())}{more} not known)")
@@ -287,24 +301,25 @@ def _most_days(texts: "pa.StringArray") -> "pa.BooleanArray | None":
     from pyarrow import compute
 
     for style in ("%Y-%m-%d", *DATES):
-        days = compute.strptime(texts, format=style, unit="s", error_is_null=True)
-        if len(texts) - days.null_count >= (1 - MOST_ODD) * (len(texts) - texts.null_count):
+        for some in (texts.drop_null().slice(0, LOOKED_AT), texts):
+            days = compute.strptime(some, format=style, unit="s", error_is_null=True)
+            n_known = len(some) - some.null_count
+            if len(some) - days.null_count < (1 - 2 * MOST_ODD) * n_known:
+                break
+        else:
             return compute.if_else(compute.is_null(texts), None, compute.is_valid(days))
     return None
 
 
 def _without_thousands(texts: "pa.StringArray") -> "pa.StringArray":
-    """Numbers such as 1,000,000 or $950 as 1000000 and 950, if nearly all are such, and one has no
-    three digits before its first comma: else they may be lists of codes.
+    """Numbers such as 1,000,000 or $950 as 1000000 and 950, if nearly all are such, and one has a
+    0 behind a comma, or a sign of money: else they may be lists of codes.
     """
     from pyarrow import compute
 
-    known = texts.drop_null()
-    is_number = compute.match_substring_regex(texts, THOUSANDS)
-    if (compute.mean(is_number).as_py() or 0.0) < DECIMAL or not (
-        compute.any(compute.match_substring_regex(known, r"^[^0-9]*[0-9]{1,2},[0-9]{3}")).as_py()
-        or not compute.any(compute.match_substring(known, ",")).as_py()
-    ):
+    is_told = compute.any(compute.match_substring_regex(texts, "^[-+]?[$€£]|,0[0-9]{2}")).as_py()
+    is_number = compute.match_substring_regex(texts, THOUSANDS) if is_told else None
+    if is_number is None or compute.mean(is_number).as_py() < DECIMAL:
         return texts
     plain = compute.replace_substring_regex(texts, r"[^-+0-9]", "")
     return compute.if_else(is_number, plain, texts)
@@ -465,7 +480,8 @@ def _several(name: str, lists: Sequence[Sequence[str] | None]) -> Column | LeftO
     labels = sorted({label for one in lists for label in one or ()})
     if not labels:
         return LeftOut(name=name, why="empty")
-    if all(FRACTION.fullmatch(label) for label in labels):
+    n_uses = sum(len(one or ()) for one in lists)
+    if n_uses < USES * len(labels) and all(FRACTION.fullmatch(label) for label in labels):
         return LeftOut(name=name, why="lists of numbers")
     place = {label: n for n, label in enumerate(labels)}
     pairs = sorted({(row, place[label]) for row, one in enumerate(lists) for label in one or ()})

@@ -26,7 +26,7 @@ from storage.dialect import (
     lines_of,
 )
 from storage.errors import InputError
-from storage.headerless import DECIMAL_COMMA, THOUSANDS, WHOLE
+from storage.headerless import DECIMAL_COMMA, LEAST_THOUSANDS, THOUSANDS, WHOLE
 from storage.ids import is_id, unusable
 from storage.lines import (
     LARGEST_RATING,
@@ -211,9 +211,9 @@ def _has_decimal_commas(head: Head, chosen: Chosen) -> bool:
     words = [row[chosen.positions[2]].strip() for row in head.rows]
     with_commas = [word for word in words if DECIMAL_COMMA.fullmatch(word)]
     is_between_commas = head.dialect.separator == ","
-    if all(map(THOUSANDS.fullmatch, with_commas)) and (
-        is_between_commas or any(WHOLE.fullmatch(word) for word in words)
-    ):
+    whole = [abs(int(word)) for word in words if WHOLE.fullmatch(word)]
+    is_large = max(whole, default=LEAST_THOUSANDS if is_between_commas else 0) >= LEAST_THOUSANDS
+    if is_large and all(map(THOUSANDS.fullmatch, with_commas)):
         return False
     return len(with_commas) > (len(words) // 2 if is_between_commas else 0)
 
@@ -270,7 +270,7 @@ def _explain(path: Path, head: Head, chosen: Chosen, reason: str) -> NoReturn:
                 if not has_commas and THOUSANDS.fullmatch(word):
                     raise InputError(
                         f"{expected}, got {shown(word)}: write thousands without a comma, "
-                        f"{word.replace(',', '')}, and decimals with a point"
+                        "and decimals with a point"
                     )
                 if has_commas and "." not in word:
                     word = word.replace(",", ".")

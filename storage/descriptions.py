@@ -14,6 +14,7 @@ from storage.contents import (
     Column,
     LeftOut,
     column_of,
+    is_code,
     of_flags,
     without_views,
     year_behind,
@@ -203,7 +204,7 @@ def _is_header(first: list[str], role: str, id_name: str, known_ids: Set[str]) -
 
 def _id_column(read: _Table, role: str, id_name: str, known_ids: Set[str]) -> int:
     """The position of the ids: of the first column, unless one is called as they are, or the first
-    numbers the rows and another has ids.
+    is called like a number of rows and another has more of them.
 
     Raises:
         InputError: none is called as they are, and the first one is as those of the other side.
@@ -222,8 +223,11 @@ def _id_column(read: _Table, role: str, id_name: str, known_ids: Set[str]) -> in
         return called[0]
     if not INDEX.fullmatch(names[0]):
         return 0
-    met = [_n_met(values, known_ids) for _, values in read.columns[1:]]
-    return 1 + met.index(max(met)) if any(met) else 0
+    met = [
+        (_n_met(values, known_ids), n > 0 and is_code(named))
+        for n, (named, values) in enumerate(read.columns)
+    ]
+    return met.index(max(met))
 
 
 def _n_met(values: "pa.Array", known_ids: Set[str]) -> int:

@@ -19,6 +19,7 @@ IDS = {  # what ids of well-known kinds look like
 
 DECIMAL_COMMA = re.compile(r"[+-]?[0-9]+,[0-9]+")
 THOUSANDS = re.compile(r"[+-]?[1-9][0-9]{0,2}(,[0-9]{3})+")
+LEAST_THOUSANDS = 100  # what stands beside thousands, without a comma, comes up to that
 WHOLE = re.compile(r"[+-]?[0-9]+")
 
 Rows = Sequence[Sequence[str]]

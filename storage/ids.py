@@ -47,7 +47,10 @@ def trimmed(texts: "pa.Array") -> "pa.Array":
     """The (n,) texts without the blanks around them, or a mark of the order of bytes before."""
     from pyarrow import compute
 
-    return compute.utf8_ltrim(compute.utf8_trim_whitespace(texts), BYTE_ORDER)
+    texts = compute.utf8_trim_whitespace(texts)
+    if compute.any(compute.starts_with(texts, BYTE_ORDER)).as_py():
+        texts = compute.utf8_trim_whitespace(compute.utf8_ltrim(texts, BYTE_ORDER))
+    return texts
 
 
 def unusable(texts: "pa.StringArray") -> "pa.BooleanArray":
@@ -55,6 +58,8 @@ def unusable(texts: "pa.StringArray") -> "pa.BooleanArray":
     import pyarrow as pa
     from pyarrow import compute
 
+    if compute.any(compute.starts_with(texts, BYTE_ORDER)).as_py():
+        texts = trimmed(texts)
     bad = compute.or_(compute.equal(texts, ""), compute.utf8_is_space(texts))
     content = (texts.buffers()[2] or pa.py_buffer(b"")).to_pybytes()
     for end in ("\r", "\n"):
@@ -76,7 +81,7 @@ def padded_twins(ids: NDArray[Any]) -> list[str]:
     import pyarrow as pa
     from pyarrow import compute
 
-    if ids.dtype != TEXT:
+    if ids.dtype != TEXT or not np.strings.startswith(ids, "0").any():
         return []
     texts = pa.array(ids.tolist(), pa.large_string())
     padded = texts.filter(compute.match_substring_regex(texts, PADDED))

@@ -17,7 +17,7 @@ from storage.dialect import check_fields
 from storage.errors import InputError
 from storage.files import TEXT
 from storage.frames import Frame
-from storage.headerless import DECIMAL_COMMA
+from storage.headerless import DECIMAL_COMMA, LEAST_THOUSANDS, THOUSANDS
 from storage.lines import LARGEST_RATING, rating_of, shown, whole_text
 from storage.names import is_called, plain_name
 from storage.ratings import IdArray
@@ -72,6 +72,7 @@ def read_item_ratings(
     *,
     names: tuple[str, str] = ("item", "rating"),
     item_ids: Container[str] = (),
+    titled: bool = True,
     within: tuple[float, float] = (-LARGEST_RATING, LARGEST_RATING),
     user_name: str = "user",
 ) -> ItemRatings:
@@ -83,6 +84,7 @@ def read_item_ratings(
         path: of the file.
         names: what the ratings of all users call the columns; such as `item_id` are known too.
         item_ids: those that are known; a first line with one of them is no header.
+        titled: whether items have titles beside their ids; else a column of titles has ids.
         within: the lowest and the highest rating that there may be.
         user_name: what the ratings of all users call the column of these.
 
@@ -90,9 +92,17 @@ def read_item_ratings(
         InputError: the file cannot be read, or is no such table, or has ratings of several.
     """
     items, ratings = [], []
-    pairs, are_titles = _pairs(path, ("item", "rating"), names, item_ids, user_name=user_name)
-    for where, item, word in pairs:
-        is_comma = DECIMAL_COMMA.fullmatch(word.strip())
+    pairs, are_titles = _pairs(
+        path, ("item", "rating"), names, item_ids, user_name=user_name, titled=titled
+    )
+    for where, item, written in pairs:
+        word = written.strip()
+        if THOUSANDS.fullmatch(word) and within[1] >= LEAST_THOUSANDS:
+            raise InputError(
+                f"{where}: expected a rating, got {shown(word)}: write thousands without a comma, "
+                "and decimals with a point"
+            )
+        is_comma = DECIMAL_COMMA.fullmatch(word)
         number = word.replace(",", ".") if is_comma else word
         rating = rating_of(number, f"{where}: expected a rating")
         if not within[0] <= rating <= within[1]:
@@ -106,7 +116,11 @@ def read_item_ratings(
 
 
 def item_ratings_of(
-    frame: Frame, *, names: tuple[str, str] = ("item", "rating"), user_name: str = "user"
+    frame: Frame,
+    *,
+    names: tuple[str, str] = ("item", "rating"),
+    titled: bool = True,
+    user_name: str = "user",
 ) -> ItemRatings:
     """The item ids and ratings of one user, of columns in memory, as of `read_item_ratings`.
 
@@ -119,14 +133,13 @@ def item_ratings_of(
     for at in _of_users(chosen, user_name):
         users = [str(one) for one in frame.select([at]).column(0).to_pylist()]
         _check_one_user(FRAME, chosen.names[at], users)
-    year = _year(chosen, names[0])
+    are_titles = titled and _are_titles(chosen, names[0])
+    year = _year(chosen) if are_titles else []
     table = frame.select([*chosen.positions, *year])
     words = [[str(value) for value in column.to_pylist()] for column in table.columns]
     ratings = [rating_of(word, f"{FRAME}: expected a rating") for word in words[1]]
     items = [_with_year(*row) for row in zip(words[0], *words[2:], strict=True)]
-    return ItemRatings(
-        np.array(items, dtype=TEXT), np.array(ratings), _are_titles(chosen, names[0])
-    )
+    return ItemRatings(np.array(items, dtype=TEXT), np.array(ratings), are_titles)
 
 
 def _pairs(
@@ -137,6 +150,7 @@ def _pairs(
     odd: list[InputError] | None = None,
     *,
     user_name: str = "",
+    titled: bool = False,
 ) -> tuple[list[tuple[str, str, str]], bool]:
     """Where it stands, item, and title or rating, of every row; whether items are titles.
 
@@ -147,16 +161,19 @@ def _pairs(
     choose = partial(choose_pair_columns, path, roles=roles, names=names)
     if columnar := format_of(path):
         chosen = choose([columnar.column_names(path)], has_header=True)
-        year = _year(chosen, names[0])
+        are_titles = titled and _are_titles(chosen, names[0])
+        year = _year(chosen) if are_titles else []
         items, others, *years = columnar.read_columns(path, (*chosen.positions, *year))
         items = [_with_year(*row) for row in zip(items, *years, strict=True)]
         for at in _of_users(chosen, user_name):
             _check_one_user(path, chosen.names[at], columnar.read_columns(path, (at,))[0])
         places = (f"{path}: row {n:,}" for n in range(1, len(items) + 1))
-        return list(zip(places, items, others, strict=True)), _are_titles(chosen, names[0])
+        return list(zip(places, items, others, strict=True)), are_titles
     rows = read_rows(path, whole_text(path, MOST_BYTES))
     n_fields = len(rows[0][1])
     chosen = choose([row for _, row in rows if len(row) == n_fields], known=item_ids)
+    are_titles = titled and _are_titles(chosen, names[0])
+    year = _year(chosen) if are_titles else []
     found = []
     for line, row in rows[bool(chosen.names) :]:
         try:
@@ -167,12 +184,12 @@ def _pairs(
             odd.append(error)
             continue
         item, other = (row[position].strip() for position in chosen.positions)
-        item = _with_year(item, *(row[at].strip() for at in _year(chosen, names[0])))
+        item = _with_year(item, *(row[at] for at in year))
         found.append((f"{path}:{line}", item, other))
     for at in _of_users(chosen, user_name):
         users = [row[at] for _, row in rows[1:] if len(row) == n_fields]
         _check_one_user(path, chosen.names[at], users)
-    return found, _are_titles(chosen, names[0])
+    return found, are_titles
 
 
 def _are_titles(chosen: Chosen, item_name: str) -> bool:
@@ -181,16 +198,15 @@ def _are_titles(chosen: Chosen, item_name: str) -> bool:
     return name != item_name and is_called(name, "title")
 
 
-def _year(chosen: Chosen, item_name: str) -> list[int]:
-    """The position of the year of titles; none if there is none, or items are no titles."""
-    if not _are_titles(chosen, item_name):
-        return []
+def _year(chosen: Chosen) -> list[int]:
+    """The position of the year of titles, if there is one."""
     return [at for at, one in enumerate(chosen.names) if plain_name(one) in YEARS][:1]
 
 
 def _with_year(title: str, year: str = "") -> str:
     """The title with its year behind it, if it is known and does not stand there."""
-    is_new = re.fullmatch("[0-9]{4}", year.strip()) and not title.strip().endswith(f"({year})")
+    year = year.strip()
+    is_new = re.fullmatch("[0-9]{4}", year) and not re.search(r"\([0-9]{4}\)\s*$", title)
     return f"{title} ({year})" if is_new else title
 
 

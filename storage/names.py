@@ -9,8 +9,7 @@ NAMES = {  # lower case, without "id" at the end, an "s" behind that, or what is
     "item": {"item", "i", "movie", "book", "product", "film", "song", "track", "artist", "album"}
     | {"game", "anime", "business", "recipe", "joke", "isbn", "asin", "parentasin", "show"},
     "title": {"title", "name", "movietitle", "booktitle"},
-    "rating": {"rating", "score", "star", "overall", "bookrating", "userrating", "starrating"}
-    | {"yourrating", "myrating"},
+    "rating": {"rating", "score", "star", "overall", "bookrating", "userrating", "starrating"},
     "time": {"time", "timestamp", "date", "datetime", "when", "ratedat", "ratedon", "ratingtime"}
     | {"ratingdate", "ratingtimestamp", "reviewdate", "reviewtime", "reviewtimestamp"}
     | {"unixreviewtime", "unixtime", "unixtimestamp", "eventtime", "eventdate", "eventtimestamp"}

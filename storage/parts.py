@@ -5,6 +5,7 @@ the order of their names, and within a file from its beginning, they are the row
 """
 
 import glob
+import itertools
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from storage import parquet
 from storage.columnar import format_of
 from storage.errors import InputError
 from storage.lines import shown
-from storage.names import ROLES, TIME, is_called
+from storage.names import ROLES, is_called
 from storage.packed import compression
 from storage.stores import StoredPath
 
@@ -55,7 +56,8 @@ def files_of(path: Path) -> list[Path]:
         files = [file for file in found if file.is_file() and _holds_rows(file, file.parent)]
         if not files:
             raise InputError(f"{path}: no such files")
-        _check_folders(files, Path(files[0].anchor))
+        fixed = itertools.takewhile(lambda part: not glob.has_magic(part), path.parts)
+        _check_folders(files, Path(*fixed))
         return sorted(files)
     if not path.is_dir():
         return [path]
@@ -101,17 +103,19 @@ def dealt(pieces: Sequence[Piece], rank: int, size: int) -> list[Piece]:
 
 
 def _check_folders(files: Sequence[Path], folder: Path) -> None:
-    """Raises InputError if a folder below one is called like a column that its files lack, such as
-    `user_id=7`.
+    """Raises InputError if users, items or ratings stand in the names of folders below one, such as
+    `user_id=7`, and the files have none.
     """
     for file in files:
         for part in file.parts[len(folder.parts) : -1]:
             name, equals, _ = part.partition("=")
-            role = next((one for one in (*ROLES, TIME) if is_called(name, one)), None)
-            if not equals or role is None:
-                continue
-            format_ = format_of(file)
-            if format_ is None or name not in format_.column_names(file):
+            role = next((one for one in ROLES if is_called(name, one)), None)
+            format_ = format_of(file) if equals and role else None
+            if (
+                role
+                and format_
+                and not any(is_called(one, role) for one in format_.column_names(file))
+            ):
                 raise InputError(
                     f"{file}: expected a column {shown(name)} in the file, got it in the name of a "
                     "folder alone; write files that have all columns"

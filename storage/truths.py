@@ -14,11 +14,12 @@ from storage.dialect import check_fields
 from storage.errors import InputError
 from storage.item_tables import MOST_BYTES
 from storage.lines import check_one_a_query, first_lines, rating_of, read_numbers, shown, whole_text
-from storage.names import ROLES, is_called
+from storage.names import ROLES, is_called, plain_name
 from storage.ratings import IdArray
 from storage.tables import read_pairs
 
-NUMBERED = re.compile(r"([^0-9]*)([0-9]{1,18})")
+NUMBERED = re.compile(r"([A-Za-z]*)([0-9]{1,18})")
+NUMBERING = ("", "id", "query", "pair", "row", "index", "name", "number", "no", "nr")
 
 Pair = tuple[str, str]
 
@@ -120,7 +121,7 @@ def _in_order(
                     f"{places[off]}: expected {ROLES[role]} {shown(wanted[off])}, as in query "
                     f"{off + 1:,}, got {shown(column[off])}"
                 )
-        elif _is_shuffled(column):
+        elif _is_shuffled(column, plain_name(first[position])):
             raise InputError(
                 f"{path}: expected ratings in the order of the queries, or beside their users and "
                 f"items, got rows that column {shown(first[position])} has in another order"
@@ -133,10 +134,12 @@ def _names(name: str, told: str, role: str) -> bool:
     return name == told or is_called(name, role)
 
 
-def _is_shuffled(column: list[str]) -> bool:
-    """Whether these are different whole numbers that are out of order, or are so behind a word that
-    all begin with, as in `q12`.
+def _is_shuffled(column: list[str], name: str) -> bool:
+    """Whether these are different whole numbers that are out of order; in a column of this name
+    that numbers rows also behind letters that all begin with, as in `q12`.
     """
+    if name not in NUMBERING and not all(map(str.isdecimal, column)):
+        return False
     found = [NUMBERED.fullmatch(one) for one in column]
     parts = [(one[1], int(one[2])) for one in found if one]
     is_told = len(parts) == len(column) == len(set(parts)) and len({word for word, _ in parts}) == 1

@@ -752,6 +752,7 @@ def _item_ratings(known: Known, ratings: "Mapping[Id, float] | Source | Frame") 
             as_path(ratings),
             names=names,
             item_ids=ids,
+            titled=bool(known.titles),
             within=known.range,
             user_name=known.user_name,
         )
@@ -762,7 +763,12 @@ def _item_ratings(known: Known, ratings: "Mapping[Id, float] | Source | Frame") 
     if pairs is not None and all(isinstance(one, Real) for _, one in pairs):
         items = np.array([str(item) for item, _ in pairs], dtype=TEXT)
         return ItemRatings(items, np.array([one for _, one in pairs], dtype=float))
-    return item_ratings_of(read_frame(ratings), names=names, user_name=known.user_name)
+    return item_ratings_of(
+        read_frame(ratings),
+        names=names,
+        titled=bool(known.titles),
+        user_name=known.user_name,
+    )
 
 
 def _item_pairs(ratings: object) -> list[tuple[object, object]] | None:

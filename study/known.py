@@ -329,20 +329,33 @@ class Known:
         return [] if is_id else self._with_title(item)
 
     def _with_title(self, item: object) -> list[int]:
-        """The rows of the items of that title: of its year, or where one of both has no year."""
-        title, year = plain_title(str(item))
-        rows = self._by_title.get(title, [])
-        same = [row for row, of_row in rows if of_row == year]
-        return same or [row for row, of_row in rows if not (year and of_row)]
+        """The rows of the items of that title, in any case; without such, the only one whose
+        `plain_title` is the same, with the same year or where one of both has none.
+        """
+        text = str(item).strip().casefold()
+        if same := self._by_title.get(text):
+            return same
+        title, year = plain_title(text)
+        rows = [r for r, other in self._by_plain_title.get(title, []) if not year or other == year]
+        rows = rows or [r for r, other in self._by_plain_title.get(title, []) if not other]
+        return rows if len(rows) == 1 else []
 
     @cached_property
-    def _by_title(self) -> dict[str, list[tuple[int, str]]]:
-        """The rows of the items that have each title, and their years."""
-        found: dict[str, list[tuple[int, str]]] = {}
+    def _by_title(self) -> dict[str, list[int]]:
+        """The rows of the items that have each title, whatever its case."""
+        found: dict[str, list[int]] = {}
         for row, item in enumerate(self.items.values.tolist() if self.titles else ()):
-            if text := self.titles.get(str(item)):
-                title, year = plain_title(text)
-                found.setdefault(title, []).append((row, year))
+            if title := self.titles.get(str(item)):
+                found.setdefault(title.strip().casefold(), []).append(row)
+        return found
+
+    @cached_property
+    def _by_plain_title(self) -> dict[str, list[tuple[int, str]]]:
+        """The rows of the items that have each `plain_title`, and their years."""
+        found: dict[str, list[tuple[int, str]]] = {}
+        for text, rows in self._by_title.items():
+            title, year = plain_title(text)
+            found.setdefault(title, []).extend((row, year) for row in rows)
         return found
 
     @cached_property
@@ -357,13 +370,15 @@ class Known:
 
 
 def plain_title(text: str) -> tuple[str, str]:
-    """A title as it is compared, and the year behind it: `The Heat (2013)` is `Heat, The (2013)`,
-    in any case. The year is empty if there is none.
+    """A title in small letters as it is compared, and the year behind it, empty if there is none:
+    `heat, the (2013)` is `the heat`, of 2013.
     """
-    found = re.fullmatch(r"(?s)(.*?)(?:\s*\(([0-9]{4})\))?", text.strip().casefold())
-    assert found
-    title, year = found[1], found[2] or ""
-    return re.sub(r"(?s)^(.+), (the|an?)$", r"\2 \1", title), year
+    found = re.search(r"\(([0-9]{4})\)$", text)
+    title, year = (text[: found.start()].rstrip(), found[1]) if found else (text, "")
+    for article in ("the", "an", "a"):
+        if title.endswith(f", {article}"):
+            return f"{article} {title.removesuffix(f', {article}')}", year
+    return title, year
 
 
 def doubt_of_queries(n: int, *, n_known: int) -> str:

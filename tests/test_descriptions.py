@@ -345,6 +345,8 @@ def test_a_column_that_numbers_the_rows_has_no_ids(index: str, name: str) -> Non
         data_with(items="items.csv").ratings.item_descriptions[0].values
     )
     assert read.titles()["7"] == columns["title"][columns[name].index(7)]
+    ranked = {index: list(range(1, 41)), "kind": ["a", "b"] * 20, "rank": list(range(16, 56))}
+    assert "10 without ratings" in data_with(items=ranked).described()  # fewer are in the other
     alone = data_with(items={index or "row": [*range(1, 41)], "kind": ["a", "b"] * 20})
     assert "10 without ratings" in alone.described()  # there are no others
 

@@ -173,19 +173,21 @@ def test_a_column_of_titles_has_no_ids(as_frame: bool, tmp_path: Path) -> None:
     known = replace(data_of([20] * 6, tmp_path).known, titles=titles, items=Ids(ids))
     rows = {"Name": ["21", "The Heat", "heat", "Elsewhere (2001)", "2", "Big"]}
     rows |= {"Year": ["2008", "2013", "1995", "", "2001", "1988"], "Rating": ["1", "2", "3"] * 2}
+    path = tmp_path / "ratings.csv"
     if as_frame:
         told = item_ratings_of(read_frame(rows))
     else:
-        path = tmp_path / "ratings.csv"
         lines = [",".join(row) for row in zip(*rows.values(), strict=True)]
         path.write_text("\n".join(["Name,Year,Rating", *lines]))
         told = read_item_ratings(path)
     given = Given.of(known, told.items, told.ratings, are_titles=told.are_titles)
     assert known.items.values[given.items].tolist() == [0, 1, 2, 4, 21]
     assert (given.values.tolist(), given.unknown) == ([1, 2, 3, 3, 1], ("2 (2001)",))
-    assert known.item_rows(["Heat (1995)", "Heat, The", "2"]).tolist() == [2, 1, 2]
-    with pytest.raises(InputError, match="item 'Heat': the title of 2 items, 2, 3: name one by"):
-        known.item_rows(["Heat"])
+    assert known.item_rows(["Heat (1995)", "Heat, The", "2", "Heat"]).tolist() == [2, 1, 2, -1]
+    exact = replace(known, titles=titles | {"1": "The Heat", "4": "Heat, The"})
+    assert exact.item_rows(["the heat", "heat, the"]).tolist() == [1, 4]
+    untitled = read_item_ratings(path, titled=False) if not as_frame else None
+    assert untitled is None or untitled.items.tolist() == rows["Name"]
 
 
 def test_items_are_named_by_a_title_that_one_alone_has(tmp_path: Path) -> None:

@@ -644,6 +644,7 @@ def test_ratings_of_pairs_are_found(
     [
         ("id", "123", "213", "column 'id' has in another order"),
         ("name", ["q8", "q9", "q10"], ["q9", "q8", "q10"], "column 'name' has in another order"),
+        ("price", ["$8", "$9", "$3"], ["9", "8", "10"], "column 'price' has in another order"),
         ("user", "122", "221", ":2: expected user '1', as in query 1, got '2'"),
     ],
 )

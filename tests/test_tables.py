@@ -872,7 +872,7 @@ def test_quoted_decimal_commas_between_commas(write_file: WriteFile) -> None:
     ],
 )
 def test_thousands_are_no_decimals(write_file: WriteFile, rows: str, wrong: str) -> None:
-    with pytest.raises(InputError, match=f"got {wrong}: write thousands without a comma, 1"):
+    with pytest.raises(InputError, match=f"got {wrong}: write thousands without a comma, and"):
         read_ratings(write_file(rows))
 
 
@@ -890,6 +890,8 @@ def test_a_header_alone_is_no_table(write_file: WriteFile, end: str) -> None:
 def test_three_decimals_are_decimals(write_file: WriteFile) -> None:
     table = read_ratings(write_file("user;item;rating\n1;10;0,500\n2;10;1,234\n"))
     assert rated(table) == {(1, 10): 0.5, (2, 10): 1.234}
+    table = read_ratings(write_file("user;item;rating\n1;10;4\n2;10;1,234\n"))
+    assert rated(table) == {(1, 10): 4.0, (2, 10): 1.234}
 
 
 def test_blanks_that_are_none_are_named(write_file: WriteFile) -> None:
