@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
+from optuna.storages import RDBStorage
 from pyarrow import csv
 from pyarrow.parquet import read_table, write_table
 
@@ -103,21 +104,6 @@ def test_ranks_tune_and_predict_in_the_order_of_the_queries(folder: Path) -> Non
     assert np.allclose(again["prediction"], two["prediction"], atol=1e-6)
 
 
-@pytest.mark.slow
-def test_it_is_said_where_ranks_had_better_share_out_items(folder: Path) -> None:
-    draw = np.random.default_rng(2)
-    users, items = np.divmod(draw.permutation(8 * 60)[:300], 60)
-    (folder / "wide").mkdir()
-    table = pa.table({"user": users, "item": items, "rating": draw.integers(1, 6, 300)})
-    write_table(table, folder / "wide/a.parquet")
-    said = "\n--columns item,user,rating ranks share them out in place of users\n"
-    for columns, is_said in (("user,item,rating", True), ("item,user,rating", False)):
-        asked = ("study.run", "--data", "wide", "--columns", columns, "--trials", "2")
-        told = called(folder, *TORCHRUN, *asked)
-        assert (said in told) is is_said
-        assert "\nFinished: 2 trials" in told
-
-
 def test_bad_input_ends_the_first_rank_before_anything_is_taken_down() -> None:
     program = (
         "import atexit, os; atexit.register(os.abort);"
@@ -138,10 +124,15 @@ def test_bad_input_ends_the_first_rank_before_anything_is_taken_down() -> None:
 @pytest.mark.slow
 def test_bad_input_is_one_line_of_the_first_rank(folder: Path) -> None:
     (folder / "ratings" / "c.parquet").write_bytes(b"PAR1 and no more")
+    users, items = np.divmod(np.random.default_rng(2).permutation(8 * 60)[:300], 60)
+    wide = pa.table({"user": users, "item": items, "rating": users % 5})
+    write_table(wide, folder / "wide.parquet")
+    RDBStorage(f"sqlite:///{folder}/empty.db")
+    of_none = ("study.best_predict", "--data", "wide.parquet", "--storage", "sqlite:///empty.db")
     for words, said in (
         (("study.run", "--data", "ratings"), "study.run: ratings/c.parquet: cannot be read as"),
         (("study.recommend", "--user", "1"), "study.recommend: expected one process, got 2 ranks"),
-        (("study.best_predict", "--nonsense"), "study.best_predict: No such option"),
+        (of_none, "study.best_predict: study 'ratings-"),
     ):
         done = ended(folder, *TORCHRUN, *words)
         assert done.returncode == 1
@@ -149,4 +140,8 @@ def test_bad_input_is_one_line_of_the_first_rank(folder: Path) -> None:
         assert len(lines) == 1
         assert lines[0].startswith(said)
         assert "exitcode  : 2" in done.stderr
+    assert done.stdout == (
+        "Ranks: 2\nItems are many more than users, and every rank has a row of each: with\n"
+        "--columns item,user,rating ranks share them out in place of users\n"
+    )
     assert not (folder / "runs").exists()
