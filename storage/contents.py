@@ -424,12 +424,7 @@ def _lists(texts: "pa.StringArray") -> list[list[str] | None] | None:
         n_lists = compute.match_substring(texts, separator).true_count
         if not n_lists:
             continue
-        lists = [
-            None
-            if value is None
-            else [part for one in value.split(separator) if (part := one.strip())]
-            for value in values
-        ]
+        lists = [None if value is None else _parts(value, separator) for value in values]
         parts = [part for one in lists for part in one or ()]
         labels = set(parts)
         if not labels or max(map(len, labels)) > LONGEST_LABEL:

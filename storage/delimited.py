@@ -26,7 +26,7 @@ from storage.dialect import (
     lines_of,
 )
 from storage.errors import InputError
-from storage.headerless import DECIMAL_COMMA, LEAST_THOUSANDS, THOUSANDS, WHOLE
+from storage.headerless import DECIMAL_COMMA, LEAST_THOUSANDS, THOUSANDS, WHOLE, check_thousands
 from storage.ids import is_id, unusable
 from storage.lines import (
     LARGEST_RATING,
@@ -267,11 +267,8 @@ def _explain(path: Path, head: Head, chosen: Chosen, reason: str) -> NoReturn:
                 position = chosen.positions[2]
                 expected = f"{where}: expected a rating in {chosen.name(position)}"
                 word = row[position].strip(BLANK)
-                if not has_commas and THOUSANDS.fullmatch(word):
-                    raise InputError(
-                        f"{expected}, got {shown(word)}: write thousands without a comma, "
-                        "and decimals with a point"
-                    )
+                if not has_commas:
+                    check_thousands(word, expected)
                 if has_commas and "." not in word:
                     word = word.replace(",", ".")
                 elif has_commas:

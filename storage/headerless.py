@@ -3,7 +3,8 @@
 import re
 from collections.abc import Sequence
 
-from storage.lines import number_of
+from storage.errors import InputError
+from storage.lines import number_of, shown
 from storage.names import NAMES, ROLES, plain_name
 
 LEVELS = 101  # whole numbers with more different values than this are no ratings, but ids
@@ -104,6 +105,15 @@ def is_number(field: str) -> bool:
     except ValueError:
         return DECIMAL_COMMA.fullmatch(field.strip()) is not None
     return True
+
+
+def check_thousands(word: str, expected: str) -> None:
+    """Raises InputError if a rating may be thousands, such as `1,234`; `expected` begins it."""
+    if THOUSANDS.fullmatch(word):
+        raise InputError(
+            f"{expected}, got {shown(word)}: write thousands without a comma, "
+            "and decimals with a point"
+        )
 
 
 def are_times(fields: Sequence[str]) -> bool:

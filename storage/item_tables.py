@@ -17,9 +17,9 @@ from storage.dialect import check_fields
 from storage.errors import InputError
 from storage.files import TEXT
 from storage.frames import Frame
-from storage.headerless import DECIMAL_COMMA, LEAST_THOUSANDS, THOUSANDS
+from storage.headerless import DECIMAL_COMMA, LEAST_THOUSANDS, check_thousands
 from storage.lines import LARGEST_RATING, rating_of, shown, whole_text
-from storage.names import is_called, plain_name
+from storage.names import is_called, is_named, plain_name
 from storage.ratings import IdArray
 
 MOST_BYTES = 1 << 28
@@ -31,9 +31,7 @@ class ItemRatings(NamedTuple):
 
     items: IdArray  # (n,) ids, or titles
     ratings: NDArray[np.float64]  # (n,)
-    are_titles: bool = (
-        False  # whether they stand in a column of titles, beside which is none of ids
-    )
+    are_titles: bool = False  # whether they stand in a column of titles
 
 
 def read_titles(
@@ -97,11 +95,8 @@ def read_item_ratings(
     )
     for where, item, written in pairs:
         word = written.strip()
-        if THOUSANDS.fullmatch(word) and within[1] >= LEAST_THOUSANDS:
-            raise InputError(
-                f"{where}: expected a rating, got {shown(word)}: write thousands without a comma, "
-                "and decimals with a point"
-            )
+        if within[1] >= LEAST_THOUSANDS:
+            check_thousands(word, f"{where}: expected a rating")
         is_comma = DECIMAL_COMMA.fullmatch(word)
         number = word.replace(",", ".") if is_comma else word
         rating = rating_of(number, f"{where}: expected a rating")
@@ -133,8 +128,7 @@ def item_ratings_of(
     for at in _of_users(chosen, user_name):
         users = [str(one) for one in frame.select([at]).column(0).to_pylist()]
         _check_one_user(FRAME, chosen.names[at], users)
-    are_titles = titled and _are_titles(chosen, names[0])
-    year = _year(chosen) if are_titles else []
+    are_titles, year = _titles(chosen, names[0], titled=titled)
     table = frame.select([*chosen.positions, *year])
     words = [[str(value) for value in column.to_pylist()] for column in table.columns]
     ratings = [rating_of(word, f"{FRAME}: expected a rating") for word in words[1]]
@@ -161,8 +155,7 @@ def _pairs(
     choose = partial(choose_pair_columns, path, roles=roles, names=names)
     if columnar := format_of(path):
         chosen = choose([columnar.column_names(path)], has_header=True)
-        are_titles = titled and _are_titles(chosen, names[0])
-        year = _year(chosen) if are_titles else []
+        are_titles, year = _titles(chosen, names[0], titled=titled)
         items, others, *years = columnar.read_columns(path, (*chosen.positions, *year))
         items = [_with_year(*row) for row in zip(items, *years, strict=True)]
         for at in _of_users(chosen, user_name):
@@ -172,8 +165,7 @@ def _pairs(
     rows = read_rows(path, whole_text(path, MOST_BYTES))
     n_fields = len(rows[0][1])
     chosen = choose([row for _, row in rows if len(row) == n_fields], known=item_ids)
-    are_titles = titled and _are_titles(chosen, names[0])
-    year = _year(chosen) if are_titles else []
+    are_titles, year = _titles(chosen, names[0], titled=titled)
     found = []
     for line, row in rows[bool(chosen.names) :]:
         try:
@@ -192,15 +184,14 @@ def _pairs(
     return found, are_titles
 
 
-def _are_titles(chosen: Chosen, item_name: str) -> bool:
-    """Whether items are named in a column of titles."""
+def _titles(chosen: Chosen, item_name: str, *, titled: bool) -> tuple[bool, list[int]]:
+    """Whether items, which have titles or not, are named in a column of titles; then the position
+    of that of their years, if there is one.
+    """
     name = chosen.names[chosen.positions[0]].strip() if chosen.names else ""
-    return name != item_name and is_called(name, "title")
-
-
-def _year(chosen: Chosen) -> list[int]:
-    """The position of the year of titles, if there is one."""
-    return [at for at, one in enumerate(chosen.names) if plain_name(one) in YEARS][:1]
+    if not titled or name == item_name or not is_called(name, "title"):
+        return False, []
+    return True, [at for at, one in enumerate(chosen.names) if plain_name(one) in YEARS][:1]
 
 
 def _with_year(title: str, year: str = "") -> str:
@@ -213,7 +204,7 @@ def _with_year(title: str, year: str = "") -> str:
 def _of_users(chosen: Chosen, user_name: str) -> list[int]:
     """The positions of columns of users; none if their name is not told."""
     names = enumerate(chosen.names if user_name else ())
-    return [at for at, one in names if one.strip() == user_name or is_called(one.strip(), "user")]
+    return [at for at, one in names if is_named(one.strip(), "user", user_name)]
 
 
 def _check_one_user(path: Path, name: str, users: Sequence[str]) -> None:

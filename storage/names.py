@@ -31,3 +31,8 @@ def plain_name(name: str) -> str:
 def is_called(name: str, role: str) -> bool:
     """Whether a column's name says that it holds what a role is."""
     return plain_name(name) in NAMES[role]
+
+
+def is_named(name: str, role: str, told: str) -> bool:
+    """Whether a column is called as the ratings call that of a role, or as `is_called` knows it."""
+    return name == told or is_called(name, role)

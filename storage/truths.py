@@ -14,7 +14,7 @@ from storage.dialect import check_fields
 from storage.errors import InputError
 from storage.item_tables import MOST_BYTES
 from storage.lines import check_one_a_query, first_lines, rating_of, read_numbers, shown, whole_text
-from storage.names import ROLES, is_called, plain_name
+from storage.names import ROLES, is_named, plain_name
 from storage.ratings import IdArray
 from storage.tables import read_pairs
 
@@ -112,7 +112,7 @@ def _in_order(
             column = column_at(position)
         except InputError:  # of values that are no ids
             continue
-        role = next((r for r in (0, 1) if _names(first[position], names[r], ROLES[r])), None)
+        role = next((r for r in (0, 1) if is_named(first[position], ROLES[r], names[r])), None)
         if role is not None:
             wanted = list(map(str, ids[role].tolist()))
             off = next((n for n, one in enumerate(column) if one != wanted[n]), None)
@@ -127,11 +127,6 @@ def _in_order(
                 f"items, got rows that column {shown(first[position])} has in another order"
             )
     return np.array(numbers)
-
-
-def _names(name: str, told: str, role: str) -> bool:
-    """Whether a column is called as that of a role."""
-    return name == told or is_called(name, role)
 
 
 def _is_shuffled(column: list[str], name: str) -> bool:

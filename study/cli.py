@@ -130,9 +130,10 @@ class Asked:
         columns = found.known.columns
         if world.size > 1 and columns and len(found.known.items) > MANY * found.totals.n_users:
             user, item, *more = columns
+            swapped = ",".join([item, user, *more])
             drawing.say(
                 "Items are many more than users, and every rank has a row of each: with\n"
-                f"--columns {','.join([item, user, *more])} ranks share them out in place of users"
+                f"--columns {swapped} ranks share them out in place of users"
             )
         return found
 

@@ -336,8 +336,9 @@ class Known:
         if same := self._by_title.get(text):
             return same
         title, year = plain_title(text)
-        rows = [r for r, other in self._by_plain_title.get(title, []) if not year or other == year]
-        rows = rows or [r for r, other in self._by_plain_title.get(title, []) if not other]
+        alike = self._by_plain_title.get(title, [])
+        rows = [row for row, other in alike if not year or other == year]
+        rows = rows or [row for row, other in alike if not other]
         return rows if len(rows) == 1 else []
 
     @cached_property
