@@ -22,7 +22,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -31,7 +30,7 @@ import numpy as np
 import torch
 
 from benchmarks.planted import planted, sizes, write_parts
-from model.dataset import Pairs, Ratings
+from model.dataset import UNKNOWN, Pairs, Ratings
 from model.kernels.threads import torch_in_one_thread
 from model.solvers import ALSConfig, Config, GibbsConfig, make_solver
 from model.world import World, joined
@@ -74,23 +73,24 @@ def shard(ratings: Ratings, world: World) -> Ratings:
     """The ratings of this rank's users: so many that all ranks have about as many ratings."""
     counts = torch.bincount(ratings.user_index, minlength=ratings.n_users).cumsum(0)
     shares = torch.arange(1, world.size) * len(ratings) // world.size
-    return cut(ratings, world, [0, *torch.searchsorted(counts, shares).tolist(), ratings.n_users])
+    cuts = [0, *torch.searchsorted(counts, shares).tolist(), ratings.n_users]
+    return of_users(ratings, torch.arange(cuts[world.rank], cuts[world.rank + 1]), world)
 
 
-def cut(ratings: Ratings, world: World, cuts: Sequence[int]) -> Ratings:
-    """The ratings of this rank's users, those from one of the (size + 1,) cuts to the next."""
-    begin, end = cuts[world.rank], cuts[world.rank + 1]
-    users = ratings.user_index
-    some = ratings[(users >= begin) & (users < end)]
+def of_users(ratings: Ratings, users: torch.Tensor, world: World) -> Ratings:
+    """The ratings of a rank's (n_users,) users alone."""
+    places = torch.full((ratings.n_users,), UNKNOWN)
+    places[users] = torch.arange(len(users))
+    some = ratings[places[ratings.user_index] != UNKNOWN]
     return replace(
         some,
-        n_users=end - begin,
-        user_index=some.user_index - begin,
+        n_users=len(users),
+        user_index=places[some.user_index],
         user_descriptions=tuple(
-            replace(one, values=one.values[begin:end]) for one in ratings.user_descriptions
+            replace(one, values=one.values[users]) for one in ratings.user_descriptions
         ),
         world=world,
-        first_user=begin,
+        user_numbers=users.numpy(),
     )
 
 
@@ -105,11 +105,12 @@ def read_shared(options: argparse.Namespace, world: World) -> tuple[Ratings, Pai
         return data.ratings, data.queries, torch.from_numpy(data.truth)
     ratings, queries, truth = read(options)
     own = shard(ratings, world)
-    first, last = own.first_user, own.first_user + own.n_users
-    is_mine = (queries.user_index >= first) & (queries.user_index < last)
+    places = torch.full((ratings.n_users + 1,), UNKNOWN)  # the last is of who is unknown
+    places[own.users] = torch.arange(own.n_users)
+    is_mine = places[queries.user_index] != UNKNOWN
     unknown = (queries.user_index < 0) & (world.rank == 0)
     asked = queries[is_mine | unknown]
-    asked = replace(asked, user_index=(asked.user_index - first).clamp(min=-1))
+    asked = replace(asked, user_index=places[asked.user_index])
     return own, asked, truth[is_mine | unknown]
 
 

@@ -90,7 +90,6 @@ class Chain:
         seed = torch.randint(whole, (), generator=generator, device=generator.device)
         self._stream = Stream(int(seed))
         self._numbers = training.users, torch.arange(training.n_items, device=device)
-        self._first_user = training.first_user
         # What it draws is left out of the chain, which goes on as if it were not drawn.
         self._of_unknown = torch.Generator(generator.device).manual_seed(generator.initial_seed())
         self._noise_dof = noise_dof
@@ -262,11 +261,11 @@ class Chain:
             self.effects.draw(self.residuals, weights, self._stream)
         if self.ordinal:
             self.ordinal.precision = self.precision
-            stream, first = self._stream, self._first_user
+            stream, numbers = self._stream, self._numbers[0]
             self.ordinal.draw(
                 self.targets - self.residuals,
                 roots,
                 generator=self._generator,
-                chances=lambda some: stream.uniform(LATENT, users[some] + first, items[some]),
+                chances=lambda some: stream.uniform(LATENT, numbers[users[some]], items[some]),
             )
             self.precision = self.ordinal.precision

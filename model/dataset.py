@@ -72,13 +72,14 @@ class Ratings(Pairs):
     user_descriptions: tuple[Description, ...] = ()
     item_descriptions: tuple[Description, ...] = ()
     world: World = ALONE  # the processes that have all users between them; items are the same
-    first_user: int = 0  # how many users the ranks before have: users are numbered through
+    user_numbers: NDArray[np.int64] | None = None  # (n_users,) among those of all ranks
 
     @property
     def users(self) -> Tensor:
         """The (n_users,) int64 numbers of the users among those of all ranks."""
-        first = self.first_user
-        return torch.arange(first, first + self.n_users, device=self.user_index.device)
+        numbers = self.user_numbers
+        own = torch.arange(self.n_users) if numbers is None else torch.from_numpy(numbers)
+        return own.to(self.user_index.device)
 
     @cached_property
     def moments(self) -> "Moments":

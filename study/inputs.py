@@ -350,7 +350,7 @@ def load_data(
         lambda: _side(told.items, table, "item", public=public, runs=runs, on_event=on_event),
         InputError,
     )
-    user_source, user_side, first_user = _users_side(
+    user_source, user_side, user_numbers = _users_side(
         told.users, table, world, ranges, public=public, runs=runs, on_event=on_event
     )
     context = item_side.digest + user_side.digest
@@ -371,7 +371,7 @@ def load_data(
         user_descriptions=user_side.descriptions,
         item_descriptions=item_side.descriptions,
         world=world,
-        first_user=first_user,
+        user_numbers=user_numbers,
     )
     return Data(
         source=printable(name),
@@ -514,8 +514,8 @@ def _users_side(
     public: Collection[Path | None],
     runs: Path,
     on_event: OnEvent,
-) -> tuple[Path | HeldFrame | None, Side, int]:
-    """The same of users, of whom each rank keeps its own, and how many the ranks before have.
+) -> tuple[Path | HeldFrame | None, Side, NDArray[np.int64] | None]:
+    """The same of users, of whom each of several ranks keeps its own, and these users' numbers.
 
     Who is in the table alone comes behind the others of the rank that would have their ratings.
 
@@ -523,24 +523,27 @@ def _users_side(
         InputError: the table cannot be read, has nothing to do with the ratings, or these have more
             users than a table may have.
     """
-    if source is None or world.size == 1:
+    if world.size == 1:
         found, side = _side(source, table, "user", public=public, runs=runs, on_event=on_event)
-        side = replace(side, n_rated=int(world.sum(torch.tensor(side.n_rated))))
-    else:
-        n_users = world.everyones(len(table.users))
-        if sum(n_users) > MOST_ROWS:
-            raise ParameterError(
-                "users", f"expected at most {MOST_ROWS:,} users to describe, got {sum(n_users):,}"
-            )
-        of_all = replace(table, users=np.concatenate(world.everyones(table.users)))
-        found, side = world.together(
-            lambda: _side(source, of_all, "user", public=public, runs=runs, on_event=on_event),
-            InputError,
+        return found, side, None
+    n_users = world.everyones(len(table.users))
+    if source is None:
+        found, side = _side(source, table, "user", public=public, runs=runs, on_event=on_event)
+        first = sum(n_users[: world.rank])
+        numbers = np.arange(first, first + len(table.users))
+        return found, replace(side, n_rated=sum(n_users)), numbers
+    if sum(n_users) > MOST_ROWS:
+        raise ParameterError(
+            "users", f"expected at most {MOST_ROWS:,} users to describe, got {sum(n_users):,}"
         )
-        assert ranges is not None
-        mine = ranges.owners(side.ids.values) == world.rank
-        side = rows_of(side, mine)
-    return found, side, sum(world.everyones(len(side.ids))[: world.rank])
+    of_all = replace(table, users=np.concatenate(world.everyones(table.users)))
+    found, side = world.together(
+        lambda: _side(source, of_all, "user", public=public, runs=runs, on_event=on_event),
+        InputError,
+    )
+    assert ranges is not None
+    mine = np.flatnonzero(ranges.owners(side.ids.values) == world.rank)
+    return found, rows_of(side, mine), mine
 
 
 def _as_path(source: Any) -> Any:

@@ -84,9 +84,9 @@ def read_side(
     )
 
 
-def rows_of(side: Side, rows: NDArray[np.bool_]) -> Side:
-    """The side with some of its (n_rows,) rows alone, and what is to be said of all."""
-    at = torch.from_numpy(np.flatnonzero(rows))
+def rows_of(side: Side, rows: NDArray[np.int64]) -> Side:
+    """The side with some of its rows alone, and what is to be said of all."""
+    at = torch.from_numpy(rows)
     described = (replace(one, values=one.values[at]) for one in side.descriptions)
     return replace(side, ids=Ids(side.ids.values[rows]), descriptions=tuple(described))
 

@@ -1,6 +1,5 @@
 """Several processes, each with some of the users, beside one that has all."""
 
-import itertools
 import pickle
 from collections.abc import Callable
 from dataclasses import replace
@@ -11,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from benchmarks.ranks import cut
+from benchmarks.ranks import of_users as of_some
 from model.dataset import Pairs, Ratings
 from model.descriptions import of_categories, of_numbers
 from model.explained import explained
@@ -28,7 +27,8 @@ from study.workers.held_out import round_of
 from tests.ranks import on_ranks
 
 SIZE = 3
-CUTS = 0, 0, 37, 90  # of users: one rank has none
+CUTS = 0, 0, 37, 90  # of users: one rank has none with ratings
+N_UNRATED = 4  # users who are described alone, of all ranks in turn
 N_USERS, N_ITEMS, SWEEPS = CUTS[-1], 40, 3
 CONFIGS: dict[str, Config] = {
     "als": ALSConfig(rank=4, weight_decay=0.1, bias_decay=0.05),
@@ -63,10 +63,11 @@ def ratings_of(kind: str) -> Ratings:
         return ratings
     days = torch.randint(0, 60, (3000,), generator=draw) * 86400.0
     minutes = torch.randint(0, 3, (3000,), generator=draw) * 60.0
-    ages = np.random.default_rng(0).uniform(10, 70, N_USERS)
+    ages = np.random.default_rng(0).uniform(10, 70, N_USERS + N_UNRATED)
     kinds = np.arange(N_ITEMS) % 3
     return replace(
         ratings,
+        n_users=len(ages),
         times=(1e9 + days + minutes).double(),
         user_descriptions=(of_numbers("age", ages),),
         item_descriptions=(of_categories("genre", ["drama", "comedy", "horror"], kinds),),
@@ -77,7 +78,13 @@ def shard(ratings: Ratings, world: World) -> Ratings:
     """The ratings of this rank's users."""
     if world.size == 1:
         return ratings
-    return cut(ratings, world, CUTS)
+    return of_some(ratings, users_of(ratings, world.rank), world)
+
+
+def users_of(ratings: Ratings, rank: int) -> Tensor:
+    """The users of a rank, who is described alone behind the others."""
+    unrated = torch.arange(CUTS[-1], ratings.n_users)
+    return torch.cat([torch.arange(CUTS[rank], CUTS[rank + 1]), unrated[rank::SIZE]])
 
 
 def trained(world: World) -> dict[str, Any]:
@@ -223,16 +230,19 @@ def test_models_of_ranks_are_one_and_one_is_theirs(
     parts = [load_state(solver, rank[f"{kind}, {name}, model"]) for rank in ranks]
     whole = joined(parts)
     assert whole is not None
+    users = [users_of(ratings, rank) for rank in range(SIZE)]
+    whole = of_users(whole, torch.cat(users).argsort())
+    assert whole is not None
     predictions = whole.predict(validation)
     told = torch.cat([rank[f"{kind}, {name}, told"] for rank in ranks])
     torch.testing.assert_close(predictions[by_rank(ratings)], told, rtol=0, atol=1e-6)
-    order = torch.arange(N_USERS - 1, -1, -1)
+    order = torch.arange(ratings.n_users - 1, -1, -1)
     turned = of_users(whole, order)
     assert turned is not None
     others = replace(validation, user_index=order[validation.user_index])
     torch.testing.assert_close(turned.predict(others), predictions, rtol=0, atol=1e-6)
-    for part, (begin, end) in zip(parts, itertools.pairwise(CUTS), strict=True):
-        own = of_users(whole, torch.arange(begin, end))
+    for part, whose in zip(parts, users, strict=True):
+        own = of_users(whole, whose)
         assert own is not None
         state = own.state_dict()
         assert state.keys() == part.state_dict().keys()

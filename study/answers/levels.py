@@ -106,7 +106,7 @@ class Residuals:
         """
         user_counts, item_counts = training.counts(held_out)
         mean = training.moments.mean.item()
-        users = held_out.user_index + held_out.first_user
+        users = held_out.users[held_out.user_index]
         columns = [
             torch.from_numpy(held_out.values.numpy() - predicted),
             torch.from_numpy(predicted - mean),

@@ -136,7 +136,8 @@ def _shard(ratings: Ratings) -> Mapping[str, int] | None:
     world = ratings.world
     if world.size == 1:
         return None
-    n = {"first_user": ratings.first_user, "n_users": ratings.n_users}
+    first = int(ratings.users[0]) if ratings.n_users else 0
+    n = {"first_user": first, "n_users": ratings.n_users}
     return {"rank": world.rank, "ranks": world.size, **n}
 
 
