@@ -31,6 +31,7 @@ import torch
 
 from benchmarks.planted import planted, sizes, write_parts
 from model.dataset import UNKNOWN, Pairs, Ratings
+from model.kernels.normal_equations import n_sums
 from model.kernels.threads import torch_in_one_thread
 from model.solvers import ALSConfig, Config, GibbsConfig, make_solver
 from model.world import World, joined
@@ -54,13 +55,15 @@ def configs(rank: int) -> dict[str, Config]:
 def bytes_a_sweep(n_items: int, config: Config, size: int) -> float:
     """What all ranks together send in a sweep: D is the rank and a bias.
 
-    Of each item the sums, D (D + 3) / 2 numbers of 4 bytes, go to the rank that solves it, and its
-    mean and its draw from there to all others; squared errors, and for gibbs the moments of the
-    users' rows and of their features, are summed by a ring, which sends them about twice.
+    Of each item the sums, (D + 1) (D + 2) / 2 numbers of 4 bytes, go to the rank that solves it,
+    and its mean, and for gibbs its draw, from there to all others; squared errors, and for gibbs
+    the moments of the users' rows and of their features, are summed by a ring, which sends them
+    about twice.
     """
     assert isinstance(config, ALSConfig | GibbsConfig)
     width = config.rank + 1
-    items = n_items * 4 * (width * (width + 3) / 2 + 2 * width) * (size - 1)
+    rows = width if isinstance(config, ALSConfig) else 2 * width
+    items = n_items * 4 * (n_sums(width) + rows) * (size - 1)
     summed = 8.0 * n_items
     n_chains = 1
     if isinstance(config, GibbsConfig):

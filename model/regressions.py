@@ -103,10 +103,16 @@ class Summed:
         cuts = self.parts.cuts(right.shape[1])
         for (begin, end), total in _one_ahead(map(begun, cuts)):
             first, last = self.world.share(end - begin)
-            solved = self.parts.solve_sums(total(), prior.of(begin + first, begin + last))
-            whole = self.world.gathered(solved.transpose(0, 1).contiguous(), of=end - begin)
-            means[begin:end], draws[begin:end] = whole.unbind(1)
-            errors[begin:end] = self.parts.errors((begin, end), given, draws[begin:end], residuals)
+            own = slice(begin + first, begin + last)
+            solved = self.parts.solve_sums(total(), prior.of(own.start, own.stop))
+            drawn = [solved.means] if noise is None else [solved.means, solved.draws]
+            whole = self.world.gathered(torch.stack(drawn, dim=1), of=end - begin)
+            means[begin:end], draws[begin:end] = whole[:, 0], whole[:, -1]
+            if residuals is None:
+                errors[own] = solved.squared_errors
+            else:
+                found = self.parts.errors((begin, end), given, draws[begin:end], residuals)
+                errors[begin:end] = found
         return Solution(means=means, draws=draws, squared_errors=self.world.sum(errors))
 
 

@@ -118,11 +118,13 @@ def test_three_steps_come_to_the_same_as_one(
     )
     for begin, end in side.cuts(width):
         sums = side.sums((begin, end), of_others)
-        means, draws = side.solve_sums(sums, prior.of(begin, end))
-        errors = side.errors((begin, end), of_others, draws, residuals[1])
-        torch.testing.assert_close(means, expected.means[begin:end])
-        torch.testing.assert_close(draws, expected.draws[begin:end])
-        torch.testing.assert_close(errors, expected.squared_errors[begin:end], rtol=1e-4, atol=0)
+        found = side.solve_sums(sums, prior.of(begin, end))
+        torch.testing.assert_close(found.means, expected.means[begin:end])
+        torch.testing.assert_close(found.draws, expected.draws[begin:end])
+        errors = side.errors((begin, end), of_others, found.draws, residuals[1])
+        for one, rtol in ((errors, 1e-4), (found.squared_errors, 1e-3)):
+            squares = expected.squared_errors[begin:end]
+            torch.testing.assert_close(one, squares, rtol=rtol, atol=0)
     torch.testing.assert_close(*residuals)
 
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from model.kernels.compiling import njit
-from model.kernels.normal_equations import Given, Prior, Solution
+from model.kernels.normal_equations import Given, Prior, Solution, n_sums
 from model.kernels.simd import LANES, TILE, add_products, eliminate
 from model.kernels.sparse import grouped, row_chunks
 from model.kernels.threads import in_threads
@@ -72,31 +72,34 @@ class Compiled:
 
     def cuts(self, width: int) -> list[tuple[int, int]]:
         """As `normal_equations.Parts` says."""
-        most = max(LANES, SUMMED_AT_ONCE // (width * (width + 3) // 2))
+        most = max(LANES, SUMMED_AT_ONCE // n_sums(width))
         n_rows = len(self._first) - 1
         return [(begin, min(begin + most, n_rows)) for begin in range(0, n_rows, most)]
 
     def sums(self, rows: tuple[int, int], given: Given) -> Tensor:
         """As `normal_equations.Parts` says."""
         width = given.others.shape[1]
-        found = torch.empty(rows[1] - rows[0], width * (width + 3) // 2)
+        found = torch.empty(rows[1] - rows[0], n_sums(width))
         columns = self._first, self._others, self._places
         arguments = (*columns, _padded(given), given.targets.numpy(), width, rows[0], found.numpy())
         in_threads(lambda chunk: sum_rows(*chunk, *arguments), self._chunks_of(rows))
         return found
 
-    def solve_sums(self, sums: Tensor, prior: Prior) -> Tensor:
+    def solve_sums(self, sums: Tensor, prior: Prior) -> Solution:
         """As `normal_equations.Parts` says."""
         n, step = len(sums), 8 * LANES
-        found = torch.empty(2, *prior.right.shape)
+        means = torch.empty_like(prior.right)
+        draws = means if prior.noise is None else torch.empty_like(means)
+        errors = torch.empty(n, dtype=torch.float64)
         counts = torch.ones(n) if prior.counts is None else prior.counts.float()
-        arguments = (sums.numpy(), counts.numpy(), _arrays(prior), *found.numpy())
+        found = means.numpy(), draws.numpy(), errors.numpy()
+        arguments = (sums.numpy(), counts.numpy(), _arrays(prior), *found)
         chunks = [(begin, min(begin + step, n)) for begin in range(0, n, step)]
         in_threads(lambda chunk: solve_triangles(*chunk, *arguments), chunks)
-        return found if prior.noise is not None else found[:1].expand(2, -1, -1)
+        return Solution(means=means, draws=draws, squared_errors=errors)
 
     def errors(
-        self, rows: tuple[int, int], given: Given, draws: Tensor, residuals: Tensor | None
+        self, rows: tuple[int, int], given: Given, draws: Tensor, residuals: Tensor
     ) -> Tensor:
         """As `normal_equations.Parts` says."""
         found = torch.empty(len(draws), dtype=torch.float64)
@@ -108,7 +111,7 @@ class Compiled:
             given.targets.numpy(),
             rows[0],
             draws.numpy(),
-            np.empty(0, dtype=np.float32) if residuals is None else residuals.numpy(),
+            residuals.numpy(),
             found.numpy(),
         )
         in_threads(lambda chunk: measure_rows(*chunk, *arguments), self._chunks_of(rows))
@@ -215,13 +218,21 @@ def sum_rows(
     padded = table.shape[1]
     panel = np.zeros((max(TILE, PANEL // padded), padded), dtype=np.float32)
     gram = np.zeros(padded * padded + LANES, dtype=np.float32)
+    base = first[begin]
+    wanted = targets[places[base : first[end]]]
     for u in range(begin, end):
         gram[:] = 0.0
-        ratings = slice(first[u], first[u + 1])
-        _sum_gram(others[ratings], targets[places[ratings]], table, width, panel, gram)
+        _sum_gram(
+            others[first[u] : first[u + 1]],
+            wanted[first[u] - base : first[u + 1] - base],
+            table,
+            width,
+            panel,
+            gram,
+        )
         at = 0
         for i in range(width + 1):
-            for j in range(min(i + 1, width)):
+            for j in range(i + 1):
                 sums[u - start, at] = gram[i * padded + j]
                 at += 1
 
@@ -235,6 +246,7 @@ def solve_triangles(
     prior: Arrays,
     means: Array,
     draws: Array,
+    errors: Array,
 ) -> None:
     """Solves the regressions whose packed sums are in rows begin … end - 1."""
     width = means.shape[1]
@@ -248,11 +260,13 @@ def solve_triangles(
             n_ratings[lane] = max(counts[start + lane], np.float32(1.0))
             at = 0
             for i in range(width + 1):
-                for j in range(min(i + 1, width)):
+                for j in range(i + 1):
                     grams[lane, i * padded + j] = sums[start + lane, at]
                     at += 1
         rows = slice(start, start + lanes)
         _solve_lanes(room, padded, n_ratings, prior, means[rows], draws[rows], rows)
+        for lane in range(lanes):
+            errors[start + lane] = _squared_error(grams[lane], padded, draws[start + lane])
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
@@ -272,16 +286,33 @@ def measure_rows(
     """Writes the errors of the rows begin … end - 1, whose draws are those of rows from `start`."""
     width = draws.shape[1]
     row = np.zeros(table.shape[1], dtype=np.float32)
+    base = first[begin]
+    wanted = targets[places[base : first[end]]]
     for u in range(begin, end):
-        ratings = slice(first[u], first[u + 1])
         for j in range(width):
             row[j] = draws[u - start, j]
         row[width] = -1.0
-        wanted = targets[places[ratings]]
-        errors[u - start] = _measure(others[ratings], wanted, table, width, row)
-        if len(residuals):
-            for cell in range(len(wanted)):
-                residuals[places[first[u] + cell]] = wanted[cell]
+        errors[u - start] = _measure(
+            others[first[u] : first[u + 1]],
+            wanted[first[u] - base : first[u + 1] - base],
+            table,
+            width,
+            row,
+        )
+    for cell in range(len(wanted)):
+        residuals[places[base + cell]] = wanted[cell]
+
+
+@njit(nogil=True, cache=True)
+def _squared_error(gram: Array, padded: int, row: Array) -> float:
+    """[x, -1] G [x, -1]ᵀ of the lower triangle of a Gram matrix G and a row x."""
+    width, total = len(row), 0.0
+    for i in range(width + 1):
+        own, before = np.float64(row[i]) if i < width else -1.0, 0.0
+        for j in range(i):
+            before += np.float64(gram[i * padded + j]) * np.float64(row[j])
+        total += own * (2 * before + np.float64(gram[i * padded + i]) * own)
+    return max(total, 0.0)
 
 
 @njit(nogil=True, cache=True)

@@ -80,16 +80,16 @@ class Parts(Regressions, Protocol):
     def sums(self, rows: tuple[int, int], given: "Given") -> Tensor:
         """Σ_i w_i [φ_i, y_ui - c_i] [φ_i, y_ui - c_i]ᵀ of some rows.
 
-        (n, D (D + 3) / 2) float32, the lower triangle row by row, without its last number.
+        (n, (D + 1) (D + 2) / 2) float32, the lower triangle row by row.
         """
         ...
 
-    def solve_sums(self, sums: Tensor, prior: "Prior") -> Tensor:
-        """The (2, n, D) means and draws of rows whose sums are known."""
+    def solve_sums(self, sums: Tensor, prior: "Prior") -> Solution:
+        """What n rows come to whose sums are known, errors among them, by the sums."""
         ...
 
     def errors(
-        self, rows: tuple[int, int], given: "Given", draws: Tensor, residuals: Tensor | None
+        self, rows: tuple[int, int], given: "Given", draws: Tensor, residuals: Tensor
     ) -> Tensor:
         """The (n,) float64 squared errors of (n, D) draws of some rows; residuals as of `solve`."""
         ...
@@ -128,6 +128,11 @@ class Prior:
         right, counts, weights, noise = (None if c is None else c[begin:end] for c in columns)
         assert right is not None
         return Prior(self.precision, right, self.decay, counts, weights, noise)
+
+
+def n_sums(width: int) -> int:
+    """How many numbers `Parts.sums` has of a row of so many unknowns."""
+    return (width + 1) * (width + 2) // 2
 
 
 def solve_grams(gram: Tensor, prior: Prior) -> Tensor:
@@ -200,24 +205,27 @@ class Batched:
     def sums(self, rows: tuple[int, int], given: Given) -> Tensor:
         """As `Parts` says, of all rows."""
         width = given.others.shape[1]
-        row, column = torch.tril_indices(width + 1, width + 1, device=given.others.device)[:, :-1]
+        row, column = torch.tril_indices(width + 1, width + 1, device=given.others.device)
         found = given.others.new_zeros(self._sizes[0], len(row))
         for block, cells in self._cells(given):
             found[block.rows] = (cells.mT @ cells)[:, row, column]
         return found
 
-    def solve_sums(self, sums: Tensor, prior: Prior) -> Tensor:
+    def solve_sums(self, sums: Tensor, prior: Prior) -> Solution:
         """As `Parts` says."""
         n, width = prior.right.shape
-        row, column = torch.tril_indices(width + 1, width + 1, device=sums.device)[:, :-1]
+        row, column = torch.tril_indices(width + 1, width + 1, device=sums.device)
         gram = sums.new_zeros(n, width + 1, width + 1)
         gram[:, row, column] = sums
         gram[:, column, row] = sums
+        gram_of_errors = gram.double()
         solution = solve_grams(gram, prior)
-        return torch.stack([solution[..., 0], solution[..., -1]])
+        rows = torch.cat([solution[..., -1], -torch.ones_like(solution[:, :1, -1])], 1).double()
+        errors = ((gram_of_errors @ rows[..., None])[..., 0] * rows).sum(1).clamp(min=0)
+        return Solution(means=solution[..., 0], draws=solution[..., -1], squared_errors=errors)
 
     def errors(
-        self, rows: tuple[int, int], given: Given, draws: Tensor, residuals: Tensor | None
+        self, rows: tuple[int, int], given: Given, draws: Tensor, residuals: Tensor
     ) -> Tensor:
         """As `Parts` says, of all rows."""
         found = torch.zeros(self._sizes[0], dtype=torch.float64, device=draws.device)
