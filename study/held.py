@@ -9,7 +9,6 @@ threads may ask at once, and it writes nothing but the file that `save` is told.
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from numbers import Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, overload
 
@@ -18,7 +17,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from model.dataset import UNKNOWN, Ids, Pairs
+from model.dataset import Ids, Pairs
 from model.factors import RANK, Factors
 from model.forgetting import compact_without_user, ratings_without_user
 from model.kernels.threads import in_threads, torch_in_one_thread
@@ -29,17 +28,16 @@ from model.updating import updated
 from model.users import of_users
 from storage.columns import FRAME
 from storage.errors import ColumnError, InputError, ParameterError
-from storage.files import TEXT
 from storage.frames import Frame as DataFrame
 from storage.frames import as_frame, read_frame
-from storage.item_tables import ItemRatings, item_ratings_of, read_item_ratings
 from storage.models import read_held, write_held
 from storage.predictions import arrow_table, check_writable
 from storage.sources import as_columns
 from storage.stores import as_path
 from storage.tables import Pairs as PairsTable
 from storage.tables import read_pairs, read_ratings
-from study.answers.ensemble import combined, kinds_of, mean_of
+from study.answers.certainty import Certainty
+from study.answers.ensemble import combined, mean_of
 from study.answers.evaluation import MOST_PREDICTED, MOST_QUICK, Evaluation, Test, evaluate
 from study.answers.explanations import Explanation, explain, explain_list
 from study.answers.intervals import Calibration
@@ -51,25 +49,22 @@ from study.answers.lists import (
     Recommendations,
     SimilarItems,
     Wanted,
-    find_item,
+    check_least,
+    find_items,
     find_user,
     list_scores,
     recommend,
-    recommend_to_newcomer,
     similar_items,
     unknown_items,
 )
 from study.held_file import arrays_of, known_of, tensors_of
 from study.known import Known
+from study.person import Column, Id, Person, ratings_of
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
     from study.inputs import Frame, Source
-
-
-Column = NDArray[np.float64]
-Id = str | int
 
 
 @dataclass(frozen=True, kw_only=True, repr=False, eq=False)
@@ -258,7 +253,7 @@ class Model:
         """
         means, spreads = self.predictor(exact=exact)(pairs)
         counts = self.known.counts(pairs)
-        columns = self._levelled(means, spreads, counts)
+        columns = self._certainty.columns(means, spreads, counts)
         if not (is_number := np.isfinite(columns["prediction"])).all():
             raise RuntimeError(f"{len(pairs):,} pairs, {is_number.sum():,} answers")
         return columns
@@ -315,13 +310,13 @@ class Model:
             InputError: there is no such user, nothing is left, no item is asked for, or the models
                 cannot tell why.
         """
-        _check_least("items", items)
+        check_least("items", items)
         wanted = Wanted(among=among, without=without, rated=rated)
         predict = self.predictor(exact=exact)
 
         def listed(user: object) -> Recommendations:
             found = recommend(predict, self.known, user, n=items, wanted=wanted, levels=self.levels)
-            return self._sure(found)
+            return self._certainty.of_list(found)
 
         if isinstance(users, str | int | np.generic):
             found = listed(users)
@@ -343,7 +338,7 @@ class Model:
         Raises:
             InputError: there is no such item, or none is asked for.
         """
-        _check_least("items", items)
+        check_least("items", items)
         models = self.models if exact or self.compact is None else [self.compact]
         with torch_in_one_thread():
             return similar_items(models, self.known, item, n=items)
@@ -357,7 +352,7 @@ class Model:
         ratings: "Mapping[Id, float] | Source | Frame" = (),
         *,
         about: Mapping[str, str] | None = None,
-    ) -> "Person":
+    ) -> Person:
         """The model of somebody who is not in the ratings; nothing is trained.
 
         Args:
@@ -368,13 +363,20 @@ class Model:
         Raises:
             InputError: a rating is out of range, or there is no such column.
         """
-        told = _item_ratings(self.known, ratings)
+        told = ratings_of(self.known, ratings)
         given = Given.of(
             self.known, told.items, told.ratings, are_titles=told.are_titles, about=about
         )
         with torch_in_one_thread():
             models = tuple(map(given.fold, self.models))
-        return Person(model=self, given=given, models=models)
+        return Person(
+            known=self.known,
+            certainty=self._certainty,
+            trained=self.models,
+            given=given,
+            models=models,
+            source=repr(self),
+        )
 
     def explain(self, user: Id, item: Id) -> Explanation:
         """What the prediction for a user and an item, named by id or title, rests on.
@@ -388,7 +390,7 @@ class Model:
             self.models,
             known,
             known.of_user(row),
-            pair=known.at_present(torch.tensor([row]), _found(known, [item])),
+            pair=known.at_present(torch.tensor([row]), find_items(known, [item])),
             levels=self.levels,
         )
         return replace(found, user_id=known.users.values[row])
@@ -401,7 +403,7 @@ class Model:
         """
         known = self.known
         row = find_user(known, user)
-        index = _found(known, items)
+        index = find_items(known, items)
         pairs = known.at_present(torch.full_like(index, row), index)
         with torch_in_one_thread():
             return explain_list(
@@ -482,7 +484,7 @@ class Model:
         Raises:
             InputError: the models have no factors, or none is asked for.
         """
-        _check_least("rank", rank)
+        check_least("rank", rank)
         if self.compact is None or isinstance(self.compact, LogarithmicCompact):
             got = "another" if self.compact is None else "one of logarithms"
             raise InputError(f"factors: expected models with factors of ratings, got {got}")
@@ -547,22 +549,10 @@ class Model:
             )
         return models
 
-    def _levelled(
-        self, means: Column, spreads: Column, counts: tuple[NDArray[np.int64], NDArray[np.int64]]
-    ) -> dict[str, Column]:
-        """Predictions at their level, and calibrated, of pairs with so many ratings."""
-        means = np.clip(self.levels.applied(means, *counts), *self.known.range)
-        if self.calibration is None:
-            return {"prediction": means, "std": spreads}
-        return self.calibration.intervals(means, spreads, kinds_of(*counts))
-
-    def _sure(self, found: Recommendations) -> Recommendations:
-        """The list with calibrated intervals, if there is what calibrates them."""
-        if self.calibration is None:
-            return found
-        counts = np.full(len(found), found.n_rated), found.counts
-        columns = self.calibration.intervals(found.predictions, found.stds, kinds_of(*counts))
-        return replace(found, stds=columns["std"], lower=columns["lower"], upper=columns["upper"])
+    @property
+    def _certainty(self) -> Certainty:
+        """How what the models predict becomes answers."""
+        return Certainty(levels=self.levels, calibration=self.calibration, range=self.known.range)
 
     @property
     def data(self) -> str:
@@ -576,90 +566,6 @@ class Model:
 
 
 @dataclass(frozen=True, kw_only=True, repr=False, eq=False)
-class Person:
-    """The model of somebody who is not in the ratings."""
-
-    model: Model
-    given: Given
-    models: tuple[Trained, ...]  # of one user, of row 0
-
-    def __repr__(self) -> str:
-        unknown = f", and {n:,} that are not known" if (n := self.given.n_unknown) else ""
-        return f"<Person: {len(self.given.items):,} items rated{unknown}; of {self.model}>"
-
-    def predict(self, items: ArrayLike) -> dict[str, Column]:
-        """The (n,) columns prediction, std, lower and upper of items by their ids."""
-        known = self.model.known
-        index = torch.from_numpy(known.item_rows(items))
-        counts = np.full(len(index), len(self.given.items)), known.item_counts[index.numpy()]
-        means, spreads = self._predict(known.at_present(torch.zeros_like(index), index))
-        return self.model._levelled(means, spreads, counts)
-
-    def recommend(
-        self,
-        *,
-        items: int = LENGTH,
-        among: ArrayLike | None = None,
-        without: ArrayLike = (),
-        rated: bool = False,
-        why: bool = False,
-    ) -> Recommendations:
-        """The items that they would like best, as of `Model.recommend`.
-
-        Raises:
-            InputError: nothing is left, no item is asked for, or the models cannot tell why.
-        """
-        _check_least("items", items)
-        found = recommend_to_newcomer(
-            self._predict,
-            self.model.known,
-            self.given,
-            n=items,
-            wanted=Wanted(among=among, without=without, rated=rated),
-            levels=self.model.levels,
-        )
-        found = self.model._sure(found)
-        return replace(found, reasons=self.reasons(found.item_ids)) if why else found
-
-    def explain(self, item: Id) -> Explanation:
-        """What the prediction for an item, named by id or title, rests on.
-
-        Raises:
-            InputError: there is no such item, or the models cannot tell.
-        """
-        known = self.model.known
-        pair = known.at_present(torch.tensor([0]), _found(known, [item]))
-        return explain(
-            self.models,
-            known,
-            self.given.own(known),
-            pair=pair,
-            trained=self.model.models,
-            levels=self.model.levels,
-        )
-
-    def reasons(self, items: ArrayLike) -> tuple[Explanation, ...]:
-        """What `explain` tells of their ratings, for each of many items by their ids, quicker.
-
-        Raises:
-            InputError: the models cannot tell.
-        """
-        known = self.model.known
-        index = _found(known, items)
-        pairs = known.at_present(torch.zeros_like(index), index)
-        with torch_in_one_thread():
-            return explain_list(
-                self.models, known, self.given.own(known), pairs=pairs, levels=self.model.levels
-            )
-
-    def _predict(self, pairs: Pairs) -> tuple[Column, Column]:
-        known, levels = self.model.known, self.model.levels
-        with torch_in_one_thread():
-            mean, std = combined(self.models, pairs, known.range)
-            return levels.blended(mean, pairs, lambda: self.given.fold(known.biases)), std
-
-
-@dataclass(frozen=True, kw_only=True, repr=False, eq=False)
 class ExportedFactors:
     """Biases and factors to hand on: a prediction is mean + bias + bias + factors · factors."""
 
@@ -667,24 +573,6 @@ class ExportedFactors:
     error: float  # root mean square difference from the model's predictions, over random pairs
     users: dict[str, NDArray[Any]]  # columns (n_users,): id, ratings, bias, factor_1, …
     items: dict[str, NDArray[Any]]  # the same of items
-
-
-def _check_least(name: str, value: int) -> None:
-    """Raises the InputError of a parameter that is not 1 or more."""
-    if value < 1:
-        raise ParameterError(name, f"expected 1 or more, got {value}")
-
-
-def _found(known: Known, items: ArrayLike) -> Tensor:
-    """The (n,) rows of items by their ids or titles.
-
-    Raises:
-        InputError: there is no such item, or more than one.
-    """
-    given, rows = np.asarray(items), known.item_rows(items)
-    for place in np.flatnonzero(rows == UNKNOWN):
-        rows[place] = find_item(known, given[place])
-    return torch.from_numpy(rows)
 
 
 def _read(name: str, given: "Source | Frame") -> "Path | DataFrame":
@@ -737,49 +625,3 @@ def _all_lists(
         [(known.user_name, np.array(whose, dtype=known.users.values.dtype))]
         + [(name, np.concatenate([one[name] for one in columns])) for name in columns[0]]
     )
-
-
-def _item_ratings(known: Known, ratings: "Mapping[Id, float] | Source | Frame") -> ItemRatings:
-    """The items and ratings of somebody.
-
-    Raises:
-        InputError: they cannot be read.
-    """
-    names = (known.item_name, "rating")
-    if isinstance(ratings, str | Path):
-        ids = frozenset([*map(str, known.items.values.tolist()), *known.titles.values()])
-        return read_item_ratings(
-            as_path(ratings),
-            names=names,
-            item_ids=ids,
-            titled=bool(known.titles),
-            within=known.range,
-            user_name=known.user_name,
-        )
-    pairs = _item_pairs(ratings)
-    for item, one in pairs or ():
-        if one is None or isinstance(one, str):
-            raise ParameterError("ratings", f"item {item}: expected a number, got {one!r}")
-    if pairs is not None and all(isinstance(one, Real) for _, one in pairs):
-        items = np.array([str(item) for item, _ in pairs], dtype=TEXT)
-        return ItemRatings(items, np.array([one for _, one in pairs], dtype=float))
-    return item_ratings_of(
-        read_frame(ratings),
-        names=names,
-        titled=bool(known.titles),
-        user_name=known.user_name,
-    )
-
-
-def _item_pairs(ratings: object) -> list[tuple[object, object]] | None:
-    """The pairs of item and rating of a mapping, a list of pairs, or a Series; None of others."""
-    if isinstance(ratings, Mapping) or (
-        getattr(ratings, "ndim", 0) == 1 and hasattr(ratings, "items")
-    ):
-        pairs = list(ratings.items())
-        return None if any(isinstance(item, tuple) for item, _ in pairs) else pairs
-    if isinstance(ratings, Sequence) and all(
-        type(one) in (tuple, list) and len(one) == 2 for one in ratings
-    ):
-        return [(item, rating) for item, rating in ratings]
-    return None

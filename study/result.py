@@ -24,9 +24,10 @@ if TYPE_CHECKING:
     from study.answers.evaluation import Evaluation
     from study.answers.intervals import Calibration
     from study.answers.lists import Recommendations, SimilarItems
-    from study.held import Id, Model, Person
+    from study.held import Model
     from study.inputs import Data, Frame, Source
     from study.known import Known
+    from study.person import Id, Person
     from study.record.ranking import Setting
     from study.record.record import Record
 

@@ -37,9 +37,10 @@ MAY: dict[str, set[str]] = {
     | {"study.cli", "study.options", "study.drawing"},
     "study.drawing": {"storage", "study.events"},
     "study.held_file": {"storage", "model", "study.known"},
+    "study.person": {"storage", "model", "study.answers", "study.inputs", "study.known"},
     "study.held": {
         *("storage", "model", "study.answers", "study.inputs", "study.known"),
-        "study.held_file",
+        *("study.held_file", "study.person"),
     },
     "study.service": {
         *("storage", "model.kernels", "model.dataset", "study.held", "study.answers.lists"),

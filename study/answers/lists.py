@@ -24,7 +24,7 @@ from torch import Tensor
 
 from model.dataset import UNKNOWN, Description, Ids, Pairs, Ratings
 from model.solver import Model
-from storage.errors import InputError
+from storage.errors import InputError, ParameterError
 from storage.ratings import IdArray
 from study.answers.explanations import Explanation, as_text
 from study.answers.levels import Levels
@@ -385,6 +385,24 @@ def find_item(known: Known, item: object) -> int:
     """
     row = known.item_row(item)
     return row if row != UNKNOWN else _refuse(known.items, item, "item", known.source, known.titles)
+
+
+def find_items(known: Known, items: ArrayLike) -> Tensor:
+    """The (n,) rows of items by their ids or titles.
+
+    Raises:
+        InputError: there is no such item, or more than one.
+    """
+    given, rows = np.asarray(items), known.item_rows(items)
+    for place in np.flatnonzero(rows == UNKNOWN):
+        rows[place] = find_item(known, given[place])
+    return torch.from_numpy(rows)
+
+
+def check_least(name: str, value: int) -> None:
+    """Raises the InputError of a parameter that is not 1 or more."""
+    if value < 1:
+        raise ParameterError(name, f"expected 1 or more, got {value}")
 
 
 def unknown_items(n: int) -> str:
