@@ -1,8 +1,10 @@
 """A model's card: what it is of, how it came about, and how good it was on ratings held out."""
 
+import time
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
+from storage.times import day_of
 from study.answers.ensemble import Ensemble
 from study.record.parameters import to_params
 from study.record.seeds import setting_seed
@@ -20,6 +22,7 @@ def card_of(ensemble: Ensemble) -> dict[str, Any]:
         if held_out and name in held_out
     }
     return {
+        "made": day_of(time.time()),
         "data": data.summary,
         "ratings_digest": record.ratings_digest,
         "study": record.name,

@@ -6,6 +6,7 @@ card that says where it came from. Nothing in it changes after it is made, so th
 threads may ask at once, and it writes nothing but the file that `save` is told.
 """
 
+import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -36,6 +37,7 @@ from storage.sources import as_columns
 from storage.stores import as_path
 from storage.tables import Pairs as PairsTable
 from storage.tables import read_pairs, read_ratings
+from storage.times import day_of
 from study.answers.certainty import Certainty
 from study.answers.ensemble import combined, mean_of
 from study.answers.evaluation import MOST_PREDICTED, MOST_QUICK, Evaluation, Test, evaluate
@@ -442,7 +444,12 @@ class Model:
             models = self._changed("update", lambda one: updated(one, old, new, seed=seed))
             compact = compact_of(models, present=known.present, seed=seed)
         new_rows = {"users": new.n_users - old.n_users, "items": new.n_items - old.n_items}
-        taken_in = {"ratings": len(new), "new": new_rows, "of": known.summary}
+        taken_in = {
+            "ratings": len(new),
+            "new": new_rows,
+            "of": known.summary,
+            "made": day_of(time.time()),
+        }
         return replace(
             self,
             card={**self.card, "updates": [*self.card.get("updates", ()), taken_in]},

@@ -5,6 +5,7 @@ import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -149,6 +150,7 @@ def test_a_file_brings_back_the_same(
     with pytest.raises(InputError, match=r"no/some\.model: no such folder"):
         made.save("no/some.model")
     assert model.card == made.card
+    assert abs((date.today() - date.fromisoformat(model.card["made"])).days) <= 1
     assert model.card["settings"][0]["params"]["solver"] in SOLVERS
     assert "1,500 ratings" in repr(model)
 
@@ -414,6 +416,7 @@ def test_more_ratings_are_taken_in(model: Model) -> None:
     assert 99 in after.recommend("ü20", items=50).item_ids
     assert len(after.known.ratings) > N
     assert after.card["updates"][0]["ratings"] == 19
+    assert after.card["updates"][0]["made"] >= model.card["made"]
     assert "updates" not in model.card
     described = [
         {d.column for d in after.explain(*pair).descriptions} for pair in (("ü03", 7), ("neu", 99))
