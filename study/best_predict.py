@@ -18,9 +18,9 @@ from study.options import (
     OUTPUT,
     SETTING_OF,
     AnswersPath,
-    AtLeast,
     FilePath,
     FolderPath,
+    Number,
     options,
 )
 
@@ -83,7 +83,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     ),
     click.option(
         "--average",
-        type=AtLeast(1),
+        type=Number(1, whole=True),
         metavar="K",
         help="Average the models of the K best settings; as many as the finalists found worth it "
         "if not told.",

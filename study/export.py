@@ -7,7 +7,7 @@ import click
 
 from study.cli import Outcome, run_command
 from study.drawing import Drawing
-from study.options import OUTPUT, AtLeast, FilePath, options
+from study.options import OUTPUT, FilePath, Number, options
 
 PROG = "study.export"
 EPILOG = """\
@@ -44,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     click.option("--users", type=FilePath(), metavar="FILE", help="Where those of users go."),
     click.option(
         "--rank",
-        type=AtLeast(1),
+        type=Number(1, whole=True),
         default=64,
         show_default=True,
         metavar="R",

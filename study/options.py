@@ -18,10 +18,10 @@ Columns = tuple[str, ...]
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
-class AtLeast(click.ParamType[float]):
-    """A whole number, or one with a fraction, that is `low` or more."""
+class Number(click.ParamType[float]):
+    """A finite number, of `low` or more if that is told."""
 
-    def __init__(self, low: int, *, whole: bool = True) -> None:
+    def __init__(self, low: int | None = None, *, whole: bool = False) -> None:
         self.name = "integer" if whole else "number"
         self._low = low
         self._kind: type[int] | type[float] = int if whole else float
@@ -33,27 +33,12 @@ class AtLeast(click.ParamType[float]):
             number = self._kind(value)
         except ValueError:
             number = float("nan")
-        if not self._low <= number < float("inf"):
+        lowest = float("-inf") if self._low is None else self._low
+        if not (abs(number) < float("inf") and number >= lowest):
             what = "a whole number" if self._kind is int else "a number"
-            self.fail(f"expected {what}, {self._low} or more, got '{value}'")
+            least = "" if self._low is None else f", {self._low} or more"
+            self.fail(f"expected {what}{least}, got '{value}'")
         return number
-
-
-class Number(click.ParamType[float]):
-    """Any number."""
-
-    name = "number"
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> float:
-        try:
-            found = float(value)
-        except ValueError:
-            found = float("nan")
-        if not abs(found) < float("inf"):
-            self.fail(f"expected a number, got '{value}'")
-        return found
 
 
 class FilePath(click.ParamType[Path]):

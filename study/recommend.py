@@ -9,7 +9,7 @@ import click
 
 from study.cli import Asked, Outcome, complain, refuse_beside_model, run_command
 from study.drawing import Drawing
-from study.options import DATA, DEVICE, KEEP, MODEL, OUTPUT, SETTING_OF, AtLeast, FilePath, options
+from study.options import DATA, DEVICE, KEEP, MODEL, OUTPUT, SETTING_OF, FilePath, Number, options
 from study.result import Result
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     ),
     click.option(
         "--top",
-        type=AtLeast(1),
+        type=Number(1, whole=True),
         default=10,
         show_default=True,
         metavar="N",

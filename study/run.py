@@ -25,7 +25,7 @@ from study.cli import (
     storage_word,
 )
 from study.drawing import Drawing
-from study.options import DATA, DEVICE, KEEP, OUTPUT, AtLeast, options
+from study.options import DATA, DEVICE, KEEP, OUTPUT, Number, options
 from study.tuning import DEFAULT_TRIALS, TuningError, tune
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     DEVICE,
     click.option(
         "--trials",
-        type=AtLeast(1),
+        type=Number(1, whole=True),
         default=DEFAULT_TRIALS,
         show_default=True,
         metavar="N",
@@ -65,20 +65,20 @@ def main(arguments: Sequence[str] | None = None) -> None:
     ),
     click.option(
         "--timeout",
-        type=AtLeast(0, whole=False),
+        type=Number(0),
         metavar="SECONDS",
         help="Stop after so long; a trial that is cut keeps its best epoch.",
     ),
     click.option(
         "--workers",
-        type=AtLeast(1),
+        type=Number(1, whole=True),
         metavar="W",
         help="Processes that run trials at once, cores divided among them; what suits the machine "
         "and the data if not told. With 1 the same seed gives the same trials.",
     ),
     click.option(
         "--seed",
-        type=AtLeast(0),
+        type=Number(0, whole=True),
         metavar="I",
         help="Of the split, the search and the training; 0 or the study's own if not told.",
     ),
