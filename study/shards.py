@@ -202,10 +202,10 @@ class Together:
         """Ranges of users that have about as many rows each, by a sample of them."""
         world, n_rows = self.world, sum(map(len, batches))
         sample: list[Any] = []
-        start, every = 0, max(n_rows / SAMPLED, 1.0)
+        n = min(n_rows, SAMPLED)
+        sampled, start = np.arange(n) * n_rows // max(n, 1), 0
         for batch in batches:
-            first = -(-start // every) * every - start
-            rows = np.arange(first, len(batch), every).astype(np.int64)
+            rows = sampled[(sampled >= start) & (sampled < start + len(batch))] - start
             users = batch.column(0)
             ids = id_array(users.dictionary)
             ids = ids.astype(TEXT) if are_texts else ids

@@ -26,7 +26,7 @@ from study.answers.asked import kind_asked
 from study.answers.levels import Residuals
 from study.inputs import load_data, with_pairs
 from study.record.likeness import Hashed
-from study.shards import Ranges
+from study.shards import SAMPLED, Ranges, Together
 from tests.ranks import on_ranks
 
 N_RATINGS, N_PAIRS = 1_500, 300
@@ -255,3 +255,11 @@ def test_long_ids_of_users_have_the_rank_whose_range_they_are_in() -> None:
     ranges = Ranges(np.array([names[10], names[30]], TEXT))
     owners = ranges.owners(np.array(names, TEXT))
     assert owners.tolist() == [0] * 10 + [1] * 20 + [2] * 10
+
+
+@pytest.mark.parametrize("size", [SAMPLED // 2 + 63, SAMPLED // 2 + 64, SAMPLED])
+def test_a_sample_of_users_comes_from_any_number_of_rows(size: int) -> None:
+    users, items = (pa.array(np.arange(size) % n).dictionary_encode() for n in (70, 30))
+    batch = pa.record_batch([users, items, pa.array(np.ones(size))], ["user", "item", "rating"])
+    found = Together(ALONE).shared([batch, batch], are_pairs=False)
+    assert len(found.ratings) == 2 * size
