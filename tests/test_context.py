@@ -1,5 +1,6 @@
 """What times and descriptions brought: kept with the study, told, shown, used for what is new."""
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from study import load, tune
 from study.answers.groups import labels_of
 from study.events import Event, Said
 from study.record.attributes import StudyView
+from study.report.charts import errors_by_label
 from study.report.findings import findings
 from study.report.page import render
 from study.report.summary import summary
@@ -238,6 +240,28 @@ def test_the_report_shows_both_errors_and_what_was_brought() -> None:
     assert "RMSE, at random" in said
     assert "0.8700" in said
     assert page.said("h1").endswith("lower later")
+
+
+def test_errors_by_label_have_a_row_for_each_with_numbers_in_order() -> None:
+    def told(column: str, names: list[str]) -> list[dict[str, Any]]:
+        one = {"side": "item", "column": column, "ratings": 500, "biases_rmse": 1.0}
+        return [one | {"label": name, "rmse": [0.9, 0.8, 1.0]} for name in names]
+
+    record = full()
+    kept = record.held_out
+    assert kept is not None
+    labels = told("year", ["about 1996", "missing", "about 1950.6667", "about 1972"])
+    labels += told("genre", ["Drama", "Adventure", "a name that is a long one"])
+    record.study.set_user_attr(StudyView.held_out.name, {**kept, "by_label": labels})
+    plots = {one.heading: one.plot.__html__() for one in errors_by_label(findings(record))}
+    for heading, names in (
+        ("By year of the item", ["about 1951", "about 1972", "about 1996", "missing"]),
+        ("By genre of the item", ["Drama", "Adventure", "a name that is a …"]),
+    ):
+        rows = re.findall(r'y="([0-9.]+)" dy=[^>]*>([^<]+)<', plots[heading])
+        assert [name for _, name in rows] == names
+        places = [float(place) for place, _ in rows]
+        assert min(np.diff(places)) >= 20  # pixels: no name touches the next
 
 
 @pytest.mark.slow

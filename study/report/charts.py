@@ -1,6 +1,7 @@
 """The charts of a report, each drawn from what a study has found."""
 
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -20,11 +21,23 @@ from study.record.attributes import (
 )
 from study.record.parameters import is_original, searched
 from study.report.findings import Findings, best_epoch, epochs, rmse, seconds
-from study.report.plot import Axis, Plot, bounds, categories, dates, linear, logarithmic, stretched
+from study.report.plot import (
+    Axis,
+    Plot,
+    bounds,
+    categories,
+    dates,
+    linear,
+    logarithmic,
+    rows,
+    stretched,
+)
 
 RMSE_LABEL = "validation RMSE"
 MOST_POINTS = 48  # of a learning curve: more are not seen
-LONGEST_LABEL = 9  # characters
+LONGEST_LABEL = 18  # characters
+ROW = 26  # pixels
+NUMBER = r"(?:about )?([+-]?\d+(?:\.\d+)?)"  # of a label
 SPREAD = 0.2  # how far dots of one category may lie from its middle
 
 
@@ -143,7 +156,11 @@ def errors_by_count(held_out: HeldOut) -> list[Chart]:
         plot.line([(place, one["biases_rmse"]) for place, one in enumerate(some)], "plain")
         plot.line([(place, one["rmse"][0]) for place, one in enumerate(some)], "ours")
         for place, (name, one) in enumerate(zip(names, some, strict=True)):
-            _mark_errors(plot, place, f"{name} ratings", one)
+            value, low, high = one["rmse"]
+            plot.between(place, low, high, "ours interval")
+            ours, biases = _told(f"{name} ratings", one)
+            plot.mark(place, one["biases_rmse"], "s1 plain", tip=biases)
+            plot.mark(place, value, "s0 ours", tip=ours)
         charts.append(Chart(heading=f"By ratings of the {whose}", plot=plot))
     return charts
 
@@ -174,35 +191,51 @@ def errors_by_label(found: Findings) -> list[Chart]:
     for one in found.held_out.get("by_label", []) if found.held_out else []:
         groups.setdefault(f"By {one['column']} of the {one['side']}", []).append(one)
     charts = []
-    for heading, errors in groups.items():
-        if len(errors) < 2:
+    for heading, some in groups.items():
+        if len(some) < 2:
             continue
+        errors = _in_order(some)
         ends = [end for one in errors for end in (*one["rmse"][1:], one["biases_rmse"])]
         plot = Plot(
             title=heading,
             description="The RMSE of the best setting with 95 % intervals, and of biases alone.",
-            x=categories("", [_short(one["label"]) for one in errors]),
-            y=linear("RMSE on held-out ratings", *bounds(ends)),
+            x=linear("RMSE on held-out ratings", *bounds(ends), n_ticks=3),
+            y=rows("", [_short(one["label"]) for one in errors]),
+            height=ROW * len(errors),
+            classes="plot named",
         )
         for place, one in enumerate(errors):
-            _mark_errors(plot, place, one["label"], one)
+            value, low, high = one["rmse"]
+            plot.across(-place, low, high, "ours interval")
+            ours, biases = _told(one["label"], one)
+            plot.mark(one["biases_rmse"], -place, "s1 plain", tip=biases)
+            plot.mark(value, -place, "s0 ours", tip=ours)
         charts.append(Chart(heading=heading, plot=plot))
     return charts
 
 
-def _mark_errors(plot: Plot, place: int, of: str, errors: GroupErrors | LabelErrors) -> None:
-    """Marks the RMSE of the best setting, its interval, and that of biases, of some ratings."""
+def _told(of: str, errors: GroupErrors | LabelErrors) -> tuple[str, str]:
+    """What is told of the RMSE of the best setting, and of that of biases, of some ratings."""
     value, low, high = errors["rmse"]
-    plot.between(place, low, high, "ours interval")
-    said = f"{of}: biases alone {errors['biases_rmse']:.4f}"
-    plot.mark(place, errors["biases_rmse"], "s1 plain", tip=said)
-    said = f"{of}: RMSE {value:.4f}\n95 % interval {low:.4f} to {high:.4f}\n"
-    said += f"of {errors['ratings']:,} held-out ratings"
-    plot.mark(place, value, "s0 ours", tip=said)
+    ours = f"{of}: RMSE {value:.4f}\n95 % interval {low:.4f} to {high:.4f}\n"
+    ours += f"of {errors['ratings']:,} held-out ratings"
+    return ours, f"{of}: biases alone {errors['biases_rmse']:.4f}"
+
+
+def _in_order(errors: list[LabelErrors]) -> list[LabelErrors]:
+    """Numbers from the least on, all else as it was."""
+    numbers = [re.fullmatch(NUMBER, one["label"]) for one in errors]
+    if sum(one is None for one in numbers) > 1:  # whose value is missing may be a group
+        return errors
+    values = [float(one[1]) if one else math.inf for one in numbers]
+    return [errors[place] for place in sorted(range(len(errors)), key=values.__getitem__)]
 
 
 def _short(label: str) -> str:
-    """A label that has room below a mark."""
+    """A label that has room beside its row, a number without digits that tell nothing."""
+    if (found := re.fullmatch(NUMBER, label)) and "." in found[1]:
+        number = float(found[1])
+        return label.replace(found[1], f"{number:.3g}" if abs(number) < 100 else f"{number:.0f}")
     return label if len(label) <= LONGEST_LABEL else f"{label[: LONGEST_LABEL - 1]}…"
 
 

@@ -51,9 +51,9 @@ def linear(label: str, low: float, high: float, *, n_ticks: int = 5) -> Axis:
 
 
 def dates(label: str, low: float, high: float) -> Axis:
-    """An axis of seconds since 1970 with ticks at five dates."""
+    """An axis of seconds since 1970 with ticks at four dates."""
     form = "%Y" if high - low > YEARS else "%Y-%m-%d"
-    values = [low + (high - low) * k / 4 for k in range(5)]
+    values = [low + (high - low) * k / 3 for k in range(4)]
     ticks = [(one, f"{datetime.fromtimestamp(one, UTC):{form}}") for one in values]
     return Axis(label=label, low=low, high=high, ticks=ticks)
 
@@ -112,14 +112,38 @@ def categories(label: str, names: Sequence[str]) -> Axis:
     return Axis(label=label, low=-0.5, high=len(names) - 0.5, ticks=list(enumerate(names)))
 
 
-class Plot:
-    """A plot that is drawn on; what is drawn later lies above. As HTML it is an `<svg>`."""
+def rows(label: str, names: Sequence[str]) -> Axis:
+    """A vertical axis with a place for each name, the first at the top: the i-th lies at -i."""
+    ticks = [(-place, name) for place, name in enumerate(names)]
+    return Axis(label=label, low=0.5 - len(names), high=0.5, ticks=ticks)
 
-    def __init__(self, *, title: str, description: str, x: Axis, y: Axis, height: int = 240):
+
+class Plot:
+    """A plot that is drawn on; what is drawn later lies above. As HTML it is an `<svg>`.
+
+    Args:
+        title: that is read out.
+        description: likewise.
+        x: the horizontal axis.
+        y: the vertical axis.
+        height: pixels between its ends.
+        classes: for the style sheet; `named` leaves room for names at the vertical axis.
+    """
+
+    def __init__(
+        self,
+        *,
+        title: str,
+        description: str,
+        x: Axis,
+        y: Axis,
+        height: int = 240,
+        classes: str = "plot",
+    ) -> None:
         self._x, self._y, self._height = x, y, height
         # A <title> would be shown wherever the pointer rests; the label is read out all the same.
         height_in_all = str(height + LABELS_BELOW)
-        attributes = {"class": "plot", "height": height_in_all, "role": "img", "aria-label": title}
+        attributes = {"class": classes, "height": height_in_all, "role": "img", "aria-label": title}
         self._svg = Element("svg", attributes)
         SubElement(self._svg, "desc").text = description
         self._draw_axes()
@@ -174,6 +198,13 @@ class Plot:
         low, high = (min(max(y, self._y.low), self._y.high) for y in (low, high))
         place = {"x1": self._percent(x), "x2": self._percent(x)}
         place |= {"y1": self._pixel(low), "y2": self._pixel(high)}
+        SubElement(self._svg, "line", place | {"class": classes})
+
+    def across(self, y: float, low: float, high: float, classes: str) -> None:
+        """A horizontal line at y, such as an interval."""
+        low, high = (min(max(x, self._x.low), self._x.high) for x in (low, high))
+        place = {"x1": self._percent(low), "x2": self._percent(high)}
+        place |= {"y1": self._pixel(y), "y2": self._pixel(y)}
         SubElement(self._svg, "line", place | {"class": classes})
 
     def __html__(self) -> Markup:
