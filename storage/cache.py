@@ -28,7 +28,7 @@ from storage.tables import read_ratings
 if TYPE_CHECKING:
     import pyarrow as pa
 
-FORMAT = 8  # of the parsed columns: raise it when `RatingsTable` or a reader changes
+FORMAT = 9  # of the parsed columns: raise it when `RatingsTable` or a reader changes
 OTHERS, ORIGIN = b"others", b"origin"  # than arrays, and of the file, in the metadata
 DIGEST_BYTES = 32  # of SHA-256, behind all else
 FAULTS = (AttributeError, LookupError, OSError, RuntimeError, TypeError, ValueError)  # of a file

@@ -207,6 +207,14 @@ def of_flags(name: str, flags: Sequence[tuple[str, "pa.Array"]]) -> Several | No
     return Several(name=name, labels=labels, rows=rows, codes=codes, known=known)
 
 
+def year_of(text: str) -> float | None:
+    """The year of a day, with its fraction, as a column of dates has it; None of another text."""
+    import pyarrow as pa
+
+    seconds = _dates(pa.array([text], pa.string()))
+    return None if seconds is None or np.isnan(seconds[0]) else float(_years(seconds)[0])
+
+
 def digest_of(columns: Iterable[Column]) -> str:
     """A digest of what columns say of their rows."""
     digest = hashlib.sha256()
@@ -387,7 +395,11 @@ def _of_seconds(name: str, seconds: NDArray[np.float64]) -> Column | LeftOut:
         return LeftOut(name=name, why="empty")
     if len(known) == len(seconds) and (known == known[0]).all():
         return LeftOut(name=name, why="the same everywhere")
-    return Numbers(name=name, kind="date", values=1970 + seconds / times.SECONDS_A_YEAR)
+    return Numbers(name=name, kind="date", values=_years(seconds))
+
+
+def _years(seconds: NDArray[np.float64]) -> NDArray[np.float64]:
+    return 1970 + seconds / times.SECONDS_A_YEAR
 
 
 def _dates(texts: "pa.StringArray") -> NDArray[np.float64] | None:

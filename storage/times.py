@@ -25,6 +25,9 @@ CLOCKS = {"%Y%m%d": 1, "%Y%m%d%H": 10**2, "%Y%m%d%H%M": 10**4, "%Y%m%d%H%M%S": 1
 SECONDS_A_YEAR = 31_556_952
 LOOKED_AT = 100_000  # times whose median tells the unit
 ODD_SHARE = 0.1  # of the times, from which on they are no times
+FAR = 10 * SECONDS_A_YEAR  # from all others, where a few times are odd
+FEW_SHARE = 0.01  # of the times, that are a few
+FEWEST = 20  # times, of which one is a few
 WITH_ZONE = r":\d\d(\.\d+)?(Z|[+-]\d\d(:?\d\d)?)$"
 NOTHING = ("", "NaT", *NAMELESS)  # that is known
 EXPECTED = "(seconds since 1970, or like 2020-01-31 13:45:00)"
@@ -105,14 +108,15 @@ def joined(blocks: Sequence[Block], like: Sequence[Block] | None = None) -> Time
     if np.isnan(whole).all():
         raise NoTimeError(0, "nothing in all rows")
     n_known = len(values) - int(np.isnan(values).sum())
-    divisor, seconds, middle = 1.0, values, _middle(whole)
+    divisor, seconds, of_whole = 1.0, values, whole
     if True in kinds:
         if (days := _days(whole)) is not None and (mine := _days(values)) is not None:
-            seconds, middle = mine, _middle(days)
+            seconds, of_whole = mine, days
         else:
             divisor = _unit(whole)
-            seconds, middle = values / divisor, middle / divisor
-    odd = _odd(seconds, middle)
+            seconds, of_whole = values / divisor, whole / divisor
+    low, high = _range(of_whole)
+    odd = (seconds < low) | (seconds >= high)
     row, what = int(np.argmax(odd)) if len(odd) else 0, ""
     if n_odd := int(odd.sum()):
         what = f"{values[row]:.15g}, in the year {year_of(seconds[row])}"
@@ -307,12 +311,18 @@ def _unit(values: NDArray[np.float64]) -> float:
     raise NoTimeError(row, f"{values[row]:.15g}, in the year {year_of(values[row])}, if in seconds")
 
 
-def _odd(seconds: NDArray[np.float64], middle: float) -> NDArray[np.bool_]:
-    """Which times are not of our days, where the one in the middle is."""
-    if not EARLIEST <= middle < LATEST:
-        return np.zeros(len(seconds), np.bool_)
-    odd: NDArray[np.bool_] = (seconds < EARLIEST) | (seconds >= LATEST)
-    return odd
+def _range(seconds: NDArray[np.float64]) -> tuple[float, float]:
+    """From when on, and until when, times are like most; of none of our days, any time."""
+    if not EARLIEST <= _middle(seconds) < LATEST:
+        return -np.inf, np.inf
+    some = seconds[:: len(seconds) // LOOKED_AT + 1]
+    some = np.sort(some[(some >= EARLIEST) & (some < LATEST)])
+    if len(some) < FEWEST:
+        return EARLIEST, LATEST
+    few = max(int(FEW_SHARE * len(some)), 1)
+    far = np.flatnonzero(np.diff(some) >= FAR) + 1  # where a few may end, or begin
+    first, last = far[far <= few].max(initial=0), far[far >= len(some) - few].min(initial=len(some))
+    return max(some[first] - FAR, EARLIEST), min(some[last - 1] + FAR, LATEST)
 
 
 def _middle(values: NDArray[np.float64]) -> float:

@@ -96,7 +96,7 @@ class Known:
             times = torch.full((len(user_index),), self.present, dtype=torch.float64)
         return Pairs(user_index=user_index, item_index=item_index, times=times)
 
-    def described_by(self, about: Mapping[str, str]) -> tuple[Description, ...]:
+    def described_by(self, about: Mapping[str, str | float]) -> tuple[Description, ...]:
         """The descriptions, of one row, of somebody of whom this is known, by column of the users'
         table.
 

@@ -276,14 +276,14 @@ class Result:
         self,
         ratings: "Mapping[Id, float] | Source | Frame" = (),
         *,
-        about: "Mapping[str, str] | None" = None,
+        about: "Mapping[str, str | float] | None" = None,
     ) -> "Person":
         """The model of somebody who is not in the ratings, as of `Model.newcomer`.
 
         Args:
             ratings: by the id or title of the item, as a dict, a Series or pairs; or a frame, or a
                 file, of item and rating.
-            about: what is known of them by column of the users' table, as in {"age": "31"}.
+            about: what is known of them by column of the users' table, as in {"age": 31}.
 
         Raises:
             InputError: a rating is out of range, there is no such column, or no trial has come to a

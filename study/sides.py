@@ -2,17 +2,20 @@
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from numbers import Real
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from model.dataset import UNKNOWN, Description, Ids
-from model.descriptions import of_categories, of_numbers, of_several, weights_of
-from storage.contents import Categories, Column, Numbers, digest_of
+from model.descriptions import MISSING, of_categories, of_numbers, of_several, weights_of
+from storage.contents import Categories, Column, Numbers, digest_of, year_of
 from storage.descriptions import DescriptionTable, read_descriptions
 from storage.errors import ParameterError
 from storage.files import TEXT
@@ -92,11 +95,11 @@ def rows_of(side: Side, rows: NDArray[np.int64]) -> Side:
 
 
 def described_by(
-    descriptions: Sequence[Description], about: Mapping[str, str]
+    descriptions: Sequence[Description], about: Mapping[str, str | float]
 ) -> tuple[Description, ...]:
     """All descriptions, of one row, of somebody of whom this is known, by column.
 
-    What is not told is that of the average user.
+    What is not told is that of the average user. An empty value is one that is missing.
 
     Raises:
         InputError: there is no such column, or a value is none that it may have.
@@ -105,21 +108,40 @@ def described_by(
     if unknown := [name for name in about if name not in names]:
         expected = f"columns of the users' table, {', '.join(names)}" if names else "no description"
         raise ParameterError("about", f"expected {expected}, got {unknown[0]}")
-    for name, value in about.items():
-        if not isinstance(value, str) or not value.strip():
-            raise ParameterError("about", f"{name}: expected a text, got {value!r}")
     found = []
     for description in descriptions:
+        text = _text_of(description.name, about.get(description.name, ""))
+        if not text and description.name in about and MISSING in description.labels:
+            text = MISSING
         try:
-            labels = (
-                weights_of(description, about[description.name])
-                if description.name in about
-                else description.values.mean(0)
-            )
+            weights = _weights_of(description, text) if text else description.values.mean(0)
         except ValueError as error:
             raise ParameterError("about", f"{description.name}: {error}") from None
-        found.append(replace(description, values=labels[None]))
+        found.append(replace(description, values=weights[None]))
     return tuple(found)
+
+
+def _text_of(name: str, value: object) -> str:
+    """A value as a table would have it."""
+    if isinstance(value, str):
+        return value.strip()
+    if isinstance(value, bool) or not isinstance(value, Real | None):
+        raise ParameterError("about", f"{name}: expected a text or a number, got {value!r}")
+    return "" if value is None or math.isnan(value) else f"{float(value):.15g}"
+
+
+def _weights_of(description: Description, text: str) -> Tensor:
+    """As `weights_of`; a day counts as the year that it is of, as in a table.
+
+    Raises:
+        ValueError: as there.
+    """
+    try:
+        return weights_of(description, text)
+    except ValueError:
+        if (year := year_of(text)) is None:
+            raise
+        return weights_of(description, f"{year:.6f}")
 
 
 def _as_tensors(column: Column) -> Description:

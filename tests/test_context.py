@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import torch
 from planted_ratings import by_description, by_time
@@ -19,6 +20,7 @@ from model.descriptions import of_categories, of_numbers, of_several, weights_of
 from model.explained import explained
 from model.solvers import SOLVERS
 from model.splits import Split
+from storage.contents import Numbers, column_of
 from storage.errors import InputError
 from study import load, tune
 from study.answers.groups import labels_of
@@ -29,6 +31,7 @@ from study.report.findings import findings
 from study.report.page import render
 from study.report.summary import summary
 from study.result import Result
+from study.sides import described_by
 
 N_USERS, N_ITEMS, N = 80, 60, 4800
 HOUR = 3600
@@ -151,9 +154,15 @@ def test_a_newcomer_may_be_described(result: Result) -> None:
     assert len(known) == 10
     with pytest.raises(InputError, match="about: expected columns of the users' table, age, got"):
         result.newcomer(about={"height": "3"})
-    for nothing in (None, ["30"], "", 30):
-        with pytest.raises(InputError, match="about: age: expected a text, got "):
-            result.newcomer(about={"age": nothing})  # type: ignore[dict-item]
+    numbered = result.newcomer(about={"age": 30}).recommend()
+    assert numbered.item_ids.tolist() == known.item_ids.tolist()
+    average = result.newcomer().recommend()
+    for nothing in ("", " ", None, float("nan")):
+        found = result.newcomer(about={"age": nothing}).recommend()  # type: ignore[dict-item]
+        assert found.predictions.tolist() == average.predictions.tolist()
+    for wrong in (["30"], True):
+        with pytest.raises(InputError, match="about: age: expected a text or a number, got "):
+            result.newcomer(about={"age": wrong})  # type: ignore[dict-item]
 
 
 def test_a_label_of_numbers_is_of_those_that_are_nearest() -> None:
@@ -201,6 +210,21 @@ def test_one_more_row_is_described_as_those_that_are_there() -> None:
         "genres", ["a", "b"], np.arange(20), np.arange(20) % 2, np.ones(20, dtype=bool)
     )
     assert weights_of(several, "a|b").tolist() == [1.0, 1.0]
+
+
+def test_somebody_is_described_as_a_table_has_it() -> None:
+    days = [f"20{10 + n % 12}-0{1 + n % 9}-1{n % 9}" for n in range(60)]
+    column = column_of("since", pa.array([*days, None]))
+    assert isinstance(column, Numbers)
+    assert column.kind == "date"
+    since = of_numbers("since", column.values)
+    for row, day in enumerate(days):
+        found = described_by((since,), {"since": day})[0].values[0]
+        torch.testing.assert_close(found, since.values[row], rtol=0, atol=0.02)
+    missing = described_by((since,), {"since": ""})[0].values[0]
+    assert torch.equal(missing, since.values[-1])
+    with pytest.raises(InputError, match="about: since: expected a number, got soon"):
+        described_by((since,), {"since": "soon"})
 
 
 def test_the_report_shows_both_errors_and_what_was_brought() -> None:

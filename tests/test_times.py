@@ -220,6 +220,29 @@ def test_a_few_odd_times_count_as_not_known(write_file: WriteFile) -> None:
     assert table.time_note.endswith("mat_comp:5), counts as not known, as are 1 more")
 
 
+@pytest.mark.parametrize("year", [1990, 2011, 2036, 2062])
+def test_a_few_times_that_are_far_from_all_others_count_as_not_known(
+    year: int, write_file: WriteFile
+) -> None:
+    days = [f"20{22 + n // 200}-0{1 + n % 9}-1{n % 9}" for n in range(400)]
+    far = f"{year}-06-01"
+    for some, known in (([far], 400), ([far] * 4, 400), ([far] * 5, 405)):  # of a hundred, one
+        rows = [f"{n},{n % 7},{n % 5},{day}" for n, day in enumerate([*days, *some])]
+        path = write_file("user,item,rating,time\n" + "\n".join(rows))
+        table = read_ratings(path)
+        assert table.times is not None
+        assert int((~np.isnan(table.times)).sum()) == known
+        assert (far in table.time_note) == (known == 400)
+
+
+def test_times_that_are_a_few_years_apart_are_known(write_file: WriteFile) -> None:
+    rows = [f"{n},{n % 7},{n % 5},2022-0{1 + n % 9}-01" for n in range(400)]
+    rows += ["400,1,3,2015-01-01", "401,1,3,2029-01-01"]
+    table = read_ratings(write_file("user,item,rating,time\n" + "\n".join(rows)))
+    assert table.times is not None
+    assert not np.isnan(table.times).any()
+
+
 @pytest.mark.parametrize("shuffled", [False, True])
 def test_of_a_repeated_pair_the_newest_counts(shuffled: bool, write_file: WriteFile) -> None:
     rows = [f"1,1,2,{T + 5}", f"1,1,4,{T + 9}", f"1,1,5,{T}", "1,2,1,", f"1,2,3,{T}", "2,2,4,"]

@@ -245,7 +245,7 @@ class Given:
         ratings: ArrayLike,
         *,
         are_titles: bool = False,
-        about: Mapping[str, str] | None = None,
+        about: Mapping[str, str | float] | None = None,
     ) -> Self:
         """That of (m,) ratings of items, named as `Known.item_rows` takes them; one rated again has
         the mean of its ratings.
