@@ -81,8 +81,8 @@ def read_head(path: Path, text: str) -> Head:
             raise
     if len(rows[0]) < 2:
         raise InputError(
-            f"{path}: expected ratings, a mat_comp file or a table whose columns are separated by "
-            f"commas, semicolons, tabs, '::' or blanks, got {shown(rows[0][0])}"
+            f"{path}: expected a mat_comp file, or a table whose columns of users and items are "
+            f"separated by commas, semicolons, tabs, '::' or blanks, got {shown(rows[0][0])}"
         )
     return Head(dialect=dialect, rows=rows, n_header_lines=n_header_lines)
 

@@ -172,6 +172,8 @@ def check_writable(
     """
     if isinstance(path, StoredPath):
         raise InputError(f"{path}: expected a file here to write, got a URI")
+    if str(path) == "-":
+        raise InputError("-: expected a file to write, got what would be standard output")
     precious = [other for other in precious if not isinstance(other, StoredPath)]
     try:
         if path.exists() and not path.is_file():

@@ -227,6 +227,8 @@ def test_a_store_that_is_away(tmp_path: Path) -> None:
 
 def test_nothing_is_written_there() -> None:
     path = as_path("s3://bucket/answers.csv")
+    with pytest.raises(InputError, match="expected a file to write, got what would be standard"):
+        check_writable(Path("-"))
     with pytest.raises(InputError, match="expected a file here to write, got a URI"):
         check_writable(path)
     with pytest.raises(InputError, match="expected a saved model in a file here, got a URI"):
