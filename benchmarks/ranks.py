@@ -34,7 +34,7 @@ from model.dataset import UNKNOWN, Pairs, Ratings
 from model.kernels.normal_equations import n_sums
 from model.kernels.threads import torch_in_one_thread
 from model.solvers import ALSConfig, Config, GibbsConfig, make_solver
-from model.world import World, joined
+from model.world import World, joined, leave
 
 COMPARED = 3  # first sweeps
 WARM = 3  # sweeps that are not timed: what is compiled is loaded, buffers are made
@@ -209,6 +209,7 @@ def main() -> None:
     if options.child:
         with torch_in_one_thread():
             of_rank(options)
+        leave()
         return
     with tempfile.TemporaryDirectory() as folder:
         options.folder = Path(folder)
