@@ -565,8 +565,7 @@ class Model:
     def data(self) -> str:
         """What it was trained on, and what it has taken in since, for people."""
         data: str = self.card["data"]
-        updates = self.card.get("updates")
-        return f"{data}; updated to {updates[-1]['of']}" if updates else data
+        return f"{data}; updated to {self.known.summary}" if "updates" in self.card else data
 
     def __repr__(self) -> str:
         return f"<Model: {', '.join(self.solvers)} of {self.data}>"

@@ -423,6 +423,9 @@ def test_more_ratings_are_taken_in(model: Model) -> None:
     ]
     assert described == [{"genre", "age"}, set()]  # nobody told what they are
     assert repr(after).endswith(f" items; updated to {after.known.summary}>")
+    without = after.forget("neu")
+    assert repr(without).endswith(f" items; updated to {without.known.summary}>")
+    assert without.known.summary != after.known.summary
     with pytest.raises(InputError, match="user 'neu'"):
         model.recommend("neu")
     assert len(model.update([("neu", 99, 5)]).known.ratings) == len(model.known.ratings) + 1
