@@ -19,6 +19,7 @@ from model.kernels.normal_equations import (
     Prior,
     Regressions,
     Solution,
+    squared_errors,
 )
 from model.kernels.threads import in_threads
 from model.world import World
@@ -104,12 +105,12 @@ class Summed:
         for (begin, end), total in _one_ahead(map(begun, cuts)):
             first, last = self.world.share(end - begin)
             own = slice(begin + first, begin + last)
-            solved = self.parts.solve_sums(total(), prior.of(own.start, own.stop))
-            drawn = [solved.means] if noise is None else [solved.means, solved.draws]
-            whole = self.world.gathered(torch.stack(drawn, dim=1), of=end - begin)
+            sums = total()
+            solved = self.parts.solve_sums(sums, prior.of(own.start, own.stop))
+            whole = self.world.gathered(solved.transpose(0, 1).contiguous(), of=end - begin)
             means[begin:end], draws[begin:end] = whole[:, 0], whole[:, -1]
             if residuals is None:
-                errors[own] = solved.squared_errors
+                errors[own] = squared_errors(sums, solved[-1])
             else:
                 found = self.parts.errors((begin, end), given, draws[begin:end], residuals)
                 errors[begin:end] = found

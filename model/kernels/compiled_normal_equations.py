@@ -85,18 +85,16 @@ class Compiled:
         in_threads(lambda chunk: sum_rows(*chunk, *arguments), self._chunks_of(rows))
         return found
 
-    def solve_sums(self, sums: Tensor, prior: Prior) -> Solution:
+    def solve_sums(self, sums: Tensor, prior: Prior) -> Tensor:
         """As `normal_equations.Parts` says."""
         n, step = len(sums), 8 * LANES
-        means = torch.empty_like(prior.right)
-        draws = means if prior.noise is None else torch.empty_like(means)
-        errors = torch.empty(n, dtype=torch.float64)
+        found = torch.empty(1 if prior.noise is None else 2, *prior.right.shape)
         counts = torch.ones(n) if prior.counts is None else prior.counts.float()
-        found = means.numpy(), draws.numpy(), errors.numpy()
-        arguments = (sums.numpy(), counts.numpy(), _arrays(prior), *found)
+        rows = found[0].numpy(), found[-1].numpy()
+        arguments = (sums.numpy(), counts.numpy(), _arrays(prior), *rows)
         chunks = [(begin, min(begin + step, n)) for begin in range(0, n, step)]
         in_threads(lambda chunk: solve_triangles(*chunk, *arguments), chunks)
-        return Solution(means=means, draws=draws, squared_errors=errors)
+        return found
 
     def errors(
         self, rows: tuple[int, int], given: Given, draws: Tensor, residuals: Tensor
@@ -246,7 +244,6 @@ def solve_triangles(
     prior: Arrays,
     means: Array,
     draws: Array,
-    errors: Array,
 ) -> None:
     """Solves the regressions whose packed sums are in rows begin … end - 1."""
     width = means.shape[1]
@@ -265,8 +262,6 @@ def solve_triangles(
                     at += 1
         rows = slice(start, start + lanes)
         _solve_lanes(room, padded, n_ratings, prior, means[rows], draws[rows], rows)
-        for lane in range(lanes):
-            errors[start + lane] = _squared_error(grams[lane], padded, draws[start + lane])
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
@@ -301,18 +296,6 @@ def measure_rows(
         )
     for cell in range(len(wanted)):
         residuals[places[base + cell]] = wanted[cell]
-
-
-@njit(nogil=True, cache=True)
-def _squared_error(gram: Array, padded: int, row: Array) -> float:
-    """[x, -1] G [x, -1]ᵀ of the lower triangle of a Gram matrix G and a row x."""
-    width, total = len(row), 0.0
-    for i in range(width + 1):
-        own, before = np.float64(row[i]) if i < width else -1.0, 0.0
-        for j in range(i):
-            before += np.float64(gram[i * padded + j]) * np.float64(row[j])
-        total += own * (2 * before + np.float64(gram[i * padded + i]) * own)
-    return max(total, 0.0)
 
 
 @njit(nogil=True, cache=True)

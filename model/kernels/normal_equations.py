@@ -84,8 +84,8 @@ class Parts(Regressions, Protocol):
         """
         ...
 
-    def solve_sums(self, sums: Tensor, prior: "Prior") -> Solution:
-        """What n rows come to whose sums are known, errors among them, by the sums."""
+    def solve_sums(self, sums: Tensor, prior: "Prior") -> Tensor:
+        """The (1, n, D) means of rows whose sums are known, or with the draws (2, n, D)."""
         ...
 
     def errors(
@@ -133,6 +133,19 @@ class Prior:
 def n_sums(width: int) -> int:
     """How many numbers `Parts.sums` has of a row of so many unknowns."""
     return (width + 1) * (width + 2) // 2
+
+
+def squared_errors(sums: Tensor, rows: Tensor) -> Tensor:
+    """The (n,) float64 squared errors of (n, D) rows x, [x, -1] G [x, -1]ᵀ, by their sums G.
+
+    Args:
+        sums: (n, (D + 1) (D + 2) / 2) float32, as of `Parts.sums`.
+        rows: (n, D) float32.
+    """
+    ends = torch.cat([rows, -rows.new_ones(len(rows), 1)], dim=1)
+    row, column = torch.tril_indices(ends.shape[1], ends.shape[1], device=rows.device)
+    products = ends[:, row] * ends[:, column] * torch.where(row == column, 1, 2)
+    return (products * sums).sum(1, dtype=torch.float64).clamp(min=0)
 
 
 def solve_grams(gram: Tensor, prior: Prior) -> Tensor:
@@ -211,18 +224,14 @@ class Batched:
             found[block.rows] = (cells.mT @ cells)[:, row, column]
         return found
 
-    def solve_sums(self, sums: Tensor, prior: Prior) -> Solution:
+    def solve_sums(self, sums: Tensor, prior: Prior) -> Tensor:
         """As `Parts` says."""
         n, width = prior.right.shape
         row, column = torch.tril_indices(width + 1, width + 1, device=sums.device)
         gram = sums.new_zeros(n, width + 1, width + 1)
         gram[:, row, column] = sums
         gram[:, column, row] = sums
-        gram_of_errors = gram.double()
-        solution = solve_grams(gram, prior)
-        rows = torch.cat([solution[..., -1], -torch.ones_like(solution[:, :1, -1])], 1).double()
-        errors = ((gram_of_errors @ rows[..., None])[..., 0] * rows).sum(1).clamp(min=0)
-        return Solution(means=solution[..., 0], draws=solution[..., -1], squared_errors=errors)
+        return solve_grams(gram, prior).permute(2, 0, 1)
 
     def errors(
         self, rows: tuple[int, int], given: Given, draws: Tensor, residuals: Tensor
