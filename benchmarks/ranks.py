@@ -82,8 +82,7 @@ def shard(ratings: Ratings, world: World) -> Ratings:
 
 def of_users(ratings: Ratings, users: torch.Tensor, world: World) -> Ratings:
     """The ratings of a rank's (n_users,) users alone."""
-    places = torch.full((ratings.n_users,), UNKNOWN)
-    places[users] = torch.arange(len(users))
+    places = places_among(users, ratings.n_users)
     some = ratings[places[ratings.user_index] != UNKNOWN]
     return replace(
         some,
@@ -97,6 +96,15 @@ def of_users(ratings: Ratings, users: torch.Tensor, world: World) -> Ratings:
     )
 
 
+def places_among(users: torch.Tensor, n_users: int) -> torch.Tensor:
+    """Where each of all users stands among some, UNKNOWN if nowhere: (n_users + 1,) int64, the last
+    that of who is unknown.
+    """
+    places = torch.full((n_users + 1,), UNKNOWN)
+    places[users] = torch.arange(len(users))
+    return places
+
+
 def read_shared(options: argparse.Namespace, world: World) -> tuple[Ratings, Pairs, torch.Tensor]:
     """This rank's ratings, pairs to predict and their truth."""
     if options.held_out:
@@ -108,8 +116,7 @@ def read_shared(options: argparse.Namespace, world: World) -> tuple[Ratings, Pai
         return data.ratings, data.queries, torch.from_numpy(data.truth)
     ratings, queries, truth = read(options)
     own = shard(ratings, world)
-    places = torch.full((ratings.n_users + 1,), UNKNOWN)  # the last is of who is unknown
-    places[own.users] = torch.arange(own.n_users)
+    places = places_among(own.users, ratings.n_users)
     is_mine = places[queries.user_index] != UNKNOWN
     unknown = (queries.user_index < 0) & (world.rank == 0)
     asked = queries[is_mine | unknown]

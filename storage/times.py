@@ -108,14 +108,14 @@ def joined(blocks: Sequence[Block], like: Sequence[Block] | None = None) -> Time
     if np.isnan(whole).all():
         raise NoTimeError(0, "nothing in all rows")
     n_known = len(values) - int(np.isnan(values).sum())
-    divisor, seconds, of_whole = 1.0, values, whole
+    divisor, seconds, some = 1.0, values, _some(whole)
     if True in kinds:
         if (days := _days(whole)) is not None and (mine := _days(values)) is not None:
-            seconds, of_whole = mine, days
+            seconds, some = mine, _some(days)
         else:
             divisor = _unit(whole)
-            seconds, of_whole = values / divisor, whole / divisor
-    low, high = _range(of_whole)
+            seconds, some = values / divisor, some / divisor
+    low, high = _range(some)
     odd = (seconds < low) | (seconds >= high)
     row, what = int(np.argmax(odd)) if len(odd) else 0, ""
     if n_odd := int(odd.sum()):
@@ -303,7 +303,7 @@ def _unit(values: NDArray[np.float64]) -> float:
     Raises:
         NoTimeError: most of the numbers are no times of our days in any unit.
     """
-    middle = _middle(values)
+    middle = float(np.nanmedian(_some(values)))
     for divisor in UNITS:
         if EARLIEST <= middle / divisor < LATEST:
             return divisor
@@ -313,10 +313,9 @@ def _unit(values: NDArray[np.float64]) -> float:
 
 def _range(seconds: NDArray[np.float64]) -> tuple[float, float]:
     """From when on, and until when, times are like most; of none of our days, any time."""
-    if not EARLIEST <= _middle(seconds) < LATEST:
+    if not EARLIEST <= np.nanmedian(seconds) < LATEST:
         return -np.inf, np.inf
-    some = seconds[:: len(seconds) // LOOKED_AT + 1]
-    some = np.sort(some[(some >= EARLIEST) & (some < LATEST)])
+    some = np.sort(seconds[(seconds >= EARLIEST) & (seconds < LATEST)])
     if len(some) < FEWEST:
         return EARLIEST, LATEST
     few = max(int(FEW_SHARE * len(some)), 1)
@@ -325,8 +324,7 @@ def _range(seconds: NDArray[np.float64]) -> tuple[float, float]:
     return max(some[first] - FAR, EARLIEST), min(some[last - 1] + FAR, LATEST)
 
 
-def _middle(values: NDArray[np.float64]) -> float:
-    """The median of what is known of the values, of many roughly."""
+def _some(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Some of the values, evenly spread; all if nothing is known of those."""
     some = values[:: len(values) // LOOKED_AT + 1]
-    some = some if not np.isnan(some).all() else values
-    return float(np.nanmedian(some))
+    return values if np.isnan(some).all() else some

@@ -377,7 +377,7 @@ class Model:
             trained=self.models,
             given=given,
             models=models,
-            source=repr(self),
+            source=self,
         )
 
     def explain(self, user: Id, item: Id) -> Explanation:

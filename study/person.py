@@ -52,11 +52,11 @@ class Person:
     trained: Sequence[Trained]  # the models of everybody
     given: Given
     models: tuple[Trained, ...]  # of one user, of row 0
-    source: str  # for people: what it is a model of
+    source: object  # for people, by its repr: what it is a model of
 
     def __repr__(self) -> str:
         unknown = f", and {n:,} that are not known" if (n := self.given.n_unknown) else ""
-        return f"<Person: {len(self.given.items):,} items rated{unknown}; of {self.source}>"
+        return f"<Person: {len(self.given.items):,} items rated{unknown}; of {self.source!r}>"
 
     def predict(self, items: ArrayLike) -> dict[str, Column]:
         """The (n,) columns prediction, std, lower and upper of items by their ids."""

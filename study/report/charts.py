@@ -24,6 +24,7 @@ from study.report.findings import Findings, best_epoch, epochs, rmse, seconds
 from study.report.plot import (
     Axis,
     Plot,
+    Point,
     bounds,
     categories,
     dates,
@@ -156,11 +157,7 @@ def errors_by_count(held_out: HeldOut) -> list[Chart]:
         plot.line([(place, one["biases_rmse"]) for place, one in enumerate(some)], "plain")
         plot.line([(place, one["rmse"][0]) for place, one in enumerate(some)], "ours")
         for place, (name, one) in enumerate(zip(names, some, strict=True)):
-            value, low, high = one["rmse"]
-            plot.between(place, low, high, "ours interval")
-            ours, biases = _told(f"{name} ratings", one)
-            plot.mark(place, one["biases_rmse"], "s1 plain", tip=biases)
-            plot.mark(place, value, "s0 ours", tip=ours)
+            _mark_errors(plot, place, f"{name} ratings", one)
         charts.append(Chart(heading=f"By ratings of the {whose}", plot=plot))
     return charts
 
@@ -205,21 +202,31 @@ def errors_by_label(found: Findings) -> list[Chart]:
             classes="plot named",
         )
         for place, one in enumerate(errors):
-            value, low, high = one["rmse"]
-            plot.across(-place, low, high, "ours interval")
-            ours, biases = _told(one["label"], one)
-            plot.mark(one["biases_rmse"], -place, "s1 plain", tip=biases)
-            plot.mark(value, -place, "s0 ours", tip=ours)
+            _mark_errors(plot, -place, one["label"], one, in_rows=True)
         charts.append(Chart(heading=heading, plot=plot))
     return charts
 
 
-def _told(of: str, errors: GroupErrors | LabelErrors) -> tuple[str, str]:
-    """What is told of the RMSE of the best setting, and of that of biases, of some ratings."""
+def _mark_errors(
+    plot: Plot,
+    place: int,
+    of: str,
+    errors: GroupErrors | LabelErrors,
+    *,
+    in_rows: bool = False,
+) -> None:
+    """Marks the RMSE of the best setting, its interval, and that of biases, of some ratings."""
+
+    def at(error: float) -> Point:
+        return (error, place) if in_rows else (place, error)
+
     value, low, high = errors["rmse"]
-    ours = f"{of}: RMSE {value:.4f}\n95 % interval {low:.4f} to {high:.4f}\n"
-    ours += f"of {errors['ratings']:,} held-out ratings"
-    return ours, f"{of}: biases alone {errors['biases_rmse']:.4f}"
+    plot.segment(at(low), at(high), "ours interval")
+    said = f"{of}: biases alone {errors['biases_rmse']:.4f}"
+    plot.mark(*at(errors["biases_rmse"]), "s1 plain", tip=said)
+    said = f"{of}: RMSE {value:.4f}\n95 % interval {low:.4f} to {high:.4f}\n"
+    said += f"of {errors['ratings']:,} held-out ratings"
+    plot.mark(*at(value), "s0 ours", tip=said)
 
 
 def _in_order(errors: list[LabelErrors]) -> list[LabelErrors]:

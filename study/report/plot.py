@@ -18,7 +18,8 @@ N_STRETCHED = 6  # ticks above the first
 YEARS = 6 * 31_557_600.0  # seconds from which years are told alone
 LABELS_BELOW = 38  # pixels for the numbers and the name of the x axis
 
-Points = Sequence[tuple[float, float]]
+Point = tuple[float, float]
+Points = Sequence[Point]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -193,18 +194,12 @@ class Plot:
         if tip:
             SubElement(path, "title").text = tip
 
-    def between(self, x: float, low: float, high: float, classes: str) -> None:
-        """A vertical line at x, such as an interval."""
-        low, high = (min(max(y, self._y.low), self._y.high) for y in (low, high))
-        place = {"x1": self._percent(x), "x2": self._percent(x)}
-        place |= {"y1": self._pixel(low), "y2": self._pixel(high)}
-        SubElement(self._svg, "line", place | {"class": classes})
-
-    def across(self, y: float, low: float, high: float, classes: str) -> None:
-        """A horizontal line at y, such as an interval."""
-        low, high = (min(max(x, self._x.low), self._x.high) for x in (low, high))
-        place = {"x1": self._percent(low), "x2": self._percent(high)}
-        place |= {"y1": self._pixel(y), "y2": self._pixel(y)}
+    def segment(self, start: Point, end: Point, classes: str) -> None:
+        """A straight line, such as an interval; what lies outside the axes is cut off."""
+        place = {}
+        for n, (x, y) in enumerate((start, end), 1):
+            place[f"x{n}"] = self._percent(min(max(x, self._x.low), self._x.high))
+            place[f"y{n}"] = self._pixel(min(max(y, self._y.low), self._y.high))
         SubElement(self._svg, "line", place | {"class": classes})
 
     def __html__(self) -> Markup:
