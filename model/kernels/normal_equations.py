@@ -143,9 +143,13 @@ def squared_errors(sums: Tensor, rows: Tensor) -> Tensor:
         rows: (n, D) float32.
     """
     ends = torch.cat([rows, -rows.new_ones(len(rows), 1)], dim=1)
-    row, column = torch.tril_indices(ends.shape[1], ends.shape[1], device=rows.device)
-    products = ends[:, row] * ends[:, column] * torch.where(row == column, 1, 2)
-    return (products * sums).sum(1, dtype=torch.float64).clamp(min=0)
+    found = rows.new_zeros(len(rows), dtype=torch.float64)
+    at = 0
+    for i, own in enumerate(ends.unbind(1)):
+        before = (sums[:, at : at + i] * ends[:, :i]).sum(1, dtype=torch.float64)
+        found += own * (2 * before + sums[:, at + i] * own)
+        at += i + 1
+    return found.clamp(min=0)
 
 
 def solve_grams(gram: Tensor, prior: Prior) -> Tensor:
